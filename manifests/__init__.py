@@ -1,0 +1,1 @@
+"""Dataset recipes; the grammar is in README.md beside this file."""

@@ -1,0 +1,1 @@
+"""Default weights (safetensors) and their model cards."""

@@ -1,0 +1,1 @@
+"""Stage one: aligned infrared/visible pairs -> joint multi-task dataset in HDF5 shards."""

@@ -1,0 +1,30 @@
+"""Which device the networks run on."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.files import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` into a device that exists here.
+
+    ``auto`` is the first CUDA GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: the name is unknown or the device is absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {name}: unknown device; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise InputError(f"--device {name}: this machine has {count} CUDA device(s); use --device cpu")
+    elif device.type != "cpu":
+        raise InputError(f"--device {name}: unsupported device; use auto, cpu, cuda or cuda:N")
+    return device

@@ -1,0 +1,170 @@
+"""Safe decoding and encoding of images, and BT.601 luminance and chroma.
+
+Formats: JPEG, PNG, TIFF and BMP, chosen by content and never by name. In memory an image is uint8 or
+uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.files import InputError, write_bytes
+
+#: File name endings that a folder of images is searched for.
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+#: Refuse larger files and pictures before decoding them.
+MAX_BYTES = 1 << 30
+MAX_PIXELS = 1 << 28
+#: BT.601 luma weights of R, G, B (ITU-R BT.601-7, full range as in JFIF).
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
+_COLOUR_MODES = {"RGB", "P", "YCbCr"}
+_GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
+_BITS_PER_SAMPLE = 258  # TIFF tag
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Decode one image: uint8 or uint16, (H, W) for grey files, (H, W, 3) RGB for colour files.
+
+    EXIF orientation is applied; 16-bit files stay 16-bit.
+
+    Raises:
+        InputError: the file is missing, unreadable, truncated, not of an accepted format, has an alpha
+            channel, several pages, or a pixel type other than 8- or 16-bit unsigned integers.
+    """
+    data = _read_bytes(Path(path))
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of a decompression bomb; here it is an error like any other.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+                _check_header(picture, path)
+                sixteen_bit = _is_sixteen_bit(picture, data)
+                orientation = picture.getexif().get(0x0112, 1)
+                picture.load()  # raises for truncated data, where OpenCV would fill in grey
+                if sixteen_bit:
+                    return _decode_sixteen_bit(data, orientation, path)
+                upright = ImageOps.exif_transpose(picture)
+                return np.asarray(upright.convert("RGB" if upright.mode in _COLOUR_MODES else "L")).copy()
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(f"{path}: more than {MAX_PIXELS} pixels; tile the image first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged image ({error})") from None
+
+
+def read_rgb(path: Path | str) -> np.ndarray:
+    """Decode to (H, W, 3) uint8 RGB; grey is repeated, 16-bit is refused. See :func:`read_image`."""
+    image = _eight_bit(read_image(path), path)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def read_grey(path: Path | str) -> np.ndarray:
+    """Decode to (H, W) uint8; colour becomes BT.601 luminance, 16-bit is refused."""
+    image = _eight_bit(read_image(path), path)
+    return image if image.ndim == 2 else to_uint8(luminance(image.astype(np.float32) / 255))
+
+
+def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) -> Path:
+    """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    ok, data = cv2.imencode(path.suffix.lower(), bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    if not ok:
+        raise InputError(f"{path}: {image.dtype} {image.shape} cannot be written as {path.suffix}")
+    return write_bytes(path, data.tobytes())
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    """BT.601 luminance of float32 RGB in [0, 1], (..., 3) -> (...)."""
+    return rgb @ LUMA
+
+
+def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
+    """Full-range BT.601 (JFIF): float32 RGB (..., 3) in [0, 1] -> Y in [0, 1], Cb and Cr in [-0.5, 0.5].
+
+    Chroma is centred on 0: the offset of 128 belongs to the 8-bit encoding alone.
+    """
+    y = luminance(rgb)
+    return np.stack([y, (rgb[..., 2] - y) / 1.772, (rgb[..., 0] - y) / 1.402], axis=-1)
+
+
+def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
+    """Inverse of :func:`rgb_to_ycbcr`, not clipped."""
+    y, cb, cr = ycbcr[..., 0], ycbcr[..., 1], ycbcr[..., 2]
+    red, blue = y + 1.402 * cr, y + 1.772 * cb
+    green = (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
+    return np.stack([red, green, blue], axis=-1)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Round float values in [0, 1] to uint8, clipping what lies outside."""
+    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: {size} bytes, over the limit of {MAX_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not data:
+        raise InputError(f"{path}: empty file")
+    return data
+
+
+def _check_header(picture: Image.Image, path: Path | str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; tile the image first")
+    if picture.has_transparency_data:
+        raise InputError(f"{path}: has an alpha channel; flatten it first")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise InputError(f"{path}: {picture.n_frames} pages or frames; give one image per file")
+    if picture.mode not in _COLOUR_MODES | _GREY_MODES:
+        raise InputError(
+            f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
+        )
+
+
+def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
+    """Pillow reads 16-bit RGB as 8-bit without a word, so ask the file itself."""
+    if picture.format == "PNG":
+        return data[24] == 16  # bit depth in IHDR
+    if picture.format == "TIFF":
+        return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
+    return False
+
+
+def _decode_sixteen_bit(data: bytes, orientation: int, path: Path | str) -> np.ndarray:
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None or image.dtype != np.uint16:
+        raise InputError(f"{path}: 16-bit image that cannot be decoded; convert it to a plain PNG")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    # EXIF: what remains after a transposition is a mirror of rows and/or columns.
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _eight_bit(image: np.ndarray, path: Path | str) -> np.ndarray:
+    if image.dtype != np.uint8:
+        raise InputError(f"{path}: 16-bit; this step takes 8-bit images")
+    return image

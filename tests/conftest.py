@@ -1,0 +1,21 @@
+"""What every test may use: the third-party reference data, where it exists."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of third-party data (``../shared``, or ``GIFNET_SHARED``); skips where there is none."""
+    if not (SHARED / "reference").is_dir():
+        pytest.skip(f"third-party reference data is absent ({SHARED})")
+    return SHARED

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.files import InputError, write_bytes
 
@@ -131,8 +132,9 @@ def _check_header(picture: Image.Image, path: Path | str) -> None:
         raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; tile the image first")
     if picture.has_transparency_data:
         raise InputError(f"{path}: has an alpha channel; flatten it first")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise InputError(f"{path}: {picture.n_frames} pages or frames; give one image per file")
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1:
+        raise InputError(f"{path}: {pages} pages or frames; give one image per file")
     if picture.mode not in _COLOUR_MODES | _GREY_MODES:
         raise InputError(
             f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
@@ -143,7 +145,7 @@ def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
     """Pillow reads 16-bit RGB as 8-bit without a word, so ask the file itself."""
     if picture.format == "PNG":
         return data[24] == 16  # bit depth in IHDR
-    if picture.format == "TIFF":
+    if isinstance(picture, TiffImageFile):
         return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
     return False
 

@@ -63,11 +63,8 @@ class Progress:
         seconds = self._last_line - self._start
         rate = (self.done - self._initial) / seconds if seconds > 0 else 0.0
         left = (
-            f", {(self.total - self.done) / rate:.0f} s left" if 0 < rate and self.done < self.total else ""
+            f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         )
         note = f"  {note}" if note else ""
-        print(
-            f"{self.label}: {self.done}/{self.total} {self.unit} in {seconds:.0f} s ({rate:.2f}/s{left}){note}",
-            file=sys.stderr,
-            flush=True,
-        )
+        done = f"{self.done}/{self.total} {self.unit} in {seconds:.0f} s ({rate:.2f}/s{left})"
+        print(f"{self.label}: {done}{note}", file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""Folders of images that belong together, paired by their path without the suffix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.files import InputError, check_folder
+from pipeline.images import SUFFIXES
+
+#: Names written out per folder in an error; the rest is counted.
+_NAMES_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderPairs:
+    """What :func:`pair_folders` found."""
+
+    stems: list[str]  # present in every folder, sorted; "night/0001" for night/0001.png
+    paths: dict[str, dict[str, Path]]  # stem -> role -> file, for the stems above
+    unmatched: dict[str, list[str]]  # stem -> roles whose folder lacks it, sorted
+
+    def require_complete(self) -> FolderPairs:
+        """Return self when every folder holds the same stems; otherwise list what is missing where.
+
+        Raises:
+            InputError: at least one stem is not in every folder.
+        """
+        if not self.unmatched:
+            return self
+        lacking: dict[str, list[str]] = {}
+        for stem, roles in self.unmatched.items():
+            for role in roles:
+                lacking.setdefault(role, []).append(stem)
+        parts = "; ".join(f"{role} lacks {_enumerate(stems)}" for role, stems in lacking.items())
+        raise InputError(f"the folders hold different images: {parts}; add or remove files until they match")
+
+
+def pair_folders(roots: Mapping[str, Path]) -> FolderPairs:
+    """Pair the images below several folders by relative path without suffix.
+
+    Subfolders count: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to ``b/day/1.jpg``.
+    Hidden files and folders, and files of other types, are passed over.
+
+    Args:
+        roots: role -> folder, such as ``{"a": Path("infrared"), "b": Path("visible")}``.
+
+    Raises:
+        InputError: a folder is absent or holds no image, two files of a folder differ in their suffix
+            alone, or the folders have no image in common.
+    """
+    found = {role: _images_by_stem(check_folder(root, role), role) for role, root in roots.items()}
+    every = sorted(set().union(*found.values()))
+    unmatched = {
+        stem: lacking for stem in every if (lacking := [role for role in found if stem not in found[role]])
+    }
+    stems = [stem for stem in every if stem not in unmatched]
+    if not stems:
+        folders = ", ".join(f"{role} {root}" for role, root in roots.items())
+        raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
+    paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
+    return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)
+
+
+def _images_by_stem(root: Path, role: str) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            stem = path.relative_to(root).with_suffix("").as_posix()
+            if stem in images:
+                raise InputError(f"{role} {root}: {images[stem].name} and {name} have one name; remove one")
+            images[stem] = path
+    if not images:
+        raise InputError(f"{role} {root}: no image ({', '.join(SUFFIXES)}) in this folder")
+    return images
+
+
+def _enumerate(stems: list[str]) -> str:
+    shown = ", ".join(stems[:_NAMES_SHOWN])
+    more = len(stems) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,61 @@
+"""Pairing of folders by relative stem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.folders import pair_folders
+from pipeline.files import InputError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_pairs_by_relative_stem_whatever_the_suffix(tmp_path: Path) -> None:
+    a = touch(tmp_path / "a", "2.png", "1.PNG", "night/1.png", "v1.5/x.y.tif", "notes.txt", ".1.tmp-0.png")
+    b = touch(tmp_path / "b", "1.jpg", "2.bmp", "night/1.jpeg", "v1.5/x.y.png", ".thumbs/1.png")
+    pairs = pair_folders({"a": a, "b": b}).require_complete()
+    assert pairs.stems == ["1", "2", "night/1", "v1.5/x.y"]
+    assert pairs.paths["night/1"] == {"a": a / "night/1.png", "b": b / "night/1.jpeg"}
+    assert pairs.unmatched == {}
+
+
+def test_unmatched_files_are_listed_per_folder(tmp_path: Path) -> None:
+    roots = {
+        "a": touch(tmp_path / "a", "1.png", "2.png"),
+        "b": touch(tmp_path / "b", "1.png", "3.png"),
+        "method x": touch(tmp_path / "x", "1.png", "2.png", "3.png"),
+    }
+    pairs = pair_folders(roots)
+    assert pairs.stems == ["1"]
+    assert pairs.unmatched == {"2": ["b"], "3": ["a"]}
+    with pytest.raises(InputError, match=r"b lacks 2; a lacks 3"):
+        pairs.require_complete()
+
+
+def test_a_long_list_is_counted(tmp_path: Path) -> None:
+    a = touch(tmp_path / "a", *(f"{i:03}.png" for i in range(40)))
+    b = touch(tmp_path / "b", "000.png")
+    with pytest.raises(InputError, match=r"001, .*012 and 27 more") as error:
+        pair_folders({"a": a, "b": b}).require_complete()
+    assert "\n" not in str(error.value)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    a = touch(tmp_path / "a", "1.png")
+    with pytest.raises(InputError, match="does not exist"):
+        pair_folders({"a": a, "b": tmp_path / "none"})
+    with pytest.raises(InputError, match="is a file"):
+        pair_folders({"a": a, "b": a / "1.png"})
+    with pytest.raises(InputError, match="no image"):
+        pair_folders({"a": a, "b": touch(tmp_path / "b", "1.txt")})
+    with pytest.raises(InputError, match="no file name is common"):
+        pair_folders({"a": a, "c": touch(tmp_path / "c", "2.png")})
+    with pytest.raises(InputError, match="have one name"):
+        pair_folders({"a": a, "d": touch(tmp_path / "d", "1.png", "1.jpg")})

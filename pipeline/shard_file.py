@@ -1,0 +1,251 @@
+"""One shard: an HDF5 file of format 1. Its schema, its writer, and a reader that trusts nothing.
+
+One sample is one chunk with a Fletcher-32 checksum, and the file format (``v110``) checksums its own
+metadata, so that a flipped bit is an error and never a wrong pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pipeline.files import InputError, atomic_path, canonical_json, sha256_file, sha256_text
+
+FORMAT = "gifnet-joint"
+FORMAT_VERSION = 1
+#: Refuse shards that declare more than this before anything is allocated.
+MAX_SHARD_BYTES = 1 << 36
+
+_PLANE, _COLOUR, _SCALAR = "(N,T,T)", "(N,T,T,3)", "(N,)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One dataset of a shard: its shape with N samples of T x T pixels, its type and its meaning."""
+
+    shape: str
+    dtype: str
+    meaning: str
+
+
+#: Format 1. The README shows this table and a test compares the two.
+FIELDS: Mapping[str, Field] = {
+    "infrared": Field(shape=_PLANE, dtype="u1", meaning="infrared frame"),
+    "visible": Field(shape=_COLOUR, dtype="u1", meaning="visible frame, RGB"),
+    "visible_focus_near": Field(shape=_COLOUR, dtype="u1", meaning="visible, far side out of focus"),
+    "visible_focus_far": Field(shape=_COLOUR, dtype="u1", meaning="visible, near side out of focus"),
+    "visible_over": Field(shape=_COLOUR, dtype="u1", meaning="visible, over-exposed"),
+    "visible_under": Field(shape=_COLOUR, dtype="u1", meaning="visible, under-exposed"),
+    "inverse_depth": Field(shape=_PLANE, dtype="f2", meaning="1 = nearest of its frame, 0 = farthest"),
+    "focus_threshold": Field(shape=_SCALAR, dtype="f4", meaning="alpha: near where inverse_depth > alpha"),
+    "blur_sigma_px": Field(shape=_SCALAR, dtype="f4", meaning="Gaussian of the blurred side, in pixels"),
+    "tile_row": Field(shape=_SCALAR, dtype="i4", meaning="first row of the tile in its frame"),
+    "tile_col": Field(shape=_SCALAR, dtype="i4", meaning="first column of the tile in its frame"),
+    "frame_height": Field(shape=_SCALAR, dtype="i4", meaning="height of the frame, in pixels"),
+    "frame_width": Field(shape=_SCALAR, dtype="i4", meaning="width of the frame, in pixels"),
+    "id": Field(shape=_SCALAR, dtype="str", meaning="frame id, '#', number of the tile"),
+}
+ATTRIBUTES = (
+    "format",
+    "format_version",
+    "plan_digest",
+    "config",
+    "shard",
+    "num_shards",
+    "num_samples",
+    "versions",
+)
+
+
+def write_shard(
+    path: Path,
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    tile: int,
+    attributes: Mapping[str, Any],
+    compress: str = "none",
+) -> dict[str, Any]:
+    """Write one shard atomically, read it back, and return its entry for the index.
+
+    Args:
+        path: final file name; it appears only once the file is complete and verified.
+        samples: one mapping per sample with a value for every key of :data:`FIELDS`.
+        tile: side T of the square tiles, in pixels.
+        attributes: ``plan_digest``, ``config``, ``shard``, ``num_shards``, ``versions``.
+        compress: ``none``, or ``gzip`` (level 4).
+
+    Returns:
+        ``name``, ``bytes``, ``sha256``, ``samples`` and ``arrays`` (a digest for each field).
+    """
+    arrays = {name: _stack(name, samples, tile) for name in FIELDS}
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+            _write_attributes(file, {**attributes, "num_samples": len(samples)})
+            for name, array in arrays.items():
+                _write_dataset(file, name, array, compress)
+        digests = {name: array_digest(array) for name, array in arrays.items()}
+        with open_shard(temporary) as shard:
+            for name in FIELDS:
+                if array_digest(shard.read(name)) != digests[name]:
+                    raise OSError(f"{path}: {name} read back differently from what was written")
+        return {
+            "name": path.name,
+            "bytes": temporary.stat().st_size,
+            "sha256": sha256_file(temporary),
+            "samples": len(samples),
+            "arrays": digests,
+        }
+
+
+class Shard:
+    """An open shard whose structure has been checked against format 1; see :func:`open_shard`."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file, self.path = file, path
+        self.attributes = _check_attributes(file, path)
+        self.num_samples = int(self.attributes["num_samples"])
+        self.tile = _check_datasets(file, self.num_samples, path)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read samples ``start:stop`` of one field; ids come as an object array of str."""
+        try:
+            values = self._file[name][start:stop]
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path}: {name} is damaged ({_first_line(error)}); make it again"
+            ) from None
+        if FIELDS[name].dtype == "str":
+            try:
+                return np.array([value.decode() for value in values], dtype=object)
+            except UnicodeDecodeError:
+                raise InputError(f"{self.path}: id is not UTF-8; make the shard again") from None
+        return values
+
+
+@contextmanager
+def open_shard(path: Path | str) -> Iterator[Shard]:
+    """Open one shard for reading, after its links, types, shapes and filters have been checked.
+
+    Raises:
+        InputError: not a shard of format 1, a newer format, or a damaged file.
+    """
+    path = Path(path)
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such shard") from None
+    except OSError as error:
+        raise InputError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
+    with file:
+        try:
+            shard = Shard(file, path)
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{path}: damaged shard ({_first_line(error)}); make it again") from None
+        yield shard
+
+
+def array_digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's type, shape and little-endian values."""
+    if array.dtype == object:
+        return sha256_text(canonical_json(array.tolist()))
+    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
+    digest.update(plain.data)
+    return digest.hexdigest()
+
+
+def _stack(name: str, samples: Sequence[Mapping[str, Any]], tile: int) -> np.ndarray:
+    field = FIELDS[name]
+    if field.dtype == "str":
+        return np.array([str(sample[name]) for sample in samples], dtype=object)
+    shape = _expected_shape(field, len(samples), tile)
+    array = np.empty(shape, np.dtype(f"<{field.dtype}"))
+    for i, sample in enumerate(samples):
+        array[i] = sample[name]
+    return array
+
+
+def _write_dataset(file: h5py.File, name: str, array: np.ndarray, compress: str) -> None:
+    if FIELDS[name].dtype == "str":
+        # Variable-length strings cannot carry Fletcher-32; bytes of one fixed length can.
+        encoded = [value.encode() for value in array]
+        width = max([1, *map(len, encoded)])
+        array = np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
+    file.create_dataset(
+        name,
+        data=array,
+        chunks=(1, *array.shape[1:]) if array.ndim > 1 else (max(1, len(array)),),
+        fletcher32=True,
+        compression="gzip" if compress == "gzip" and array.ndim > 1 else None,
+        maxshape=(None, *array.shape[1:]),  # else an empty shard could not be chunked
+    )
+
+
+def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    values = {"format": FORMAT, "format_version": FORMAT_VERSION, **attributes}
+    assert set(values) == set(ATTRIBUTES), values.keys()
+    for name in ATTRIBUTES:
+        value = values[name]
+        file.attrs[name] = canonical_json(value) if isinstance(value, Mapping) else value
+
+
+def _check_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    if file.attrs.get("format") != FORMAT:
+        raise InputError(f"{path}: an HDF5 file, but not a {FORMAT} shard")
+    version = file.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: shard format {version}, but this version reads {FORMAT_VERSION}; update gifnet"
+        )
+    values = {name: file.attrs[name] for name in ATTRIBUTES}
+    for name in ("config", "versions"):
+        values[name] = json.loads(values[name])
+    return values
+
+
+def _check_datasets(file: h5py.File, num_samples: int, path: Path) -> int:
+    """Check names, links, storage, filters, types and shapes; return the tile side T."""
+    if set(file) != set(FIELDS):
+        raise InputError(f"{path}: fields {sorted(set(file) ^ set(FIELDS))} are missing or unknown")
+    for name in FIELDS:
+        # External links, external storage and virtual datasets can read other files of the user.
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link, which a shard may not hold")
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+            raise InputError(f"{path}: {name} is not stored in the file itself")
+        if dataset.compression not in (None, "gzip") or not dataset.fletcher32:
+            raise InputError(f"{path}: {name} has no checksum or an unknown compression")
+    tile = int(file["infrared"].shape[-1])
+    declared = 0
+    for name, field in FIELDS.items():
+        dataset = file[name]
+        is_text = field.dtype == "str" and dataset.dtype.kind == "S"
+        if not is_text and dataset.dtype != np.dtype(f"<{field.dtype}" if field.dtype != "str" else "S1"):
+            raise InputError(f"{path}: {name} is {dataset.dtype}, not {field.dtype}")
+        if dataset.shape != _expected_shape(field, num_samples, tile):
+            raise InputError(f"{path}: {name} has shape {dataset.shape} for {num_samples} samples of {tile}")
+        declared += dataset.size * dataset.dtype.itemsize
+    if declared > MAX_SHARD_BYTES:
+        raise InputError(f"{path}: declares {declared} bytes, over the limit of {MAX_SHARD_BYTES}")
+    return tile
+
+
+def _expected_shape(field: Field, num_samples: int, tile: int) -> tuple[int, ...]:
+    return {
+        _PLANE: (num_samples, tile, tile),
+        _COLOUR: (num_samples, tile, tile, 3),
+        _SCALAR: (num_samples,),
+    }[field.shape]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

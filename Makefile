@@ -1,0 +1,35 @@
+# `make demo` and `make test` are all the set-up there is: each creates .venv, installs and runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUFF := $(BIN)/ruff
+
+.PHONY: demo test test-all lint format bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/gifnet demo -o demo
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED) lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(RUFF) check --config .ci/ruff.toml .
+	$(RUFF) format --config .ci/ruff.toml --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(RUFF) check --config .ci/ruff.toml --fix .
+	$(RUFF) format --config .ci/ruff.toml .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gifnet needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

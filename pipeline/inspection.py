@@ -1,0 +1,98 @@
+"""What is in a dataset, how it was made, how it looks; and the published trainer's folder layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.contact_sheet import contact_sheet, heat
+from pipeline.files import InputError
+from pipeline.images import write_image
+from pipeline.progress import Progress
+from pipeline.shard_file import FIELDS, open_shard
+from pipeline.shards import read_index
+
+#: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
+EXPORTED = (
+    "infrared",
+    "visible",
+    "visible_focus_near",
+    "visible_focus_far",
+    "visible_over",
+    "visible_under",
+)
+_PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", "far", "over", "under")
+
+
+def describe(folder: Path | str) -> str:
+    """A dataset in a few lines: counts, provenance, settings and digests."""
+    index = read_index(folder)
+    shards = index["shards"]
+    megabytes = sum(entry["bytes"] for entry in shards) / 1e6
+    account = " + ".join(f"{what} {index[what]}" for what in ("written", "skipped", "failed"))
+    lines = [
+        f"{folder}: {index['num_samples']} samples in {len(shards)} shards, {megabytes:.1f} MB",
+        f"seen {index['seen']} = {account}",
+        f"source: {' '.join(str(value) for value in index['source'].values() if value)}",
+        f"data digest: {index['digest']}",
+        f"plan digest: {index['plan_digest']}",
+        "settings:",
+        *(f"  {key} = {value}" for key, value in _flatten(index["config"])),
+        "versions: " + ", ".join(f"{name} {number}" for name, number in sorted(index["versions"].items())),
+    ]
+    lines += [f"skipped {item['id']}: {item['reason']}" for item in index["skipped_frames"]]
+    lines += [f"failed {item['id']}: {item['reason']}" for item in index["failures"]]
+    return "\n".join(lines)
+
+
+def iterate_samples(folder: Path | str) -> Iterator[dict[str, Any]]:
+    """Yield every sample of a finished dataset in order, as a mapping from field name to value."""
+    folder = Path(folder)
+    for entry in read_index(folder)["shards"]:
+        with open_shard(folder / entry["name"]) as shard:
+            for number in range(shard.num_samples):
+                yield {name: shard.read(name, number, number + 1)[0] for name in FIELDS}
+
+
+def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> Path:
+    """Write a contact sheet of samples spread over the dataset; returns its path."""
+    total = read_index(folder)["num_samples"]
+    if not total:
+        raise InputError(f"{folder}: the dataset holds no samples to show")
+    chosen = set(np.linspace(0, total - 1, min(num_samples, total)).round().astype(int).tolist())
+    rows, labels = [], []
+    for number, sample in enumerate(iterate_samples(folder)):
+        if number in chosen:
+            rows.append(_preview_row(sample))
+            alpha, sigma = sample["focus_threshold"], sample["blur_sigma_px"]
+            labels.append(f"{sample['id']}  alpha {alpha:.2f}  sigma {sigma:.1f} px")
+    return write_image(path, contact_sheet(rows, titles=_PREVIEW_TITLES, labels=labels))
+
+
+def export_folders(folder: Path | str, out: Path | str) -> int:
+    """Write ``<field>/train/1.jpg ...`` for the published trainer; returns the number of samples."""
+    out, total = Path(out), read_index(folder)["num_samples"]
+    with Progress("export", total=total, unit="sample") as progress:
+        for number, sample in enumerate(iterate_samples(folder), start=1):
+            for name in EXPORTED:
+                write_image(out / name / "train" / f"{number}.jpg", sample[name], jpeg_quality=98)
+            progress.advance()
+    return int(total)
+
+
+def _preview_row(sample: Mapping[str, Any]) -> list[np.ndarray]:
+    depth = sample["inverse_depth"].astype(np.float32)
+    mask = (depth > sample["focus_threshold"]).astype(np.uint8) * 255
+    pictures = [sample[f"visible_{name}"] for name in ("focus_near", "focus_far", "over", "under")]
+    return [sample["visible"], sample["infrared"], heat(depth), mask, *pictures]
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in sorted(settings.items()):
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,115 @@
+"""What a synthesis will make, decided before it makes anything: config + samples -> numbered work units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.exposure import ExposureConfig
+from pipeline.files import InputError, canonical_json, read_json, sha256_text, write_json
+from pipeline.focus import FocusConfig
+from pipeline.manifest import SourceSample
+
+PLAN_NAME = "plan.json"
+COMPRESSIONS = ("none", "gzip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    """Everything that decides a dataset's content, apart from its source images."""
+
+    depth: str = "default"  # depth estimator, see pipeline.depth.load_depth_estimator
+    focus: FocusConfig = field(default_factory=FocusConfig)
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
+    tile: int = 160  # side of the square tiles, in pixels
+    tiles_per_frame: int = 2  # samples cut from each frame
+    samples_per_shard: int = 32  # a multiple of tiles_per_frame: a frame never spans two shards
+    compress: str = "none"  # or gzip: 1.8 times smaller, ten times slower to read
+    seed: int = 0  # of every random draw
+
+    def __post_init__(self) -> None:
+        if self.tile < 16:
+            raise InputError(f"tile {self.tile}: must be at least 16 pixels, two windows of the network")
+        if self.tiles_per_frame < 1:
+            raise InputError(f"tiles per frame {self.tiles_per_frame}: must be at least 1")
+        if self.samples_per_shard < 1 or self.samples_per_shard % self.tiles_per_frame:
+            raise InputError(
+                f"samples per shard {self.samples_per_shard}: must be a multiple of tiles per frame "
+                f"({self.tiles_per_frame}), since a frame never spans two shards"
+            )
+        if self.compress not in COMPRESSIONS:
+            raise InputError(f"compress {self.compress!r}: use one of {', '.join(COMPRESSIONS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The numbered work units of one dataset. Equal plans and sources give equal shards."""
+
+    config: SynthesisConfig
+    settings: Mapping[str, Any]  # config as JSON values, with the digests of the models' weights
+    frames: tuple[SourceSample, ...]
+
+    @property
+    def frames_per_shard(self) -> int:
+        return self.config.samples_per_shard // self.config.tiles_per_frame
+
+    @property
+    def num_shards(self) -> int:
+        return -(-len(self.frames) // self.frames_per_shard)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over settings and frame ids, in order."""
+        return sha256_text(canonical_json([self.settings, [frame.id for frame in self.frames]]))
+
+    def shard_frames(self, shard: int) -> tuple[SourceSample, ...]:
+        """The source frames of one shard."""
+        return self.frames[shard * self.frames_per_shard : (shard + 1) * self.frames_per_shard]
+
+
+def make_plan(
+    config: SynthesisConfig, frames: Sequence[SourceSample], weight_digests: Mapping[str, str]
+) -> Plan:
+    """Combine a config, the ordered source frames and the digests of the models into a plan."""
+    return Plan(config=config, settings={**asdict(config), **weight_digests}, frames=tuple(frames))
+
+
+def settle_plan(plan: Plan, out: Path) -> None:
+    """Bind the output folder to this plan, or stop if it already belongs to a different one.
+
+    Raises:
+        InputError: the folder holds work of another plan; the message names the keys that differ.
+    """
+    path = out / PLAN_NAME
+    ids = [frame.id for frame in plan.frames]
+    if not path.exists():
+        if any(out.glob("shard-*")):
+            raise InputError(f"{out}: holds shards but no {PLAN_NAME}; choose an empty folder")
+        write_json(path, {"digest": plan.digest, "settings": plan.settings, "frames": ids})
+        return
+    before = read_json(path)
+    if before.get("digest") == plan.digest:
+        return
+    changed = _differences(before.get("settings", {}), plan.settings)
+    if before.get("frames") != ids:
+        changed.append(_frames_difference(before.get("frames", []), ids))
+    raise InputError(f"{out}: was begun with another plan ({'; '.join(changed)}); choose another folder")
+
+
+def _differences(before: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> list[str]:
+    changed = []
+    for key in sorted(before.keys() | today.keys()):
+        old, new = before.get(key), today.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += _differences(old, new, f"{prefix}{key}.")
+        elif canonical_json(old) != canonical_json(new):
+            changed.append(f"{prefix}{key}: {old} then, {new} now")
+    return changed
+
+
+def _frames_difference(before: Sequence[str], today: Sequence[str]) -> str:
+    added, gone = sorted(set(today) - set(before)), sorted(set(before) - set(today))
+    parts = [f"{len(ids)} {word}, such as {ids[0]}" for ids, word in ((added, "new"), (gone, "gone")) if ids]
+    return f"frames: {', '.join(parts) or 'another order'}"

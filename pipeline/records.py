@@ -1,0 +1,146 @@
+"""The account of each finished shard, and the index that is put together from them.
+
+A record ``shard-....json`` is written after its shard. Whether a shard is done is decided by what was meant,
+not by what lies there: the plan, the sources and the file must still be the ones of the record.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import (
+    InputError,
+    canonical_json,
+    read_json,
+    sha256_file,
+    sha256_text,
+    write_bytes,
+    write_json,
+)
+from pipeline.manifest import SourceSample, Unmatched
+from pipeline.plan import Plan
+from pipeline.shard_file import FORMAT, FORMAT_VERSION
+from pipeline.shards import INDEX_NAME, dataset_digest, shard_name
+
+FAILURES_NAME = "failures.jsonl"
+_PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py", "Pillow")
+
+
+def write_record(
+    path: Path,
+    *,
+    plan_digest: str,
+    frames: Sequence[SourceSample],
+    entry: Mapping[str, Any],
+    seen: int,
+    failures: Sequence[Mapping[str, str]],
+) -> None:
+    """Write the record beside the shard at ``path``: its index entry and ``seen == samples + failures``."""
+    assert seen == entry["samples"] + len(failures)
+    record = {
+        "plan_digest": plan_digest,
+        "inputs": _inputs_digest(frames),
+        "entry": entry,
+        "seen": seen,
+        "failures": failures,
+    }
+    write_json(path.with_suffix(".json"), record)
+
+
+def read_record(path: Path, plan_digest: str, frames: Sequence[SourceSample]) -> dict[str, Any] | None:
+    """The record of the finished shard at ``path``, or None if the shard is to be made (again)."""
+    try:
+        record = read_json(path.with_suffix(".json"))
+        current = (
+            record["plan_digest"] == plan_digest
+            and record["inputs"] == _inputs_digest(frames)
+            and path.stat().st_size == record["entry"]["bytes"]
+        )
+    except (InputError, FileNotFoundError, KeyError, TypeError):
+        return None
+    return record if current else None
+
+
+def finished_records(plan: Plan, out: Path) -> list[dict[str, Any]]:
+    """The records of all shards of the plan that are done, in order."""
+    records = (
+        read_record(out / shard_name(shard, plan.num_shards), plan.digest, plan.shard_frames(shard))
+        for shard in range(plan.num_shards)
+    )
+    return [record for record in records if record is not None]
+
+
+def write_index(
+    plan: Plan,
+    records: Sequence[Mapping[str, Any]],
+    unmatched: Sequence[Unmatched],
+    source: Mapping[str, str | None],
+    out: Path,
+) -> Path:
+    """Check every shard's bytes and write ``failures.jsonl`` and then the index, last of all files.
+
+    Raises:
+        InputError: a shard has changed since it was written; its record is removed, so that a rerun makes it.
+    """
+    entries = [record["entry"] for record in records]
+    failures = [failure for record in records for failure in record["failures"]]
+    skipped = [{"id": entry.id, "reason": unmatched_reason(entry)} for entry in unmatched]
+    for entry in entries:
+        path = out / entry["name"]
+        if sha256_file(path) != entry["sha256"]:
+            path.with_suffix(".json").unlink()
+            raise InputError(f"{path}: damaged since it was written; run synth again to make it anew")
+    lines = "".join(canonical_json(line) + "\n" for line in [*skipped, *failures])
+    write_bytes(out / FAILURES_NAME, lines.encode())
+    written = sum(entry["samples"] for entry in entries)
+    num_skipped = len(skipped) * plan.config.tiles_per_frame
+    return write_json(
+        out / INDEX_NAME,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "plan_digest": plan.digest,
+            "config": plan.settings,
+            "source": source,
+            "shards": entries,
+            "num_samples": written,
+            "digest": dataset_digest(entries),
+            "seen": written + num_skipped + len(failures),
+            "written": written,
+            "skipped": num_skipped,
+            "failed": len(failures),
+            "failures": failures,
+            "skipped_frames": skipped,
+            "versions": versions(),
+        },
+    )
+
+
+def unmatched_reason(entry: Unmatched) -> str:
+    """Why a frame is skipped, in words."""
+    return f"no {entry.missing_role}, expected at {entry.expected}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide pixels; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # another build of it, or a checkout that is not installed
+    return found
+
+
+def _inputs_digest(frames: Sequence[SourceSample]) -> str:
+    """Digest of the sources' ids and sizes: a mended or replaced source makes its shard again."""
+    sizes = [
+        [frame.id, role, path.stat().st_size if path.exists() else -1]
+        for frame in frames
+        for role, path in sorted(frame.paths.items())
+    ]
+    return sha256_text(canonical_json(sizes))

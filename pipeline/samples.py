@@ -1,0 +1,167 @@
+"""Source frames -> the samples of one shard: read, depth, tile, focus pair, exposure pair.
+
+A shard's content depends on the plan and its frames alone, not on the process, batch or machine part that
+makes it. A frame or tile that cannot be made is a failure with its reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.depth import DepthEstimator
+from pipeline.exposure import exposure_pair
+from pipeline.files import InputError
+from pipeline.focus import SampleFailure, draw_focus, focus_pair
+from pipeline.images import read_grey, read_rgb
+from pipeline.manifest import SourceSample
+from pipeline.plan import SynthesisConfig
+from pipeline.probe import ExposureProbe
+from pipeline.randomness import random_stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The networks that stage one runs, loaded once in each process."""
+
+    depth: DepthEstimator
+    probe: ExposureProbe
+
+
+@dataclass(kw_only=True)
+class ShardContent:
+    """What became of the frames of one shard: ``seen == len(samples) + len(failures)``."""
+
+    seen: int
+    samples: list[dict[str, Any]] = field(default_factory=list)  # a value for each shard field
+    failures: list[dict[str, str]] = field(default_factory=list)  # id and reason
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # by stage
+
+    def fail(self, ids: Sequence[str], reason: object) -> None:
+        """Count the samples of these ids as failed for one reason."""
+        self.failures += [{"id": sample_id, "reason": str(reason)} for sample_id in ids]
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the body to a stage's account."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def sample_ids(frame_id: str, tiles_per_frame: int) -> list[str]:
+    """Ids of the samples of one frame: the frame's id, ``#``, the number of the tile."""
+    return [f"{frame_id}#{tile}" for tile in range(tiles_per_frame)]
+
+
+def make_samples(frames: Sequence[SourceSample], config: SynthesisConfig, models: Models) -> ShardContent:
+    """Make all samples of the given source frames.
+
+    Args:
+        frames: source frames with the roles ``visible`` and ``infrared``.
+        config: what to make of them.
+        models: the depth estimator and the exposure probe.
+    """
+    content = ShardContent(seen=len(frames) * config.tiles_per_frame)
+    readable: list[tuple[SourceSample, np.ndarray, np.ndarray]] = []
+    for frame in frames:
+        with content.timed("read"):
+            try:
+                readable.append((frame, *_read_frame(frame, config.tile)))
+            except (InputError, SampleFailure) as error:
+                content.fail(sample_ids(frame.id, config.tiles_per_frame), error)
+    with content.timed("depth"):
+        depths = _estimate_depths(readable, models.depth)
+    for (frame, visible, infrared), depth in zip(readable, depths, strict=True):
+        ids = sample_ids(frame.id, config.tiles_per_frame)
+        if isinstance(depth, InputError):
+            content.fail(ids, depth)
+            continue
+        for sample_id in ids:
+            try:
+                content.samples.append(
+                    _make_sample(sample_id, visible, infrared, depth, config, models, content)
+                )
+            except SampleFailure as error:
+                content.fail([sample_id], error)
+    return content
+
+
+def _read_frame(frame: SourceSample, tile: int) -> tuple[np.ndarray, np.ndarray]:
+    visible, infrared = read_rgb(frame.paths["visible"]), read_grey(frame.paths["infrared"])
+    if visible.shape[:2] != infrared.shape:
+        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (visible, infrared)]
+        raise SampleFailure(
+            f"{frame.paths['visible']} is {sizes[0]}, but {frame.paths['infrared']} is {sizes[1]}; "
+            "the pair must be aligned"
+        )
+    if min(infrared.shape) < tile:
+        size = f"{visible.shape[1]}x{visible.shape[0]}"
+        raise SampleFailure(f"{frame.paths['visible']}: {size} is smaller than the tile of {tile} pixels")
+    return visible, infrared
+
+
+def _estimate_depths(
+    readable: Sequence[tuple[SourceSample, np.ndarray, np.ndarray]], estimator: DepthEstimator
+) -> list[np.ndarray | InputError]:
+    """Inverse depth of each frame, rounded as it will be stored, or the reason why there is none."""
+    frames, ids = [visible for _, visible, _ in readable], [frame.id for frame, _, _ in readable]
+    try:
+        depths: list[np.ndarray | InputError] = list(estimator.estimate(frames, ids))
+    except InputError:
+        # One of them has no depth; find out which, so that the others do not fail with it.
+        depths = []
+        for visible, frame_id in zip(frames, ids, strict=True):
+            try:
+                depths += estimator.estimate([visible], [frame_id])
+            except InputError as error:
+                depths.append(error)
+    # Rounding first lets a reader of the shard compute the very same near mask.
+    return [
+        depth if isinstance(depth, InputError) else depth.astype(np.float16).astype(np.float32)
+        for depth in depths
+    ]
+
+
+def _make_sample(
+    sample_id: str,
+    visible: np.ndarray,
+    infrared: np.ndarray,
+    inverse_depth: np.ndarray,
+    config: SynthesisConfig,
+    models: Models,
+    content: ShardContent,
+) -> dict[str, Any]:
+    tile = config.tile
+    with content.timed("draw"):
+        rng = random_stream(config.seed, "synth", sample_id, "focus")
+        draw = draw_focus(inverse_depth, tile=tile, config=config.focus, rng=rng)
+    with content.timed("focus"):
+        near, far = focus_pair(visible, inverse_depth, draw, tile=tile)
+    inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
+    with content.timed("exposure"):
+        over, under = exposure_pair(visible[inside], models.probe)
+    return {
+        "id": sample_id,
+        "infrared": infrared[inside],
+        "visible": visible[inside],
+        "visible_focus_near": near,
+        "visible_focus_far": far,
+        "visible_over": over,
+        "visible_under": under,
+        "inverse_depth": inverse_depth[inside],
+        "focus_threshold": draw.threshold,
+        "blur_sigma_px": draw.blur_sigma_px,
+        "tile_row": draw.row,
+        "tile_col": draw.col,
+        "frame_height": visible.shape[0],
+        "frame_width": visible.shape[1],
+    }

@@ -1,0 +1,175 @@
+"""GIFNet, the task-agnostic fusion network of Cheng et al., "One Model for ALL: Low-Level Task Interaction
+Is a Key to Task-Agnostic Image Fusion" (CVPR 2025, arXiv:2502.19854).
+
+    a, b --> shared encoder (S-Enc) --+--> reconstruction decoder (REC-Dec) --> reconstruction
+                                      |
+              features of MM and DP --+--> cross-task transformer --+
+                                      |    (cross-fusion gating)    |
+              features of main task --+-----------------------------+--> global decoder (G-Dec) --> fused
+
+MM is the multi-modal stream (infrared + visible), DP the digital-photography stream (near + far, over +
+under). One of them is the *main* task: its stream is decoded; the other one helps through cross attention
+and the gate lambda. Both streams take the same features when fusing, different ones in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.transformer import CrossTaskTransformer, Task, conv3x3
+from pipeline.files import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Shape of GIFNet. The defaults are the published network."""
+
+    #: Channels that each of the encoder's three convolutions adds to the two input planes.
+    feature_growth: int = 32
+    #: Side of an attention window in pixels; even.
+    window: int = 8
+    #: Attention heads; they divide the channels.
+    heads: int = 2
+    #: Transformer blocks: the first one holds cross attention and gate; every second one is shifted.
+    depth: int = 2
+    #: Whether, with MM as main task, DP's local path in the first block filters the values of MM instead of
+    #: its own. The published weights were trained so and need it; networks trained here do not.
+    local_path_quirk: bool = False
+
+    def __post_init__(self) -> None:
+        if self.feature_growth < 1 or self.depth < 1 or self.heads < 1:
+            raise InputError("network: feature_growth, depth and heads must be at least 1")
+        if self.window < 4 or self.window % 2:
+            raise InputError(f"network: window is {self.window}; use an even number from 4 up")
+        if self.channels % self.heads:
+            raise InputError(f"network: {self.heads} heads do not divide {self.channels} channels")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the encoder's output and of the transformer."""
+        return 2 + 3 * self.feature_growth
+
+    @property
+    def alignment(self) -> int:
+        """Features are reflection-padded to a multiple of this many pixels before the transformer."""
+        return self.window // 2
+
+    @property
+    def min_side(self) -> int:
+        """Shortest side in pixels that reflection padding allows."""
+        return self.window // 2 + 1
+
+
+class GIFNet(nn.Module):
+    """The whole network.
+
+    Inputs are luminance planes, float, (B, 1, H, W) in [0, 1], H and W at least ``config.min_side``. By
+    convention a is infrared, near-focused or over-exposed, and b visible, far-focused or under-exposed.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SharedEncoder(config)
+        self.reconstruction_decoder = Decoder(config.channels)
+        self.transformer = CrossTaskTransformer(
+            channels=config.channels,
+            heads=config.heads,
+            window=config.window,
+            depth=config.depth,
+            local_path_quirk=config.local_path_quirk,
+        )
+        self.global_decoder = GlobalDecoder(config)
+
+    def forward(self, a: Tensor, b: Tensor, *, main: Task = "dp") -> Tensor:
+        """Fuse two planes: (B, 1, H, W) twice -> (B, 1, H, W) in [0, 1].
+
+        Raises:
+            InputError: the planes differ in shape, are not single-channel, or are too small.
+        """
+        self._check(a, b)
+        features = self.encode(a, b)
+        return self.fuse_features(features, features, main=main)
+
+    def encode(self, a: Tensor, b: Tensor) -> Tensor:
+        """Shared encoder (S-Enc): two planes (B, 1, H, W) -> features (B, C, H, W)."""
+        return self.encoder(torch.cat([a, b], dim=1))
+
+    def reconstruct(self, features: Tensor) -> Tensor:
+        """REC branch: encoder features -> plane (B, 1, H, W) in [-1, 1], trained to be the image b."""
+        return torch.tanh(self.reconstruction_decoder(features))
+
+    def fuse_features(self, mm: Tensor, dp: Tensor, *, main: Task) -> Tensor:
+        """Fuse encoder features (B, C, H, W) of the two streams -> (B, 1, H, W) in [0, 1].
+
+        In training the attention part of the other stream gets no gradient, as published: its embedding,
+        its rescale and rebias and its MLP learn through the gate. Pass the same tensor twice to fuse.
+        """
+        refined = self.transformer(mm, dp, main=main)
+        return self.global_decoder(mm if main == "mm" else dp, refined)
+
+    def _check(self, a: Tensor, b: Tensor) -> None:
+        if a.shape != b.shape:
+            raise InputError(
+                f"the two inputs differ in shape: {tuple(a.shape)} and {tuple(b.shape)}; resize one"
+            )
+        if a.ndim != 4 or a.shape[1] != 1:
+            raise InputError(f"inputs must be single planes (B, 1, H, W), not {tuple(a.shape)}")
+        height, width = a.shape[-2:]
+        if min(height, width) < self.config.min_side:
+            raise InputError(
+                f"an image of {height}x{width} is too small: both sides need {self.config.min_side} pixels"
+            )
+
+
+class SharedEncoder(nn.Module):
+    """S-Enc: three densely connected 3x3 convolutions; its output keeps the two input planes in front."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        growth = config.feature_growth
+        self.convolutions = nn.ModuleList(conv3x3(2 + i * growth, growth) for i in range(3))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(B, 2, H, W) -> (B, C, H, W)."""
+        features = planes
+        for convolution in self.convolutions:
+            features = torch.cat([features, F.relu(convolution(features))], dim=1)
+        return features
+
+
+class Decoder(nn.Sequential):
+    """3x3 convolutions to 64, 32, 16 and 1 channels with ReLU between; the caller applies the tanh."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__(
+            conv3x3(in_channels, 64),
+            nn.ReLU(),
+            conv3x3(64, 32),
+            nn.ReLU(),
+            conv3x3(32, 16),
+            nn.ReLU(),
+            conv3x3(16, 1),
+        )
+
+
+class GlobalDecoder(nn.Module):
+    """G-Dec: merges the main task's encoder features with the transformer's output into the fused plane."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.merge = nn.Sequential(
+            nn.Conv2d(2 * channels, channels, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(channels, 128, 1, bias=False),
+        )
+        self.decoder = Decoder(128)
+
+    def forward(self, features: Tensor, refined: Tensor) -> Tensor:
+        """Two tensors (B, C, H, W) -> fused (B, 1, H, W) in [0, 1]."""
+        return torch.tanh(self.decoder(self.merge(torch.cat([features, refined], dim=1)))) / 2 + 0.5

@@ -1,0 +1,210 @@
+"""The cross-task transformer of GIFNet: two streams of window attention and the gate between them.
+
+The blocks are those of DehazeFormer (Song et al., "Vision Transformers for Single Image Dehazing", TIP 2023):
+revised layer norm (RLN), window attention on reflection-padded windows beside a depth-wise convolution.
+GIFNet gives every block one set of weights per task and lets the streams meet in the first block.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import PositionBias, window_attention
+
+#: Multi-modal (infrared + visible) or digital-photography (multi-focus, multi-exposure) stream.
+Task = Literal["mm", "dp"]
+
+
+class CrossTaskTransformer(nn.Module):
+    """Cross-fusion gating: refines the main task's features with the help of the other task's.
+
+    After the first block main = main + lambda * other, with one learned lambda per main task. From there on
+    the other stream cannot reach the output, so it is not computed.
+    """
+
+    def __init__(
+        self, *, channels: int, heads: int, window: int, depth: int, local_path_quirk: bool = False
+    ) -> None:
+        super().__init__()
+        self.alignment = window // 2
+        self.embed_mm = conv3x3(channels, channels)
+        self.embed_dp = conv3x3(channels, channels)
+        self.cross_block = TransformerBlock(channels, heads, window, local_path_quirk=local_path_quirk)
+        self.refine_blocks = nn.ModuleList(
+            TransformerBlock(channels, heads, window, shifted=i % 2 == 0) for i in range(depth - 1)
+        )
+        # Start in the middle between an ignored and a fully added other stream.
+        self.lambda_mm = nn.Parameter(torch.full((1,), 0.5))
+        self.lambda_dp = nn.Parameter(torch.full((1,), 0.5))
+        self.unembed = conv3x3(channels, channels)
+
+    def forward(self, mm: Tensor, dp: Tensor, *, main: Task) -> Tensor:
+        """Encoder features (B, C, H, W) of both streams -> refined features of the main one, same shape."""
+        height, width = mm.shape[-2:]
+        refined = self.cross_fuse(*self.embed(mm, dp), main=main)
+        for block in self.refine_blocks:
+            refined = block(refined, task=main)
+        return self.unembed(refined)[..., :height, :width]
+
+    def embed(self, mm: Tensor, dp: Tensor) -> tuple[Tensor, Tensor]:
+        """Pad right and bottom to the alignment and embed: (B, C, H, W) twice -> (B, C, H', W') twice."""
+        height, width = mm.shape[-2:]
+        right, bottom = -width % self.alignment, -height % self.alignment
+        if right or bottom:
+            same = mm is dp
+            mm = F.pad(mm, (0, right, 0, bottom), mode="reflect")
+            dp = mm if same else F.pad(dp, (0, right, 0, bottom), mode="reflect")
+        return self.embed_mm(mm), self.embed_dp(dp)
+
+    def cross_fuse(
+        self, mm: Tensor, dp: Tensor, *, main: Task, statistics: tuple[Statistics, Statistics] | None = None
+    ) -> Tensor:
+        """First block and gate: embedded streams (B, C, H, W) -> main stream.
+
+        ``statistics`` are those of (mm, dp) where they are known beforehand, for instance of a whole image
+        of which ``mm`` and ``dp`` are a strip.
+        """
+        mm, dp = self.cross_block.cross(mm, dp, main=main, statistics=statistics)
+        return mm + self.lambda_mm * dp if main == "mm" else dp + self.lambda_dp * mm
+
+
+class TransformerBlock(nn.Module):
+    """One block: a stream with its own weights for each task, and the position bias that they share."""
+
+    def __init__(
+        self, channels: int, heads: int, window: int, *, shifted: bool = False, local_path_quirk: bool = False
+    ) -> None:
+        super().__init__()
+        self.mm = Stream(channels)
+        self.dp = Stream(channels)
+        self.position_bias = PositionBias(window, heads)
+        self.heads, self.window, self.shifted = heads, window, shifted
+        self.local_path_quirk = local_path_quirk
+
+    def forward(self, x: Tensor, *, task: Task, statistics: Statistics | None = None) -> Tensor:
+        """One stream alone: (B, C, H, W) -> same shape. ``statistics`` as in ``layer_statistics(x)``."""
+        stream = self.mm if task == "mm" else self.dp
+        statistics = statistics or layer_statistics(x)
+        qkv = stream.project_qkv(x, statistics)
+        mixed = stream.mix(self._attend(qkv, self.position_bias()), qkv.chunk(3, dim=1)[2])
+        return stream.finish(x, mixed, statistics)
+
+    def cross(
+        self, mm: Tensor, dp: Tensor, *, main: Task, statistics: tuple[Statistics, Statistics] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Both streams, (mm, dp) -> (mm, dp); the other one attends with the main stream's queries.
+
+        The attention part of the other stream (values, keys, windows, local path, projection) carries no
+        gradient; its rescale, rebias and MLP do.
+        """
+        mm_statistics, dp_statistics = statistics or (layer_statistics(mm), layer_statistics(dp))
+        bias = self.position_bias()
+        if main == "mm":
+            mm, query, value = self._main(self.mm, mm, mm_statistics, bias)
+            local_value = value if self.local_path_quirk else None
+            return mm, self._other(self.dp, dp, dp_statistics, bias, query, local_value)
+        dp, query, _ = self._main(self.dp, dp, dp_statistics, bias)
+        return self._other(self.mm, mm, mm_statistics, bias, query, None), dp
+
+    def _main(
+        self, stream: Stream, x: Tensor, statistics: Statistics, bias: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Plain attention; also returns the queries and values that the other stream borrows."""
+        qkv = stream.project_qkv(x, statistics)
+        query, _, value = qkv.chunk(3, dim=1)
+        mixed = stream.mix(self._attend(qkv, bias), value)
+        return stream.finish(x, mixed, statistics), query, value
+
+    def _other(
+        self,
+        stream: Stream,
+        x: Tensor,
+        statistics: Statistics,
+        bias: Tensor,
+        query: Tensor,
+        local_value: Tensor | None,
+    ) -> Tensor:
+        """Cross attention: softmax(Q_main K_other^T) V_other."""
+        with torch.no_grad():
+            key_value = stream.project_key_value(x, statistics)
+            attended = self._attend(torch.cat([query, key_value], dim=1), bias)
+            mixed = stream.mix(attended, key_value.chunk(2, dim=1)[1] if local_value is None else local_value)
+        return stream.finish(x, mixed, statistics)
+
+    def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
+        return window_attention(qkv, bias, heads=self.heads, window=self.window, shifted=self.shifted)
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each image over (C, H, W), both (B, 1, 1, 1), at least float32."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+def layer_statistics(x: Tensor) -> Statistics:
+    """Statistics of the revised layer norm: (B, C, H, W) -> two (B, 1, 1, 1), float32 also under autocast.
+
+    The deviation is sqrt(population variance + 1e-5).
+    """
+    x = x if x.dtype == torch.float64 else x.float()
+    variance, mean = torch.var_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
+    return Statistics(mean, (variance + 1e-5).sqrt())
+
+
+class Stream(nn.Module):
+    """One task's weights in one block: revised layer norm, Q/K/V, local path, projection and MLP.
+
+    The norm takes its statistics from the whole image and gives scale and offset back after the attention,
+    through two learned maps of the deviation and the mean.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm_weight = nn.Parameter(torch.ones(channels, 1, 1))
+        self.norm_bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.rescale = nn.Conv2d(1, channels, 1)
+        self.rebias = nn.Conv2d(1, channels, 1)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.local = nn.Conv2d(channels, channels, 5, groups=channels, padding=2, padding_mode="reflect")
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1), nn.ReLU(), nn.Conv2d(2 * channels, channels, 1)
+        )
+        # As in DehazeFormer: nearly a plain residual at the start.
+        for layer, start in ((self.rescale, 1.0), (self.rebias, 0.0)):
+            assert layer.bias is not None
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.constant_(layer.bias, start)
+
+    def project_qkv(self, x: Tensor, statistics: Statistics) -> Tensor:
+        """Normalise and project: (B, C, H, W) -> (B, 3C, H, W), channels [Q | K | V]."""
+        return self.qkv(self._normalise(x, statistics))
+
+    def project_key_value(self, x: Tensor, statistics: Statistics) -> Tensor:
+        """Only the [K | V] channels of :meth:`project_qkv`, (B, 2C, H, W)."""
+        channels = x.shape[1]
+        assert self.qkv.bias is not None
+        return F.conv2d(self._normalise(x, statistics), self.qkv.weight[channels:], self.qkv.bias[channels:])
+
+    def mix(self, attended: Tensor, value: Tensor) -> Tensor:
+        """Local path (depth-wise 5x5 of the values) plus attention, projected; (B, C, H, W)."""
+        return self.project(self.local(value) + attended)
+
+    def finish(self, x: Tensor, mixed: Tensor, statistics: Statistics) -> Tensor:
+        """Scale and offset given back, residual, MLP; (B, C, H, W). There is no norm before the MLP."""
+        x = x + mixed * self.rescale(statistics.deviation) + self.rebias(statistics.mean)
+        return x + self.mlp(x)
+
+    def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
+        scale = self.norm_weight / statistics.deviation
+        return x * scale + (self.norm_bias - statistics.mean * scale)
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """The network's 3x3 convolution: reflection padding, size kept."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")

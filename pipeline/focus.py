@@ -1,0 +1,187 @@
+"""Near-/far-focused pair from inverse depth (GIFNet supplement, Eq. 1-3).
+
+A threshold on inverse depth splits the frame into a near and a far side; the near-focused picture keeps
+the near side and blurs the other, the far-focused picture does the opposite. Together they hold every
+pixel of the visible image once sharp and once blurred, so the visible image is their ground truth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.files import InputError
+
+#: How a pair is made; the first is the default.
+FOCUS_MODES = ("paper",)
+
+#: The Gaussian is cut at this many standard deviations: less than 1e-4 of its mass lies beyond.
+_TRUNCATE_SIGMAS = 4.0
+#: Kernel weights are integers over 2^16, so that sums are exact. See :func:`gaussian_blur`.
+_KERNEL_SCALE = 1 << 16
+
+
+class SampleFailure(Exception):
+    """A sample that cannot be made from its frame. The message is the reason; the synthesis counts it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusConfig:
+    """How focus pairs are drawn and rendered."""
+
+    #: ``paper``: hard mask and one Gaussian (Eq. 1-3).
+    mode: str = "paper"
+    #: Smallest standard deviation of the defocus blur, pixels. Below about 1.5 the blur drowns in the
+    #: softness that JPEG and demosaicing leave in the sharp side: the pair teaches nothing about focus.
+    blur_sigma_min_px: float = 1.5
+    #: Largest standard deviation, pixels. At 5 the blurred disc (2 sigma each way) is 20 pixels wide, still
+    #: inside what the fusion network sees around a pixel (24 each way), so that it can tell the sides apart.
+    blur_sigma_max_px: float = 5.0
+    #: Least share of pixels on either side of the threshold, in the frame and in the tile.
+    min_side_share: float = 0.05
+    #: Draws of threshold and tile position before the sample is given up.
+    max_draws: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.mode not in FOCUS_MODES:
+            raise InputError(f"focus mode {self.mode!r} is unknown; use one of {', '.join(FOCUS_MODES)}")
+        if not 0 < self.blur_sigma_min_px <= self.blur_sigma_max_px <= 50:
+            given = f"{self.blur_sigma_min_px}..{self.blur_sigma_max_px} px"
+            raise InputError(f"blur sigma {given}: give 0 < least <= largest <= 50")
+        if not 0 <= self.min_side_share < 0.5:
+            raise InputError(f"min_side_share {self.min_side_share}: each side's share lies in [0, 0.5)")
+        if self.max_draws < 1:
+            raise InputError(f"max_draws {self.max_draws}: at least one draw is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusDraw:
+    """What chance decides for one sample; it is stored beside the sample.
+
+    Threshold and sigma are float32 values, the type of their shard fields, so that a reader of the
+    shard computes the very same mask.
+    """
+
+    threshold: float
+    """alpha of Eq. 1: inverse depth above it is near; in (0, 1)."""
+    blur_sigma_px: float
+    """Standard deviation of the Gaussian, pixels."""
+    row: int
+    """First row of the tile in the frame."""
+    col: int
+    """First column of the tile in the frame."""
+
+
+def draw_focus(
+    inverse_depth: np.ndarray, *, tile: int, config: FocusConfig, rng: np.random.Generator
+) -> FocusDraw:
+    """Draw threshold, blur and tile position so that both sides are there to be seen.
+
+    Threshold (uniform in (0, 1)) and position (uniform over the frame) are redrawn together until the
+    near and the far side each cover ``config.min_side_share`` of the frame and of the tile.
+
+    Args:
+        inverse_depth: (H, W) float32 in [0, 1], 1 = nearest. To make the mask reproducible from a shard,
+            pass the values as the shard stores them (rounded to float16).
+        tile: side of the square tile, pixels.
+        rng: the sample's own stream for this purpose.
+
+    Raises:
+        SampleFailure: the frame is smaller than the tile, or no draw met the shares.
+    """
+    height, width = inverse_depth.shape
+    if min(height, width) < tile:
+        raise SampleFailure(f"frame of {width}x{height} is smaller than the tile of {tile}x{tile}")
+    sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
+    for _ in range(config.max_draws):
+        threshold = np.float32(rng.random(dtype=np.float32))
+        row = int(rng.integers(height - tile + 1))
+        col = int(rng.integers(width - tile + 1))
+        if threshold == 0:  # the stream's interval is [0, 1), Eq. 1 asks for (0, 1)
+            continue
+        # The tile first: it fails more often than the frame and costs a fiftieth.
+        crop = inverse_depth[row : row + tile, col : col + tile]
+        if _both_sides(crop, threshold, config) and _both_sides(inverse_depth, threshold, config):
+            return FocusDraw(threshold=float(threshold), blur_sigma_px=float(sigma), row=row, col=col)
+    raise SampleFailure(
+        f"no depth threshold leaves {config.min_side_share:.0%} of frame and tile on both sides "
+        f"in {config.max_draws} draws"
+    )
+
+
+def focus_pair(
+    visible: np.ndarray, inverse_depth: np.ndarray, draw: FocusDraw, *, tile: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Near- and far-focused tile of one frame, each (tile, tile, 3) uint8.
+
+    The result equals cutting the tile from :func:`split_focus` of the whole frame, bit for bit: the tile is
+    processed with as much of its surroundings as the kernel reaches.
+
+    Args:
+        visible: the frame, (H, W, 3) uint8.
+        inverse_depth: (H, W) float32, the array that ``draw`` was drawn from.
+    """
+    halo = _kernel_radius(draw.blur_sigma_px)
+    top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
+    around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
+    near, far = split_focus(
+        visible[around],
+        inverse_depth[around],
+        threshold=draw.threshold,
+        blur_sigma_px=draw.blur_sigma_px,
+    )
+    inner = np.s_[draw.row - top :, draw.col - left :]
+    return near[inner][:tile, :tile].copy(), far[inner][:tile, :tile].copy()
+
+
+def split_focus(
+    visible: np.ndarray, inverse_depth: np.ndarray, *, threshold: float, blur_sigma_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Near- and far-focused version of a whole picture (supplement, Eq. 1-3).
+
+    Args:
+        visible: (H, W, 3) or (H, W) uint8.
+        inverse_depth: (H, W) float32, 1 = nearest.
+
+    Returns:
+        Two uint8 arrays of the shape of ``visible``: at each pixel one is ``visible``, the other its blur.
+    """
+    near_mask = inverse_depth > np.float32(threshold)  # Eq. 1, B_n
+    if visible.ndim == 3:
+        near_mask = near_mask[..., None]
+    blurred = gaussian_blur(visible, blur_sigma_px)
+    near = np.where(near_mask, visible, blurred)  # Eq. 2
+    far = np.where(near_mask, blurred, visible)  # Eq. 3
+    return near, far
+
+
+def gaussian_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
+    """Gaussian blur of (H, W[, C]) uint8 with mirrored borders (reflect 101), the same bits everywhere.
+
+    The separable kernel is cut at 4 sigma and its weights are rounded to integers over 2^16, so that float64
+    sums of 8-bit values are exact in any order: neither vector width, position in the picture nor the
+    number of threads shows in the result. The one rounding, to the nearest 8-bit value, comes last.
+    """
+    kernel = _gaussian_kernel(sigma_px)
+    total = cv2.sepFilter2D(image, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return np.rint(total / float(_KERNEL_SCALE**2)).astype(np.uint8)
+
+
+def _gaussian_kernel(sigma_px: float) -> np.ndarray:
+    radius = _kernel_radius(sigma_px)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)
+    kernel = np.rint(weights / weights.sum() * _KERNEL_SCALE)
+    kernel[radius] += _KERNEL_SCALE - kernel.sum()  # grey stays grey
+    return kernel
+
+
+def _kernel_radius(sigma_px: float) -> int:
+    return math.ceil(_TRUNCATE_SIGMAS * sigma_px)
+
+
+def _both_sides(inverse_depth: np.ndarray, threshold: np.float32, config: FocusConfig) -> bool:
+    near_share = np.count_nonzero(inverse_depth > threshold) / inverse_depth.size
+    return bool(config.min_side_share <= near_share <= 1 - config.min_side_share)

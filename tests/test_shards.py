@@ -1,0 +1,232 @@
+"""The shard format: round trips, and no damage that goes unnoticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.files import InputError, write_json
+from pipeline.shard_file import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, open_shard, write_shard
+from pipeline.shards import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
+
+TILE = 16
+ATTRIBUTE_VALUES = {
+    "plan_digest": "0" * 64,
+    "config": {"tile": TILE},
+    "shard": 0,
+    "num_shards": 1,
+    "versions": {"numpy": np.__version__},
+}
+
+
+def make_sample(number: int) -> dict[str, Any]:
+    rng = np.random.default_rng(number)
+    shapes = {"(N,T,T)": (TILE, TILE), "(N,T,T,3)": (TILE, TILE, 3), "(N,)": ()}
+    values: dict[str, Any] = {"id": f"folder/straße-{number}#0"}
+    for name, spec in FIELDS.items():
+        if spec.dtype != "str":
+            scale = 255 if spec.dtype == "u1" else 1
+            values[name] = (rng.random(shapes[spec.shape]) * scale).astype(spec.dtype)
+    return values
+
+
+def make_dataset(folder: Path, counts: tuple[int, ...] = (3, 2), compress: str = "none") -> Path:
+    entries, number = [], 0
+    for shard, count in enumerate(counts):
+        path = folder / shard_name(shard, len(counts))
+        samples = [make_sample(number + i) for i in range(count)]
+        number += count
+        attributes = {**ATTRIBUTE_VALUES, "shard": shard, "num_shards": len(counts)}
+        entries.append(write_shard(path, samples, tile=TILE, attributes=attributes, compress=compress))
+    index = {"format": FORMAT, "format_version": FORMAT_VERSION, "shards": entries}
+    write_json(folder / INDEX_NAME, {**index, "digest": dataset_digest(entries)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.mark.parametrize("compress", ["none", "gzip"])
+def test_round_trip(tmp_path: Path, compress: str) -> None:
+    make_dataset(tmp_path, (3, 2), compress)
+    arrays, digest = load_arrays(tmp_path, list(FIELDS))
+    assert digest == read_index(tmp_path)["digest"]
+    for number in range(5):
+        for name, value in make_sample(number).items():
+            np.testing.assert_array_equal(arrays[name][number], value)
+            assert name == "id" or arrays[name].dtype == np.dtype(FIELDS[name].dtype)
+    assert verify(tmp_path) == []
+
+
+def test_digest_does_not_depend_on_compression(tmp_path: Path) -> None:
+    digests = [
+        load_arrays(make_dataset(tmp_path / compress, compress=compress), ["visible"])[1]
+        for compress in ("none", "gzip")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
+    first, second = (make_dataset(tmp_path / name) for name in "ab")
+    for path in sorted(first.iterdir()):
+        assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_layout_is_the_documented_one(dataset: Path) -> None:
+    path = dataset / shard_name(0, 2)
+    assert path.read_bytes()[8] == 3, "superblock 3 is the first whose metadata carries checksums"
+    with h5py.File(path) as file:
+        assert set(file.attrs) == set(ATTRIBUTES)
+        assert json.loads(file.attrs["config"]) == {"tile": TILE}
+        for name in FIELDS:
+            assert file[name].fletcher32
+        assert file["visible"].chunks == (1, TILE, TILE, 3)
+
+
+def test_a_shard_may_be_empty(tmp_path: Path) -> None:
+    make_dataset(tmp_path, (0, 2))
+    assert len(load_arrays(tmp_path, ["visible"])[0]["visible"]) == 2
+    assert verify(tmp_path) == []
+
+
+def test_a_dataset_may_not_be_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no samples"):
+        load_arrays(make_dataset(tmp_path, (0,)), ["visible"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_flipped_bit_is_noticed(
+    dataset: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("flipped")
+    shutil.copytree(dataset, folder, dirs_exist_ok=True)
+    path = folder / shard_name(0, 2)
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    assert len(verify(folder)) == 1
+    # Reading either raises, or the flipped bit lies outside all arrays and changes nothing.
+    try:
+        arrays, _ = load_arrays(folder, list(FIELDS))
+    except InputError:
+        return
+    expected, _ = load_arrays(dataset, list(FIELDS))
+    for name in FIELDS:
+        np.testing.assert_array_equal(arrays[name], expected[name])
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
+def test_truncated_shards_are_refused(dataset: Path, tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "shard.h5"
+    content = (dataset / shard_name(0, 2)).read_bytes()
+    path.write_bytes(content[: int(keep if keep > 1 or keep == 0 else keep * len(content))])
+    with pytest.raises(InputError, match=str(path)), open_shard(path):
+        pass
+
+
+def test_missing_shard_and_missing_index_are_named(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    (tmp_path / shard_name(1, 2)).unlink()
+    assert "missing" in verify(tmp_path)[0]
+    (tmp_path / INDEX_NAME).unlink()
+    with pytest.raises(InputError, match="run synth again"):
+        read_index(tmp_path)
+
+
+def test_newer_formats_are_refused_by_name(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    with h5py.File(tmp_path / shard_name(0, 2), "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(InputError, match="format 2"), open_shard(tmp_path / shard_name(0, 2)):
+        pass
+    index = read_index(tmp_path)
+    write_json(tmp_path / INDEX_NAME, {**index, "format_version": 2})
+    with pytest.raises(InputError, match="format 2"):
+        read_index(tmp_path)
+
+
+def _external_link(file: h5py.File, secret: Path) -> None:
+    del file["visible"]
+    file["visible"] = h5py.ExternalLink(str(secret), "/visible")
+
+
+def _soft_link(file: h5py.File, secret: Path) -> None:
+    del file["visible_over"]
+    file["visible_over"] = h5py.SoftLink("/visible")
+
+
+def _external_storage(file: h5py.File, secret: Path) -> None:
+    shape = file["infrared"].shape
+    del file["infrared"]
+    size = int(np.prod(shape))
+    file.create_dataset("infrared", shape, "u1", external=[(str(secret), 0, size)])
+
+
+def _virtual(file: h5py.File, secret: Path) -> None:
+    shape = file["infrared"].shape
+    del file["infrared"]
+    layout = h5py.VirtualLayout(shape, "u1")
+    layout[:] = h5py.VirtualSource(str(secret), "infrared", shape)
+    file.create_virtual_dataset("infrared", layout)
+
+
+def _wrong_type(file: h5py.File, secret: Path) -> None:
+    values = file["visible"][:].astype("f4")
+    del file["visible"]
+    file.create_dataset("visible", data=values, chunks=(1, *values.shape[1:]), fletcher32=True)
+
+
+def _huge_declaration(file: h5py.File, secret: Path) -> None:
+    file.attrs["num_samples"] = 1 << 40
+    for name in FIELDS:
+        spec = file[name]
+        shape, dtype, chunks = (1 << 40, *spec.shape[1:]), spec.dtype, spec.chunks
+        del file[name]
+        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
+
+
+def _unknown_field(file: h5py.File, secret: Path) -> None:
+    file["extra"] = 1
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        _external_link,
+        _soft_link,
+        _external_storage,
+        _virtual,
+        _wrong_type,
+        _huge_declaration,
+        _unknown_field,
+    ],
+)
+def test_hostile_shards_are_refused(dataset: Path, tmp_path: Path, attack: Any) -> None:
+    path = tmp_path / "shard.h5"
+    shutil.copy(dataset / shard_name(0, 2), path)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret" * 1000)
+    with h5py.File(path, "r+") as file:
+        attack(file, secret)
+    with pytest.raises(InputError, match=str(path)), open_shard(path):
+        pass
+
+
+def test_an_index_cannot_point_outside_its_folder(dataset: Path, tmp_path: Path) -> None:
+    index = read_index(dataset)
+    index["shards"][0]["name"] = "../elsewhere.h5"
+    write_json(tmp_path / INDEX_NAME, index)
+    with pytest.raises(InputError, match="leaves the folder"):
+        read_index(tmp_path)

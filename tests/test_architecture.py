@@ -1,0 +1,67 @@
+"""The shape of the code: data flows one way, the command line starts light, files stay readable."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+#: What stage two may use of stage one: the interface between them and what both are built on.
+SHARED_MODULES = {
+    "shards",
+    "shard_file",
+    "images",
+    "files",
+    "progress",
+    "device",
+    "randomness",
+    "contact_sheet",
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "pipeline").rglob("*.py")), ids=lambda path: path.name)
+def test_stage_one_does_not_know_stage_two(path: Path) -> None:
+    assert not {name for name in imported_modules(path) if name.split(".")[0] in ("model", "cli")}
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "model").rglob("*.py")), ids=lambda path: path.name)
+def test_stage_two_knows_only_the_interface_of_stage_one(path: Path) -> None:
+    used = {name.split(".")[1] for name in imported_modules(path) if name.startswith("pipeline.")}
+    assert used <= SHARED_MODULES
+    assert not {name for name in imported_modules(path) if name.split(".")[0] == "cli"}
+
+
+@pytest.mark.parametrize("command", [[], ["synth"], ["train"], ["fuse"], ["weights"]], ids=str)
+def test_help_imports_neither_torch_nor_h5py(command: list[str]) -> None:
+    code = (
+        "import sys\nimport cli\n"
+        f"try: cli.main({[*command, '--help']!r})\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "heavy = {'torch', 'h5py', 'timm', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_files_stay_readable() -> None:
+    code = [path for folder in ("pipeline", "model") for path in (REPOSITORY / folder).rglob("*.py")]
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in code}
+    assert not {name: length for name, length in lengths.items() if length > 320}

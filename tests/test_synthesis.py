@@ -1,0 +1,330 @@
+"""Stage one: identical however it is run, everything accounted for, nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.engines import RunOptions
+from pipeline.files import InputError
+from pipeline.focus import FocusConfig, gaussian_blur
+from pipeline.images import read_rgb
+from pipeline.inspection import export_folders, iterate_samples, preview
+from pipeline.plan import SynthesisConfig
+from pipeline.shards import load_arrays, read_index, shard_name, verify
+from pipeline.synthesis import SynthesisSummary, synthesise
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FRAMES, SIZE = 7, (72, 96)
+MANIFEST = """
+name = "tiny"
+title = "Tiny frames"
+homepage = "-"
+licence = "-"
+citation = "-"
+[roles]
+visible = "visible/{id}.png"
+infrared = "infrared/{id}.png"
+"""
+
+
+def make_source(folder: Path) -> Path:
+    """Seven small textured pairs whose inverse depth is a tilted plane, as files."""
+    rng = np.random.default_rng(0)
+    for name in ("visible", "infrared", "depth"):
+        (folder / name).mkdir(parents=True)
+    rows, cols = np.mgrid[: SIZE[0], : SIZE[1]] / max(SIZE)
+    for number in range(FRAMES):
+        noise = cv2.GaussianBlur(rng.random((*SIZE, 3)), (0, 0), 1.5)
+        visible = np.uint8(255 * (noise - noise.min()) / np.ptp(noise))
+        plane = np.cos(number) * rows + np.sin(number) * cols
+        plane = (plane - plane.min()) / np.ptp(plane)
+        cv2.imwrite(str(folder / f"visible/{number}.png"), visible)
+        cv2.imwrite(str(folder / f"infrared/{number}.png"), 255 - visible[..., 1])
+        cv2.imwrite(str(folder / f"depth/{number}.png"), np.uint16(65535 * plane))
+    (folder / "manifest.toml").write_text(MANIFEST)
+    return folder / "manifest.toml"
+
+
+def make_config(manifest: Path) -> SynthesisConfig:
+    return SynthesisConfig(
+        depth=f"files:{manifest.parent / 'depth'}", tile=32, tiles_per_frame=2, samples_per_shard=4
+    )
+
+
+def run(
+    manifest: Path, out: Path, config: SynthesisConfig | None = None, **options: object
+) -> SynthesisSummary:
+    options = {"device": "cpu", "jobs": 1, **options}
+    return synthesise(
+        config or make_config(manifest),
+        manifest,
+        out,
+        options=RunOptions(**options),  # type: ignore[arg-type]
+    )
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dataset")
+    run(source, out)
+    return out
+
+
+def test_every_sample_is_written_and_verified(dataset: Path) -> None:
+    index = read_index(dataset)
+    assert (index["seen"], index["written"], index["skipped"], index["failed"]) == (2 * FRAMES,) * 2 + (0, 0)
+    assert [entry["samples"] for entry in index["shards"]] == [4, 4, 4, 2]
+    assert verify(dataset) == []
+
+
+def test_samples_are_what_the_supplement_says(dataset: Path, source: Path) -> None:
+    """Eq. 1-3, recomputed from what the shard holds and from the whole source frame."""
+    for sample in iterate_samples(dataset):
+        near_mask = sample["inverse_depth"].astype(np.float32) > sample["focus_threshold"]
+        share = near_mask.mean()
+        assert 0.05 <= share <= 0.95
+        assert (sample["frame_height"], sample["frame_width"]) == SIZE
+        frame = read_rgb(source.parent / "visible" / f"{sample['id'].split('#')[0]}.png")
+        inside = np.s_[
+            sample["tile_row"] : sample["tile_row"] + 32, sample["tile_col"] : sample["tile_col"] + 32
+        ]
+        np.testing.assert_array_equal(sample["visible"], frame[inside])
+        blurred = gaussian_blur(frame, float(sample["blur_sigma_px"]))[inside]
+        for name, sharp in (("near", near_mask), ("far", ~near_mask)):
+            expected = np.where(sharp[..., None], sample["visible"], blurred)
+            np.testing.assert_array_equal(sample[f"visible_focus_{name}"], expected)
+
+
+def test_over_is_brighter_and_under_is_darker(dataset: Path) -> None:
+    for sample in iterate_samples(dataset):
+        assert sample["visible_over"].mean() > sample["visible"].mean() > sample["visible_under"].mean()
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_workers_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path, jobs: int) -> None:
+    run(source, tmp_path, jobs=jobs)
+    assert bytes_of(tmp_path) == bytes_of(dataset)
+    assert read_index(tmp_path)["digest"] == read_index(dataset)["digest"]
+
+
+def test_parts_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path) -> None:
+    first = run(source, tmp_path, part=(1, 2))
+    assert first.index is None
+    with pytest.raises(InputError, match="run synth again"):
+        read_index(tmp_path)
+    second = run(source, tmp_path, part=(2, 2))
+    assert second.index is not None
+    assert bytes_of(tmp_path) == bytes_of(dataset)
+
+
+def test_another_place_does_not_change_an_array(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "moved")
+    moved = tmp_path / "moved" / "manifest.toml"
+    run(moved, tmp_path / "out")
+    # The settings name the depth folder, so the files differ; the arrays do not.
+    assert read_index(tmp_path / "out")["digest"] == read_index(dataset)["digest"]
+
+
+def test_a_new_frame_leaves_the_samples_of_the_others(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "more")
+    for name in ("visible", "infrared", "depth"):
+        shutil.copy(tmp_path / f"more/{name}/3.png", tmp_path / f"more/{name}/0-first.png")
+    run(tmp_path / "more" / "manifest.toml", tmp_path / "out")
+    before = {sample["id"]: sample for sample in iterate_samples(dataset)}
+    after = {sample["id"]: sample for sample in iterate_samples(tmp_path / "out")}
+    assert set(before) < set(after)
+    for sample_id, sample in before.items():
+        np.testing.assert_array_equal(sample["visible_focus_near"], after[sample_id]["visible_focus_near"])
+
+
+def test_finished_work_is_not_done_again(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    (tmp_path / shard_name(2, 4)).unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
+    run(source, tmp_path)
+    assert bytes_of(tmp_path) == bytes_of(dataset)
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in times} == times
+
+
+def test_another_config_stops_with_the_keys_that_differ(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    config = replace(make_config(source), seed=1, focus=FocusConfig(blur_sigma_max_px=4.0))
+    with pytest.raises(InputError) as caught:
+        run(source, tmp_path, config)
+    message = str(caught.value)
+    assert "seed: 0 then, 1 now" in message
+    assert "focus.blur_sigma_max_px: 5.0 then, 4.0 now" in message
+    assert "tile" not in message and "\n" not in message
+    assert bytes_of(tmp_path) == bytes_of(dataset)
+
+
+def _half_a_pair(folder: Path) -> None:
+    (folder / "infrared/2.png").unlink()
+
+
+def _other_size(folder: Path) -> None:
+    image = cv2.imread(str(folder / "infrared/2.png"))
+    cv2.imwrite(str(folder / "infrared/2.png"), image[:-1])
+
+
+def _text(folder: Path) -> None:
+    (folder / "visible/2.png").write_text("not an image")
+
+
+def _truncated(folder: Path) -> None:
+    path = folder / "visible/2.png"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _zero_bytes(folder: Path) -> None:
+    (folder / "visible/2.png").write_bytes(b"")
+
+
+def _no_depth(folder: Path) -> None:
+    (folder / "depth/2.png").unlink()
+
+
+def _flat_depth(folder: Path) -> None:
+    cv2.imwrite(str(folder / "depth/2.png"), np.full(SIZE, 3000, np.uint16))
+
+
+def _tiny(folder: Path) -> None:
+    for name in ("visible", "infrared", "depth"):
+        path = folder / name / "2.png"
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:20, :20])
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (_half_a_pair, "no infrared"),
+        (_other_size, "96x72.*96x71"),
+        (_text, "not a JPEG, PNG"),
+        (_truncated, "damaged"),
+        (_zero_bytes, "empty"),
+        (_no_depth, "depth"),
+        (_flat_depth, "threshold"),
+        (_tiny, "smaller than the tile"),
+    ],
+)
+def test_bad_frames_are_named_and_the_others_done(
+    source: Path, tmp_path: Path, harm: Callable[[Path], None], reason: str
+) -> None:
+    shutil.copytree(source.parent, tmp_path / "bad")
+    harm(tmp_path / "bad")
+    manifest = tmp_path / "bad" / "manifest.toml"
+    summary = run(manifest, tmp_path / "out", make_config(manifest))
+    assert (summary.seen, summary.written) == (2 * FRAMES, 2 * FRAMES - 2)
+    assert summary.seen == summary.written + summary.skipped + summary.failed
+    assert all(problem.startswith("2") for problem in summary.problems)
+    assert summary.problems and all("\n" not in problem for problem in summary.problems)
+
+    assert re.search(reason, summary.problems[0])
+    lines = (tmp_path / "out/failures.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"].split("#")[0] for line in lines} == {"2"}
+
+
+def test_a_mended_frame_is_made_by_a_rerun(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "bad")
+    _text(tmp_path / "bad")
+    manifest = tmp_path / "bad" / "manifest.toml"
+    assert run(manifest, tmp_path / "out", make_config(manifest)).failed == 2
+    shutil.copy(source.parent / "visible/2.png", tmp_path / "bad/visible/2.png")
+    assert run(manifest, tmp_path / "out", make_config(manifest)).failed == 0
+    assert read_index(tmp_path / "out")["digest"] == read_index(dataset)["digest"]
+
+
+def test_a_replaced_source_makes_its_shard_again(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    manifest = tmp_path / "source" / "manifest.toml"
+    run(manifest, tmp_path / "out", make_config(manifest))
+    shutil.copy(tmp_path / "source/visible/1.png", tmp_path / "source/visible/0.png")
+    run(manifest, tmp_path / "out", make_config(manifest))
+    arrays, _ = load_arrays(tmp_path / "out", ["visible"])
+    first = next(iterate_samples(tmp_path / "out"))
+    frame = read_rgb(tmp_path / "source/visible/1.png")
+    row, col = first["tile_row"], first["tile_col"]
+    np.testing.assert_array_equal(arrays["visible"][0], frame[row : row + 32, col : col + 32])
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_synthesis import run
+run(Path({manifest!r}), Path({out!r}))
+"""
+
+
+def _killed_and_resumed(source: Path, out: Path, after_s: float) -> bool:
+    """Start a run in another process, kill it after a while, and finish it here; whether it was cut short."""
+    code = COMMAND.format(tests=str(Path(__file__).parent), manifest=str(source), out=str(out))
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (out / "plan.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(after_s)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    cut_short = not (out / "index.json").exists()
+    run(source, out)
+    return cut_short
+
+
+def test_killed_and_resumed_gives_the_same_bytes(source: Path, dataset: Path, tmp_path: Path) -> None:
+    cut_short = [
+        _killed_and_resumed(source, tmp_path / str(number), after_s)
+        for number, after_s in enumerate((0.0, 0.15))
+    ]
+    assert cut_short[0]
+    for number in range(2):
+        assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
+        assert not list((tmp_path / str(number)).glob("*.lease"))
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(source: Path, dataset: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng()
+    for number in range(20):
+        _killed_and_resumed(source, tmp_path / str(number), float(rng.uniform(0, 0.5)))
+        assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_engines_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path, engine: str) -> None:
+    pytest.importorskip("distributed" if engine == "dask" else "ray")
+    run(source, tmp_path, engine=engine, jobs=2)
+    assert bytes_of(tmp_path) == bytes_of(dataset)
+
+
+def test_preview_and_export(dataset: Path, tmp_path: Path) -> None:
+    sheet = read_rgb(preview(dataset, tmp_path / "sheet.png", num_samples=3))
+    assert sheet.shape[1] > 8 * 160
+    assert export_folders(dataset, tmp_path / "export") == 2 * FRAMES
+    for name in ("infrared", "visible", "visible_focus_near", "visible_focus_far", "visible_over"):
+        files = sorted((tmp_path / "export" / name / "train").iterdir(), key=lambda path: int(path.stem))
+        assert [path.name for path in files] == [f"{number}.jpg" for number in range(1, 2 * FRAMES + 1)]

@@ -1,0 +1,84 @@
+"""The files below a root folder, found without leaving it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.files import InputError
+
+
+class FileTree:
+    """Files by their path relative to a root, with forward slashes.
+
+    Every folder is scanned once, however often it is asked for, and no file is opened or examined on its
+    own. Hidden files and folders are passed over. A link to a folder or file inside of the root is followed,
+    one that leads out is an error.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._real_root = Path(os.path.realpath(root))
+        self._scans: dict[str, tuple[list[str], list[str]]] = {}
+        self._links: set[str] = set()
+
+    def files(self, folder: str) -> Iterator[str]:
+        """Yield the files below ``folder`` (``""`` is the root); none if there is no such folder.
+
+        Raises:
+            InputError: a folder cannot be listed, or is a link out of the root.
+        """
+        yield from self._walk(folder, ())
+
+    def check_file(self, relative: str) -> None:
+        """Refuse what no sample should be made of.
+
+        Raises:
+            InputError: a file from :meth:`files` is a link out of the root, or its name has line breaks or
+                bytes that are not UTF-8.
+        """
+        if not relative.isprintable():
+            raise InputError(f"{str(self.root / relative)!r}: unprintable characters in the name; rename it")
+        if relative in self._links:
+            self._real_inside(relative)
+
+    def _walk(self, folder: str, trail: tuple[str, ...]) -> Iterator[str]:
+        if not (self.root / folder).is_dir():
+            return
+        real = self._real_inside(folder)
+        if real in trail:  # a link back to a folder that we are in
+            return
+        files, subfolders = self._scan(folder)
+        yield from files
+        for subfolder in subfolders:
+            yield from self._walk(subfolder, (*trail, real))
+
+    def _real_inside(self, relative: str) -> str:
+        real = os.path.realpath(self.root / relative)
+        if not Path(real).is_relative_to(self._real_root):
+            raise InputError(
+                f"{self.root / relative}: is a link to {real}, outside of the root {self.root}; "
+                "copy the data, or give the folder that holds them as the root"
+            )
+        return real
+
+    def _scan(self, folder: str) -> tuple[list[str], list[str]]:
+        if folder not in self._scans:
+            files, subfolders = [], []
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith("."):
+                            continue
+                        relative = f"{folder}/{entry.name}" if folder else entry.name
+                        if entry.is_symlink():
+                            self._links.add(relative)
+                        if entry.is_dir():
+                            subfolders.append(relative)
+                        elif entry.is_file():  # neither a dead link nor a pipe or device
+                            files.append(relative)
+            except OSError as error:
+                raise InputError(f"{self.root / folder}: cannot be listed ({error.strerror})") from None
+            self._scans[folder] = (sorted(files), sorted(subfolders))
+        return self._scans[folder]

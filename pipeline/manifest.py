@@ -1,0 +1,204 @@
+"""Dataset recipes: a manifest and a root folder become ordered, checked samples.
+
+``manifests/README.md`` describes manifests; :mod:`pipeline.recipe` reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.file_tree import FileTree
+from pipeline.files import InputError, check_folder
+from pipeline.recipe import Manifest, Pattern, load_manifest
+
+__all__ = ["Manifest", "SampleListing", "SourceSample", "Unmatched", "list_samples", "load_manifest"]
+
+_SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSample:
+    """The files of one sample by role. The id is what ``{id}`` stands for, such as ``day/010001``."""
+
+    id: str
+    paths: dict[str, Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmatched:
+    """A role that has no file for an id, while other roles have one."""
+
+    id: str
+    missing_role: str
+    expected: str  # where the file should be, relative to the root
+    line: int | None  # of the pattern in the manifest
+    present: tuple[str, ...]  # the roles that have a file
+
+    def __str__(self) -> str:
+        return f"{self.id!r} has {' and '.join(self.present)}, but no {self.missing_role} at {self.expected}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleListing:
+    """What :func:`list_samples` found; both lists are ordered by id."""
+
+    manifest: Manifest
+    root: Path
+    samples: list[SourceSample]
+    unmatched: list[Unmatched]  # one entry for every missing role of an id
+
+    def require_complete(self) -> SampleListing:
+        """Return self if nothing is unmatched.
+
+        Raises:
+            InputError: an id lacks a role; names the first few, counts the rest.
+        """
+        if not self.unmatched:
+            return self
+        raise self._unmatched_error("files without a partner")
+
+    def _unmatched_error(self, what: str) -> InputError:
+        shown = "; ".join(str(entry) for entry in self.unmatched[:_SAMPLES_SHOWN])
+        rest = len(self.unmatched) - _SAMPLES_SHOWN
+        more = f"; and {rest} more" if rest > 0 else ""
+        return self.manifest.error(self.unmatched[0].line, f"{what} in {self.root}: {shown}{more}")
+
+
+def list_samples(
+    manifest: Manifest,
+    *,
+    root: Path | str | None = None,
+    split: str | None = None,
+    roles: Sequence[str] = ("visible", "infrared"),
+) -> SampleListing:
+    """Find the files of every sample, ordered by id (by code point, in any locale).
+
+    Hidden files and folders are passed over; the case of the suffix does not count. An id that lacks a role
+    is returned as unmatched: the caller decides whether to go on without it.
+
+    Args:
+        root: folder of the data; default: the manifest's ``root``.
+        split: what ``{split}`` stands for; may be left out where the manifest has at most one.
+        roles: what a sample must have.
+
+    Raises:
+        InputError: unknown role or split, missing root, two files for one role of an id, a link out of the
+            root, a file name that cannot be printed, or not a single complete sample.
+    """
+    for role in roles:
+        if role not in manifest.roles:
+            message = f"there is no role {role!r} here; this manifest has {', '.join(manifest.roles)}"
+            raise manifest.error(manifest.lines.get("roles"), message)
+    split = _choose_split(manifest, split)
+    tree = FileTree(_choose_root(manifest, root))
+    files: dict[str, dict[str, str]] = {}  # role -> id -> path
+    productive: dict[str, list[Pattern]] = {}
+    for role in roles:
+        files[role], productive[role] = _find_files(manifest, role, split, tree)
+
+    listing = SampleListing(manifest=manifest, root=tree.root, samples=[], unmatched=[])
+    for sample_id in sorted(set().union(*files.values())):
+        present = tuple(role for role in roles if sample_id in files[role])
+        if len(present) == len(roles):
+            paths = {role: tree.root / files[role][sample_id] for role in roles}
+            listing.samples.append(SourceSample(id=sample_id, paths=paths))
+        for role in roles:
+            if role not in present:
+                entry = Unmatched(
+                    id=sample_id,
+                    missing_role=role,
+                    expected=_either(_fill(pattern, split, sample_id) for pattern in productive[role]),
+                    line=productive[role][0].line,
+                    present=present,
+                )
+                listing.unmatched.append(entry)
+    if not listing.samples:
+        raise listing._unmatched_error("not one complete sample")
+    return listing
+
+
+def _find_files(
+    manifest: Manifest, role: str, split: str, tree: FileTree
+) -> tuple[dict[str, str], list[Pattern]]:
+    """The files of a role by id, and the patterns that found any."""
+    patterns = manifest.roles[role]
+    files: dict[str, str] = {}
+    productive: list[Pattern] = []
+    for pattern in patterns:
+        matches = _match(manifest, pattern, split, tree)
+        if matches:
+            productive.append(pattern)
+        for sample_id, path in matches:
+            other = files.setdefault(sample_id, path)
+            # A file is found twice where two patterns differ only in case and the file system ignores that.
+            if other != path and not (tree.root / other).samefile(tree.root / path):
+                message = (
+                    f"two {role} files for id {sample_id!r} in {tree.root}: {other} and {path}; remove one"
+                )
+                raise manifest.error(pattern.line, message)
+    if not files:
+        expected = _either(_fill(pattern, split) for pattern in patterns)
+        raise manifest.error(patterns[0].line, f"no {role} file in {tree.root}: nothing matches {expected}")
+    return files, productive
+
+
+def _match(manifest: Manifest, pattern: Pattern, split: str, tree: FileTree) -> list[tuple[str, str]]:
+    """Every (id, path) that a pattern matches."""
+    text = _fill(pattern, split)
+    folder = text.partition("{id}")[0].rpartition("/")[0]  # what lies above the first {id}
+    expression = _compile(text)
+    matches: list[tuple[str, str]] = []
+    try:
+        for path in tree.files(folder):
+            match = expression.fullmatch(path)
+            if match is not None:
+                tree.check_file(path)
+                matches.append((match["id"], path))
+    except InputError as error:
+        raise manifest.error(pattern.line, str(error)) from None
+    return matches
+
+
+def _compile(text: str) -> re.Pattern[str]:
+    """The id may have slashes within; where {id} stands again, the same text must stand again."""
+    stem, dot, suffix = text.rpartition(".")
+    first, *rest = [re.escape(part) for part in stem.split("{id}")]
+    again = "(?P=id)".join(rest)
+    return re.compile(f"{first}(?P<id>[^/](?:.*[^/])?){again}(?i:{re.escape(dot + suffix)})", re.DOTALL)
+
+
+def _fill(pattern: Pattern, split: str, sample_id: str = "{id}") -> str:
+    return pattern.text.replace("{split}", split).replace("{id}", sample_id)
+
+
+def _either(places: Iterable[str]) -> str:
+    first, *others = places
+    if len(others) < 2:
+        return " or ".join([first, *others])
+    return f"{first} or one of {len(others)} other places"
+
+
+def _choose_split(manifest: Manifest, split: str | None) -> str:
+    line, known = manifest.lines.get("splits"), ", ".join(manifest.splits)
+    if not manifest.splits:
+        if split is not None:
+            raise manifest.error(None, f"there is no split {split!r}: this dataset has no splits")
+        return ""
+    if split is None:
+        if len(manifest.splits) > 1:
+            raise manifest.error(line, f"choose a split: {known}")
+        return manifest.splits[0]
+    if split not in manifest.splits:
+        raise manifest.error(line, f"there is no split {split!r}; there are {known}")
+    return split
+
+
+def _choose_root(manifest: Manifest, root: Path | str | None) -> Path:
+    try:
+        return check_folder(manifest.root if root is None else root, "root folder")
+    except InputError as error:
+        # A line counts only where the manifest itself names the folder.
+        raise manifest.error(manifest.lines.get("root") if root is None else None, str(error)) from None

@@ -1,0 +1,113 @@
+"""The losses of GIFNet, each a pure function of float planes (B, 1, H, W) that returns a scalar.
+
+Every loss is computed in float32 (float64 stays float64), also inside autocast: MS-SSIM subtracts squares
+that nearly cancel, which half precision turns into noise.
+
+    MM step: mm_loss(fused, infrared, visible, w_ir, w_vis) + public_loss(reconstruction, visible)
+    DP step: dp_loss(fused, visible)                         + public_loss(reconstruction, visible)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Weights of the five scales (Wang, Simoncelli, Bovik: "Multi-scale structural similarity", 2003).
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+#: Side and sigma in pixels of the Gaussian window; the side shrinks where a scale is smaller.
+WINDOW_SIDE = 11
+WINDOW_SIGMA_PX = 1.5
+#: Stabilising constants (K1 L)^2 and (K2 L)^2 for data range L = 1.
+C1, C2 = 0.01**2, 0.03**2
+#: Shortest side in pixels that leaves a pixel on the coarsest scale.
+MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)
+
+
+def public_loss(reconstruction: Tensor, visible: Tensor) -> Tensor:
+    """Loss of the REC branch, shared by both tasks: 1 - MS-SSIM + mean squared error."""
+    return ms_dissimilarity(reconstruction, visible) + mean_squared_error(reconstruction, visible)
+
+
+def mm_loss(fused: Tensor, infrared: Tensor, visible: Tensor, w_ir: Tensor, w_vis: Tensor) -> Tensor:
+    """Loss of the MM task: the squared errors to both sources, weighted by their information.
+
+    Args:
+        fused, infrared, visible: (B, 1, H, W).
+        w_ir, w_vis: one weight per sample, (B,); the two weights of a sample sum to 1.
+    """
+    to_infrared = mean_squared_error(fused, infrared, per_sample=True)
+    to_visible = mean_squared_error(fused, visible, per_sample=True)
+    return (w_ir.to(to_infrared) * to_infrared + w_vis.to(to_visible) * to_visible).mean()
+
+
+def dp_loss(fused: Tensor, visible: Tensor) -> Tensor:
+    """Loss of the DP task: mean squared error to the image that both of its sources were made from."""
+    return mean_squared_error(fused, visible)
+
+
+def mean_squared_error(x: Tensor, y: Tensor, *, per_sample: bool = False) -> Tensor:
+    """Mean squared error over everything, or (B,) over each sample."""
+    error = (_precise(x) - _precise(y)).square()
+    return error.mean(dim=(1, 2, 3)) if per_sample else error.mean()
+
+
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Multi-scale structural similarity as the published weights were trained with; 1 for equal images.
+
+    Five scales, 2x2 average pooling between them, Gaussian windows without padding, data range 1. It differs
+    from the definition of 2003 in two points. The mean contrast and mean SSIM of each scale, taken over the
+    whole batch, are mapped from [-1, 1] to [0, 1]; and the coarsest scale's factor enters to the fourth
+    power, since the published product multiplies each of the four contrasts by it.
+
+    Args:
+        x, y: (B, 1, H, W) with values in about [0, 1]; sides of at least 16 pixels (``MIN_SIDE``).
+    """
+    return 1 - ms_dissimilarity(x, y)
+
+
+def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
+    """1 - :func:`ms_ssim`, without its cancellation: float32 keeps its digits for nearly equal images."""
+    if x.shape != y.shape or min(x.shape[-2:]) < MIN_SIDE:
+        raise ValueError(f"MS-SSIM needs equal shapes, sides >= {MIN_SIDE}: {x.shape}, {y.shape}")
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = _precise(x), _precise(y)
+        # Sum and difference carry the same moments as x and y; equal images have an exact 0 in the latter.
+        planes = torch.cat([x + y, x - y])
+        log_similarity = planes.new_zeros(())
+        for weight in SCALE_WEIGHTS[:-1]:
+            _, contrast = _dissimilarities(planes)
+            log_similarity = log_similarity + weight * torch.log1p(-contrast)
+            planes = F.avg_pool2d(planes, 2)
+        ssim, _ = _dissimilarities(planes)
+        power = SCALE_WEIGHTS[-1] * (len(SCALE_WEIGHTS) - 1)
+        return -torch.expm1(log_similarity + power * torch.log1p(-ssim))
+
+
+def _dissimilarities(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """(1 - v) / 2 for the mean SSIM v and for the mean contrast v of one scale.
+
+    ``planes``: x + y and x - y, (2B, 1, H, W). With s and d for them, SSIM = luminance * contrast and
+
+        (1 - luminance) / 2 = mean(d)^2 / (mean(s)^2 + mean(d)^2 + 2 C1)
+        (1 - contrast)  / 2 = var(d)    / (var(s)    + var(d)    + 2 C2)
+    """
+    mean_s, mean_d, square_s, square_d = _blur(torch.cat([planes, planes.square()])).chunk(4)
+    mean_s2, mean_d2 = mean_s.square(), mean_d.square()
+    variance_d = square_d - mean_d2
+    luminance = mean_d2 / (mean_s2 + mean_d2 + 2 * C1)
+    contrast = variance_d / (square_s - mean_s2 + variance_d + 2 * C2)
+    return (luminance + contrast - 2 * luminance * contrast).mean(), contrast.mean()
+
+
+def _blur(planes: Tensor) -> Tensor:
+    """Gaussian window as two passes, without padding: (N, 1, H, W) -> (N, 1, H - side + 1, W - side + 1)."""
+    side = min(WINDOW_SIDE, *planes.shape[-2:])
+    distance = torch.arange(side, device=planes.device, dtype=planes.dtype) - (side - 1) / 2
+    window = torch.exp(-distance.square() / (2 * WINDOW_SIGMA_PX**2))
+    window = window / window.sum()
+    return F.conv2d(F.conv2d(planes, window.view(1, 1, side, 1)), window.view(1, 1, 1, side))
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -72,11 +72,13 @@ class FileTree:
                         if entry.name.startswith("."):
                             continue
                         relative = f"{folder}/{entry.name}" if folder else entry.name
+                        kind: os.DirEntry[str] | Path = entry
                         if entry.is_symlink():
                             self._links.add(relative)
-                        if entry.is_dir():
+                            kind = Path(entry)  # answers False for a link to itself, where an entry raises
+                        if kind.is_dir():
                             subfolders.append(relative)
-                        elif entry.is_file():  # neither a dead link nor a pipe or device
+                        elif kind.is_file():  # neither a dead link nor a pipe or device
                             files.append(relative)
             except OSError as error:
                 raise InputError(f"{self.root / folder}: cannot be listed ({error.strerror})") from None

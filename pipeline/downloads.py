@@ -1,0 +1,110 @@
+"""Third-party weights by name: where they lie, a download that resumes, and a check before any use."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.files import InputError, sha256_file
+from pipeline.progress import Progress
+
+_BLOCK_BYTES = 1 << 18
+_TIMEOUT_S = 30.0
+#: Attempts before a download that breaks off again and again is left for later; what came is kept.
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A file that somebody else publishes."""
+
+    url: str
+    file_name: str
+    sha256: str | None  # None: the authors state none; give the one you trust
+    licence: str
+
+
+DOWNLOADS = {
+    "megadepth": Download(
+        url="http://www.cs.cornell.edu/projects/megadepth/dataset/models/best_generalization_net_G.pth",
+        file_name="best_generalization_net_G.pth",
+        sha256=None,
+        licence="see the MegaDepth project page (Li and Snavely, CVPR 2018)",
+    ),
+}
+
+
+def fetch(name: str, out: Path, *, sha256: str | None = None) -> Path:
+    """Download known third-party weights into the folder ``out``; returns the file.
+
+    A download that broke off goes on where it was. The file gets its name once its SHA-256 is the expected
+    one: ``sha256`` if given, else the one of :data:`DOWNLOADS`.
+
+    Raises:
+        InputError: an unknown name, no connection, or a file that is not the expected one.
+    """
+    if name not in DOWNLOADS:
+        raise InputError(f"weights fetch {name}: unknown; use one of {', '.join(DOWNLOADS)}")
+    known = DOWNLOADS[name]
+    return fetch_url(known.url, out / known.file_name, sha256=sha256 or known.sha256)
+
+
+def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
+    """Download ``url`` to ``path``, resuming ``path`` + ``.part``; see :func:`fetch`."""
+    if path.exists():
+        _check(path, sha256, url)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _continue(url, part)
+            break
+        except urllib.error.HTTPError as error:
+            raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
+        except (OSError, http.client.HTTPException) as error:
+            if attempt == _ATTEMPTS:
+                raise InputError(
+                    f"{url}: broke off ({error}); run it again to go on, or download it elsewhere to {path}"
+                ) from None
+    _check(part, sha256, url)
+    os.replace(part, path)
+    return path
+
+
+def _continue(url: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to send: the part is whole
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0  # a server without ranges starts again
+        total = have + int(response.headers.get("Content-Length", 0))
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            Progress("fetch", total=total, unit="B", initial=have) as progress,
+        ):
+            while block := response.read(_BLOCK_BYTES):
+                file.write(block)
+                progress.advance(len(block))
+            file.flush()
+            os.fsync(file.fileno())
+        if part.stat().st_size < total:
+            raise http.client.IncompleteRead(b"", total - part.stat().st_size)
+
+
+def _check(path: Path, sha256: str | None, url: str) -> None:
+    found = sha256_file(path)
+    if sha256 is None:
+        raise InputError(f"{path}: no SHA-256 is known of {url}; if you trust the file, add --sha256 {found}")
+    if found != sha256.lower():
+        raise InputError(f"{path}: SHA-256 is {found}, not {sha256.lower()}; delete it and fetch it again")

@@ -1,0 +1,126 @@
+"""Downloads from a local server: resumed, verified, and never a wrong file under the right name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.downloads import DOWNLOADS, fetch, fetch_url
+from pipeline.files import InputError
+
+CONTENT = np.random.default_rng(0).bytes(1_000_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(HTTPServer):
+    """Serves one file; breaks off after ``limit`` bytes for as often as ``breaks`` says."""
+
+    ranges = True
+    limit = len(CONTENT)
+    breaks = 0
+    sent = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path != "/weights":
+            self.send_error(404)
+            return
+        start = 0
+        wanted = self.headers.get("Range")
+        if wanted and self.server.ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        stop = len(CONTENT)
+        if self.server.breaks:
+            self.server.breaks -= 1
+            stop = min(stop, start + self.server.limit)
+        self.wfile.write(CONTENT[start:stop])
+        self.server.sent += stop - start
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def url_of(server: Server, path: str = "weights") -> str:
+    return f"http://127.0.0.1:{server.server_port}/{path}"
+
+
+def test_a_whole_download(server: Server, tmp_path: Path) -> None:
+    path = fetch_url(url_of(server), tmp_path / "deep" / "w", sha256=DIGEST.upper())
+    assert path.read_bytes() == CONTENT
+    fetch_url("http://127.0.0.1:1/nobody-there", path, sha256=DIGEST)  # what is there is not fetched again
+    assert [entry.name for entry in path.parent.iterdir()] == ["w"]
+
+
+def test_it_goes_on_where_it_broke_off(server: Server, tmp_path: Path) -> None:
+    server.limit, server.breaks = 300_000, 2
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT), "no byte is sent twice"
+
+
+def test_a_later_run_goes_on_too(server: Server, tmp_path: Path) -> None:
+    server.limit, server.breaks = 100_000, 5
+    with pytest.raises(InputError, match="run it again"):
+        fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
+    assert not (tmp_path / "w").exists()
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+def test_a_part_that_is_whole_already_is_enough(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(CONTENT)
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    (tmp_path / "w.part").write_bytes(b"x" * 1000)
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_a_wrong_file_never_gets_the_name(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="delete it and fetch it again"):
+        fetch_url(url_of(server), tmp_path / "w", sha256="0" * 64)
+    assert not (tmp_path / "w").exists()
+
+
+def test_without_a_digest_it_tells_the_one_it_found(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--sha256 {DIGEST}"):
+        fetch_url(url_of(server), tmp_path / "w", sha256=None)
+    sent = server.sent
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    assert server.sent == sent, "what came is kept"
+
+
+def test_errors_are_one_line(server: Server, tmp_path: Path) -> None:
+    for url, reason in ((url_of(server, "other"), "404"), ("http://127.0.0.1:1/w", "broke off")):
+        with pytest.raises(InputError, match=reason) as caught:
+            fetch_url(url, tmp_path / "w", sha256=DIGEST)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=", ".join(DOWNLOADS)):
+        fetch("unknown", tmp_path)

@@ -41,11 +41,14 @@ class NetworkConfig:
     local_path_quirk: bool = False
 
     def __post_init__(self) -> None:
-        if self.feature_growth < 1 or self.depth < 1 or self.heads < 1:
-            raise InputError("network: feature_growth, depth and heads must be at least 1")
-        if self.window < 4 or self.window % 2:
-            raise InputError(f"network: window is {self.window}; use an even number from 4 up")
-        if self.channels % self.heads:
+        # Upper limits keep a foreign checkpoint from asking for a network that fills the memory.
+        if not 1 <= self.feature_growth <= 256:
+            raise InputError(f"network: feature_growth is {self.feature_growth}; use 1 to 256")
+        if not 1 <= self.depth <= 16:
+            raise InputError(f"network: depth is {self.depth}; use 1 to 16")
+        if not 4 <= self.window <= 32 or self.window % 2:
+            raise InputError(f"network: window is {self.window}; use an even number from 4 to 32")
+        if self.heads < 1 or self.channels % self.heads:
             raise InputError(f"network: {self.heads} heads do not divide {self.channels} channels")
 
     @property

@@ -1,0 +1,67 @@
+"""One sample scene before it is seen: a place with its weather, and the camera that looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import scene_places, scene_streets
+from pipeline.randomness import random_stream
+from pipeline.scene_geometry import Camera
+from pipeline.scene_world import Weather, World
+
+#: Kind of place -> how to lay it out, and how often it is drawn.
+PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
+    "street": (scene_streets.street, 0.32),
+    "crossing": (scene_streets.crossing, 0.2),
+    "alley": (scene_places.alley, 0.09),
+    "plaza": (scene_places.plaza, 0.12),
+    "park": (scene_places.park, 0.09),
+    "arcade": (scene_places.arcade, 0.05),
+    "skyline": (scene_places.skyline, 0.05),
+    "ruin": (scene_places.ruin, 0.04),
+    "yard": (scene_places.yard, 0.04),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A scene before it is seen."""
+
+    world: World
+    camera: Camera
+    reach_m: float  # how far from the camera shadows are worth casting
+
+
+def build_layout(*, seed: int, index: int) -> Layout:
+    """Draw the place, the weather and the camera of one scene. Odd indices are by night."""
+    sample = str(index)
+    place_stream = random_stream(seed, "scenes", sample, "place")
+    kind = str(place_stream.choice(list(PLACES), p=[share for _, share in PLACES.values()]))
+    weather = _draw_weather(random_stream(seed, "scenes", sample, "weather"), night=index % 2 == 1)
+    world = World(random_stream(seed, "scenes", sample, "layout"), weather)
+    camera, reach_m = PLACES[kind][0](world)
+    return Layout(world, camera, reach_m)
+
+
+def _draw_weather(stream: np.random.Generator, *, night: bool) -> Weather:
+    clear = stream.random() < 0.6
+    tints = [(1.0, 0.78, 0.45), (1.0, 0.9, 0.75), (0.95, 1.0, 0.8), (0.85, 0.95, 1.1)]
+    tint = (
+        tints[int(stream.integers(4))]
+        if night
+        else (1.0 + 0.08 * stream.standard_normal(), 1.0, 1.0 + 0.08 * stream.standard_normal())
+    )
+    return Weather(
+        night=night,
+        sun_azimuth=float(stream.uniform(-np.pi, np.pi)),
+        sun_elevation=float(stream.uniform(0.2, 1.2)),
+        overcast=float(stream.uniform(0, 0.35) if clear else stream.uniform(0.6, 1.0)),
+        haze_per_m=float(np.exp(stream.uniform(np.log(2e-4), np.log(6e-3)))),
+        air_c=float(stream.uniform(-2, 18) if night else stream.uniform(6, 26)),
+        wet=float(stream.choice([0.0, 0.03, 0.3], p=[0.45, 0.3, 0.25])),
+        tint=tint,
+        lit_share=float(stream.uniform(0.1, 0.5)) if night else 0.0,
+    )

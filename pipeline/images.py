@@ -7,6 +7,7 @@ uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
 
@@ -19,16 +20,19 @@ from pipeline.files import InputError, write_bytes
 
 #: File name endings that a folder of images is searched for.
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-#: Refuse larger files and pictures before decoding them.
+#: Refuse larger files and pictures before decoding them. Pillow's own limit is 178,956,970 pixels.
 MAX_BYTES = 1 << 30
-MAX_PIXELS = 1 << 28
+MAX_PIXELS = 1 << 27
 #: BT.601 luma weights of R, G, B (ITU-R BT.601-7, full range as in JFIF).
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _COLOUR_MODES = {"RGB", "P", "YCbCr"}
 _GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+# TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -43,20 +47,30 @@ def read_image(path: Path | str) -> np.ndarray:
     data = _read_bytes(Path(path))
     try:
         with warnings.catch_warnings():
-            # Pillow only warns of a decompression bomb; here it is an error like any other.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # MAX_PIXELS decides; Pillow warns from half of its own limit on.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_header(picture, path)
                 sixteen_bit = _is_sixteen_bit(picture, data)
-                orientation = picture.getexif().get(0x0112, 1)
+                # OpenCV turns a TIFF upright by itself.
+                orientation = 1 if picture.format == "TIFF" else picture.getexif().get(0x0112, 1)
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
-                if sixteen_bit:
-                    return _decode_sixteen_bit(data, orientation, path)
                 upright = ImageOps.exif_transpose(picture)
-                return np.asarray(upright.convert("RGB" if upright.mode in _COLOUR_MODES else "L")).copy()
+                if upright.mode in _COLOUR_MODES:
+                    colours = np.asarray(upright.convert("RGB"))
+                    return (
+                        _decode_sixteen_bit(data, orientation, colours, path)
+                        if sixteen_bit
+                        else colours.copy()
+                    )
+                if sixteen_bit:
+                    return np.asarray(upright).astype(np.uint16)
+                return np.asarray(upright.convert("L")).copy()
     except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            raise InputError(f"{path}: damaged image, or of a pixel type other than 8- or 16-bit") from None
         raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS} pixels; tile the image first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"{path}: damaged image ({error})") from None
@@ -79,10 +93,20 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    assert image.dtype in (np.uint8, np.uint16), image.dtype
+    suffix = path.suffix.lower()
+    if image.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
+        raise InputError(
+            f"{path}: {suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
+        )
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    ok, data = cv2.imencode(path.suffix.lower(), bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if suffix in (".jpg", ".jpeg") else []
+    try:
+        ok, data = cv2.imencode(suffix, bgr, options)
+    except cv2.error:
+        ok = False
     if not ok:
-        raise InputError(f"{path}: {image.dtype} {image.shape} cannot be written as {path.suffix}")
+        raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}")
     return write_bytes(path, data.tobytes())
 
 
@@ -115,9 +139,11 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(f"{path}: {size} bytes, over the limit of {MAX_BYTES}")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: not a file")
+        if status.st_size > MAX_BYTES:
+            raise InputError(f"{path}: {status.st_size} bytes, over the limit of {MAX_BYTES}")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -132,13 +158,30 @@ def _check_header(picture: Image.Image, path: Path | str) -> None:
         raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; tile the image first")
     if picture.has_transparency_data:
         raise InputError(f"{path}: has an alpha channel; flatten it first")
-    pages = getattr(picture, "n_frames", 1)
+    try:
+        pages = getattr(picture, "n_frames", 1)
+    except TypeError:  # Pillow, of a second TIFF page without dimensions
+        raise InputError(f"{path}: damaged second page; give one image per file") from None
     if pages > 1:
         raise InputError(f"{path}: {pages} pages or frames; give one image per file")
     if picture.mode not in _COLOUR_MODES | _GREY_MODES:
         raise InputError(
             f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
         )
+    if isinstance(picture, TiffImageFile):
+        _check_tiff(picture, path)
+
+
+def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:
+    """Refuse what Pillow takes for something else: 12-bit it clips, signed it reads as unsigned."""
+    bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    formats = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))
+    if (bits > 8 and bits != 16) or any(item != 1 for item in formats):
+        raise InputError(
+            f"{path}: {bits}-bit samples of format {formats[0]}, not 8- or 16-bit unsigned; convert it"
+        )
+    if bits == 16 and picture.tag_v2.get(_PHOTOMETRIC) == 0:
+        raise InputError(f"{path}: 16-bit with white stored as 0; convert it first")
 
 
 def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
@@ -150,12 +193,17 @@ def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
     return False
 
 
-def _decode_sixteen_bit(data: bytes, orientation: int, path: Path | str) -> np.ndarray:
+def _decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
+    """16-bit RGB, of which Pillow has the upper half only; that half must agree with what OpenCV reads."""
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None or image.dtype != np.uint16:
-        raise InputError(f"{path}: 16-bit image that cannot be decoded; convert it to a plain PNG")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+    fault = InputError(f"{path}: 16-bit image that cannot be decoded reliably; convert it to a plain PNG")
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        raise fault from None
+    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
+        raise fault
+    image: np.ndarray = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     # EXIF: what remains after a transposition is a mirror of rows and/or columns.
@@ -163,6 +211,8 @@ def _decode_sixteen_bit(data: bytes, orientation: int, path: Path | str) -> np.n
         image = image[::-1]
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
+    if image.shape != eight_bit.shape or np.abs((image >> 8).astype(np.int16) - eight_bit).max() > 1:
+        raise fault
     return np.ascontiguousarray(image)
 
 

@@ -208,7 +208,7 @@ def _clothes(world: World) -> tuple[int, int, int, int, int]:
 
     def cloth(colour: Colour, share: float) -> int:
         warmer = max(3.0, share * (33.0 - air))
-        return world.surface("plain", colour, contrast=0.35, scale_m=world.uniform(0.1, 0.4), warmer_c=warmer)
+        return world.surface("plain", colour, contrast=0.16, scale_m=world.uniform(0.1, 0.4), warmer_c=warmer)
 
     skin = world.surface("plain", world.pick(_SKIN), contrast=0.1, scale_m=0.1, warmer_c=max(6.0, 34.0 - air))
     hair = cloth(
@@ -234,7 +234,9 @@ def _statue(world: World) -> tuple[int, int, int, int, int]:
 def _add_belongings(world: World, frame: Frame, shoulder_z: float) -> None:
     cool = world.surface("plain", world.pick(_CLOTH), contrast=0.3, scale_m=0.2, warmer_c=3.5)
     if world.chance(0.25):
-        world.ball(frame, (0, 1.25, shoulder_z - 0.19), (0.16, 0.24, 0.11), cool, label="bag")
+        world.box(frame, (0, 1.24, shoulder_z - 0.2), (0.15, 0.19, 0.09), cool, label="bag")
+        world.ball(frame, (0, 1.42, shoulder_z - 0.2), (0.15, 0.07, 0.09), cool, label="bag")
+        world.box(frame, (0, 1.15, shoulder_z - 0.3), (0.11, 0.08, 0.03), cool, label="bag")
     if world.chance(0.2):
         world.box(frame, (0.28, 0.7, 0.1), (0.05, 0.14, 0.17), cool, label="bag")
     if world.chance(0.06):

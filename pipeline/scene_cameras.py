@@ -9,19 +9,24 @@ from pipeline.images import luminance, to_uint8
 from pipeline.scene_world import Weather
 
 
-def photograph(radiance: np.ndarray, weather: Weather, stream: np.random.Generator) -> np.ndarray:
+def photograph(
+    radiance: np.ndarray, edges: np.ndarray, weather: Weather, stream: np.random.Generator
+) -> np.ndarray:
     """Linear radiance (H, W, 3) -> what a colour camera stores, (H, W, 3) uint8.
 
     Auto exposure, glare around lights, vignetting, a lens that is not quite sharp, shot and read noise
-    correlated as after demosaicing, white balance, tone curve.
+    correlated as after demosaicing, white balance, tone curve. ``edges`` (H, W) are smoothed first: radiance is
+    known at pixel centres only.
     """
     height, width = radiance.shape[:2]
     grey = luminance(radiance)
-    key = stream.uniform(0.05, 0.15) if weather.night else stream.uniform(0.34, 0.6)
+    key = stream.uniform(0.05, 0.14) if weather.night else stream.uniform(0.2, 0.36)
     level = float(np.exp(np.log(grey + 0.004).mean()))
     gain = key / (0.6 * level + 0.4 * float(np.minimum(grey, 1.5).mean()) + 1e-4)
     gain = min(gain, 2.6) if weather.night else gain
     image = radiance * np.float32(gain)
+    smooth = cv2.GaussianBlur(np.minimum(image, 4), (3, 3), 0.75)
+    image[edges] = smooth[edges]
     image += _glare(image, stream.uniform(0.04, 0.1) if weather.night else 0.02)
     image = cv2.GaussianBlur(image, (0, 0), float(stream.uniform(0.45, 0.8)) * max(1.0, width / 640))
     image *= _vignette(height, width, float(stream.uniform(0.05, 0.3)))[..., None]
@@ -31,10 +36,10 @@ def photograph(radiance: np.ndarray, weather: Weather, stream: np.random.Generat
     noise = stream.standard_normal(image.shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 0.55) * np.float32(1.5)
     image += noise * (iso * np.sqrt(read**2 + shot**2 * np.maximum(image, 0)))
-    # Filmic shoulder: highlights roll off, then the display gamma.
+    # A filmic curve: a short toe, a long shoulder for highlights; then the display gamma.
     image = np.maximum(image, 0)
-    toned = image * (1 + image / 6.0) / (1 + image)
-    return to_uint8((1.18 * toned) ** np.float32(1 / 2.2))
+    toned = image * (2.2 * image + 0.10) / (image * (2.1 * image + 0.75) + 0.10)
+    return to_uint8(np.minimum(toned, 1) ** np.float32(1 / 2.2))
 
 
 def photograph_infrared(
@@ -54,7 +59,7 @@ def photograph_infrared(
     low, middle, high = np.percentile(heat[::3, ::3], (1, 45, 99.8))
     dark = stream.random() < 0.5
     floor = low + (0.75 * (middle - low) if dark else 0.0)
-    top = max(high, floor + 6.0, weather.air_c + 12 if dark else floor + 6.0)
+    top = max(high, floor + 9.0, weather.air_c + 12 if dark else 0.0)
     linear = np.clip((heat - floor) / (top - floor), 0, 1)
     if dark:
         return to_uint8(linear ** np.float32(stream.uniform(0.8, 1.1)) * 0.97 + 0.01)

@@ -209,13 +209,13 @@ def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> No
     crown = 0.5 * height
     world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark, label="tree")
     spread = (0.14 if kind == "column" else world.uniform(0.24, 0.36)) * height
-    for k in range(9):
+    for k in range(20):
         angle, level = world.uniform(0, 2 * np.pi), world.uniform(-0.75, 1.0)
-        out = spread * world.uniform(0.35, 0.75) * np.sqrt(max(0.15, 1 - level**2))
+        out = spread * world.uniform(0.3, 0.95) * np.sqrt(max(0.15, 1 - level**2))
         centre = (out * np.cos(angle), height - crown / 2 + 0.33 * crown * level, out * np.sin(angle))
         if k < 4 and kind == "broad":
             world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark, label="tree")
-        size = world.uniform(0.45, 0.7) * spread
+        size = world.uniform(0.26, 0.5) * spread
         half = (
             size,
             size * (1.3 if kind == "column" else world.uniform(0.6, 0.9)),

@@ -1,26 +1,17 @@
-"""Exact ray casting of simple solids: which solid a pixel sees, where, and how far away.
+"""Cameras and exact ray casting: which solid a pixel sees, and how far away.
 
-World axes: x right, y up, z forward, in metres. A solid is a unit shape (convex polyhedron, sphere, cone
-frustum) under an affine map, so that a ray stays a straight line with the same parameter t in the solid's own
-coordinates. Only the pixels under a solid's projected bounding box are intersected, front to back.
+World axes: x right, y up, z forward, in metres. Only the pixels under a solid's projected bounding box are
+intersected, front to back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scene_textures import cutout_mask
+from pipeline.scene_solids import NEAR_M, Solid, first_hit
 
-#: Nothing is drawn nearer than this, in metres.
-NEAR_M = 0.25
-
-#: Half spaces n . p <= d of the unit cube, rows (nx, ny, nz, d): -x, +x, -y, +y, -z, +z.
-CUBE = np.array(
-    [[-1, 0, 0, 1], [1, 0, 0, 1], [0, -1, 0, 1], [0, 1, 0, 1], [0, 0, -1, 1], [0, 0, 1, 1]], float
-)
 
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 _EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 2]
@@ -37,24 +28,6 @@ class Camera:
     horizontal_fov: float = 1.0  # radians, over the width of the frame
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Solid:
-    """A unit shape in [-1, 1]^3 mapped into the world by ``centre + axes @ p``.
-
-    ``convex`` is the intersection of the half spaces ``planes``; ``ellipsoid`` the unit sphere; ``cone`` a frustum
-    about y whose radius runs from 1 at y = -1 to ``taper`` at y = 1; ``ground`` the infinite plane y = 0.
-    """
-
-    kind: Literal["convex", "ellipsoid", "cone", "ground"]
-    centre: np.ndarray  # (3,)
-    axes: np.ndarray  # (3, 3), columns are the half axes
-    surfaces: tuple[int, ...]  # index of the surface of each face, or one for all
-    planes: np.ndarray = field(default_factory=lambda: CUBE)  # (K, 4), convex only
-    taper: float = 1.0  # cone only
-    cutout: str = ""  # name of a pattern of holes, see scene_textures.cutout_mask
-    label: str = ""  # what it is part of: "person", "vehicle", "tree", ...
-
-
 @dataclass(frozen=True, eq=False)
 class View:
     """Rays of a frame: pixel (u, v) has origin ``origins @ (u, v, 1)`` and direction ``directions @ (u, v, 1)``."""
@@ -65,11 +38,15 @@ class View:
     parallel: bool
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) -> (..., 3) holding column u, row v and ray parameter t."""
+        """World points (..., 3) -> (..., 3) holding column u, row v and ray parameter t, in the points' dtype."""
         if self.parallel:
             basis = np.stack([self.origins[:, 0], self.origins[:, 1], self.directions[:, 2]], axis=1)
-            return (points - self.origins[:, 2]) @ np.linalg.inv(basis).T
-        scaled = (points - self.origins[:, 2]) @ np.linalg.inv(self.directions).T
+            return (points - self.origins[:, 2].astype(points.dtype)) @ np.linalg.inv(basis).T.astype(
+                points.dtype
+            )
+        scaled = (points - self.origins[:, 2].astype(points.dtype)) @ np.linalg.inv(self.directions).T.astype(
+            points.dtype
+        )
         return np.concatenate([scaled[..., :2] / scaled[..., 2:], scaled[..., 2:]], axis=-1)
 
 
@@ -127,7 +104,7 @@ def trace(view: View, solids: list[Solid]) -> Hits:
         shifted[:, 2] -= solid.centre
         origin = _over_window(to_local @ shifted, rows, columns)
         direction = _over_window(to_local @ view.directions, rows, columns)
-        t, face = _first_hit(solid, origin, direction)
+        t, face = first_hit(solid, origin, direction, window)
         closer = t < window
         if not closer.any():
             continue
@@ -135,6 +112,18 @@ def trace(view: View, solids: list[Solid]) -> Hits:
         np.copyto(solid_map[rows, columns], np.int32(index), where=closer)
         np.copyto(face_map[rows, columns], face, where=closer)
     return Hits(depth, solid_map, face_map)
+
+
+def outlines(hits: Hits) -> np.ndarray:
+    """Pixels beside another solid or face, (H, W) bool: where a picture without anti-aliasing is jagged."""
+    identity = hits.solid * 16 + hits.face
+    across, down = identity[:, 1:] != identity[:, :-1], identity[1:] != identity[:-1]
+    result = np.zeros(identity.shape, bool)
+    result[:, 1:] |= across
+    result[:, :-1] |= across
+    result[1:] |= down
+    result[:-1] |= down
+    return result
 
 
 def inverse_depth(depth: np.ndarray) -> np.ndarray:
@@ -207,107 +196,3 @@ def _over_window(matrix: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
     u = np.arange(columns.start, columns.stop) * matrix[:, :1] + matrix[:, 2:]
     v = np.arange(rows.start, rows.stop) * matrix[:, 1:2]
     return v.astype(np.float32)[:, :, None] + u.astype(np.float32)[:, None, :]
-
-
-def _first_hit(solid: Solid, origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ray parameter (infinite = miss) and face of the first opaque point."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if solid.kind == "ground":
-            t = -origin[1] / direction[1]
-            return np.where(t > NEAR_M, t, np.float32(np.inf)), np.zeros(t.shape, np.uint8)
-        if solid.kind == "convex":
-            enter, leave, enter_face, leave_face = _cross_convex(solid.planes, origin, direction)
-        elif solid.kind == "ellipsoid":
-            enter, leave = _cross_sphere(origin, direction)
-            enter_face = leave_face = np.uint8(0)
-        else:
-            enter, leave, enter_face, leave_face = _cross_cone(solid.taper, origin, direction)
-        hit = (enter <= leave) & (leave > NEAR_M)
-        front = hit & (enter > NEAR_M)
-        if solid.cutout:
-            front &= ~_is_hole(solid, origin, direction, np.where(front, enter, 0), enter_face)
-            hit &= front | ~_is_hole(solid, origin, direction, np.where(hit, leave, 0), leave_face)
-        t = np.where(front, enter, np.where(hit, leave, np.float32(np.inf)))
-    return t, np.where(front, enter_face, leave_face)
-
-
-def _is_hole(
-    solid: Solid, origin: np.ndarray, direction: np.ndarray, t: np.ndarray, face: np.ndarray
-) -> np.ndarray:
-    point = origin + t * direction
-    half_sizes = np.linalg.norm(solid.axes, axis=0).astype(np.float32)
-    phase = float(solid.centre @ [12.9898, 4.1414, 78.233])
-    return cutout_mask(solid.cutout, point, half_sizes, np.broadcast_to(face, t.shape), phase)
-
-
-def _cross_convex(
-    planes: np.ndarray, origin: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    shape = np.broadcast_shapes(origin.shape, direction.shape)[1:]
-    enter, leave = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
-    enter_face, leave_face = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
-    for face, (a, b, c, d) in enumerate(planes.astype(np.float32)):
-        gap = d - _dot((a, b, c), origin)
-        speed = _dot((a, b, c), direction)
-        t = gap / speed
-        # A ray parallel to a face is inside its half space all along, or never.
-        t = np.where((speed == 0) & (gap < 0), np.float32(np.inf), t)
-        entering = (speed < 0) | ((speed == 0) & (gap < 0))
-        later = entering & (t > enter)
-        sooner = (speed > 0) & (t < leave)
-        np.copyto(enter, t, where=later)
-        np.copyto(enter_face, np.uint8(face), where=later)
-        np.copyto(leave, t, where=sooner)
-        np.copyto(leave_face, np.uint8(face), where=sooner)
-    return enter, leave, enter_face, leave_face
-
-
-def _dot(normal: tuple[np.float32, ...], vector: np.ndarray) -> np.ndarray:
-    """Scalar product that skips the zeros of an axis-aligned normal."""
-    total = np.float32(0)
-    for weight, component in zip(normal, vector, strict=True):
-        if weight:
-            total = total + weight * component
-    return np.asarray(total)
-
-
-def _cross_sphere(origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Around the point of closest approach, which keeps float32 accurate for small far spheres.
-    norm = (direction * direction).sum(axis=0)
-    closest = -(origin * direction).sum(axis=0) / norm
-    offset = origin + closest * direction
-    inside = 1 - (offset * offset).sum(axis=0)
-    reach = np.sqrt(inside / norm)  # not a number where the ray misses, which no comparison accepts
-    return closest - reach, closest + reach
-
-
-def _cross_cone(
-    taper: float, origin: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    # Radius mean + slope * y; the side is where x^2 + z^2 = radius^2. Faces: 0 side, 1 bottom, 2 top.
-    mean, slope = np.float32((1 + taper) / 2), np.float32((taper - 1) / 2)
-    (ox, oy, oz), (dx, dy, dz) = origin, direction
-    shift = -(ox * dx + oz * dz) / (dx * dx + dz * dz)
-    ox, oy, oz = ox + shift * dx, oy + shift * dy, oz + shift * dz
-    radius, growth = mean + slope * oy, slope * dy
-    a = dx * dx + dz * dz - growth * growth
-    half_b = ox * dx + oz * dz - radius * growth
-    c = ox * ox + oz * oz - radius * radius
-    root = np.sqrt(half_b * half_b - a * c)
-    side_in, side_out = shift + (-half_b - root) / a, shift + (-half_b + root) / a
-    # A ray steeper than the side (a < 0) leaves the wide end and then meets only the mirrored cone, or vice versa.
-    steep, narrowing = a < 0, growth < 0
-    side_in, side_out = (
-        np.where(steep, np.where(narrowing, -np.inf, side_in), side_in),
-        np.where(steep, np.where(narrowing, side_out, np.inf), side_out),
-    )
-    t_low, t_high = shift + (-1 - oy) / dy, shift + (1 - oy) / dy
-    cap_in, cap_out = np.minimum(t_low, t_high), np.maximum(t_low, t_high)
-    enter, leave = np.maximum(side_in, cap_in), np.minimum(side_out, cap_out)
-    first_cap, last_cap = np.where(dy > 0, 1, 2), np.where(dy > 0, 2, 1)
-    return (
-        enter,
-        leave,
-        np.where(cap_in > side_in, first_cap, 0).astype(np.uint8),
-        np.where(cap_out < side_out, last_cap, 0).astype(np.uint8),
-    )

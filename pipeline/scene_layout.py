@@ -59,7 +59,7 @@ def _draw_weather(stream: np.random.Generator, *, night: bool) -> Weather:
         sun_azimuth=float(stream.uniform(-np.pi, np.pi)),
         sun_elevation=float(stream.uniform(0.2, 1.2)),
         overcast=float(stream.uniform(0, 0.35) if clear else stream.uniform(0.6, 1.0)),
-        haze_per_m=float(np.exp(stream.uniform(np.log(2e-4), np.log(6e-3)))),
+        haze_per_m=float(np.exp(stream.uniform(np.log(2e-4), np.log(3e-3)))),
         air_c=float(stream.uniform(-2, 18) if night else stream.uniform(6, 26)),
         wet=float(stream.choice([0.0, 0.03, 0.3], p=[0.45, 0.3, 0.25])),
         tint=tint,

@@ -85,7 +85,7 @@ def _plain(p: Patch) -> Shaded:
     """One colour with noise: paint, cloth, plaster, concrete."""
     grain = fractal_noise(p.u, p.v, p.footprint / p.scale, wavelength=1.0, octaves=1)
     detail = _scaled_noise(p, octaves=5)
-    return _matt(p, p.colour * np.clip(1 + p.contrast * (0.4 * grain + detail), 0.15, 2.0), heat=0.6 * detail)
+    return _matt(p, p.colour * np.clip(1 + p.contrast * (0.4 * grain + detail), 0.15, 2.0), heat=0.3 * detail)
 
 
 def _blend(p: Patch) -> Shaded:
@@ -93,7 +93,7 @@ def _blend(p: Patch) -> Shaded:
     detail = _scaled_noise(p, octaves=6)
     mix = np.clip(0.5 + 0.9 * detail * p.contrast / 0.5, 0, 1)
     shade = np.clip(1 + p.contrast * _fine_noise(p), 0.2, 2)
-    return _matt(p, (p.colour + (p.accent - p.colour) * mix) * shade, heat=1.5 * detail)
+    return _matt(p, (p.colour + (p.accent - p.colour) * mix) * shade, heat=0.8 * detail)
 
 
 def _masonry(p: Patch) -> Shaded:
@@ -108,7 +108,7 @@ def _masonry(p: Patch) -> Shaded:
     tone = (cell_hash(column, row, p.salt) - 0.5) * fade
     detail = _scaled_noise(p, octaves=5)
     face = p.colour * np.clip(1 + p.contrast * (1.6 * tone + 0.8 * detail), 0.2, 2)
-    return _matt(p, face + (p.accent - face) * lines, heat=0.8 * detail + tone)
+    return _matt(p, face + (p.accent - face) * lines, heat=0.3 * detail + 0.6 * tone)
 
 
 def _planks(p: Patch) -> Shaded:
@@ -163,11 +163,13 @@ def _road(p: Patch) -> Shaded:
     zebra_here = (zebra > 0.5) & lane & (from_crossing > 1.0) & (from_crossing < 4.2)
     stop = (cross_half > 0) & lane & (from_crossing > 5.2) & (from_crossing < 5.6)
     paint = np.where(zebra_here, bars, np.where(stop, 1.0, np.where(from_crossing < 5.2, 0 * paint, paint)))
-    worn = np.clip(0.85 + 0.3 * noise(p.u * 3.1, p.v * 3.1), 0.25, 1) * paint
+    worn = np.clip(0.8 + 0.2 * noise(p.u * 2.1, p.v * 2.1) + 0.25 * noise(p.u * 9, p.v * 9), 0.3, 1) * paint
     colour = p.colour * tone
     manhole = np.hypot(np.mod(p.u, 5.9) - 1.3, np.mod(p.v, 17.0) - 6.0)
     colour = np.where((manhole < 0.36) & lane, colour * np.where(manhole < 0.31, 0.6, 0.35), colour)
-    shaded = _matt(p, colour + (p.accent - colour) * worn, heat=_scaled_noise(p, octaves=4) - 1.2 * worn)
+    shaded = _matt(
+        p, colour + (p.accent - colour) * worn, heat=0.35 * _scaled_noise(p, octaves=4) - 1.2 * worn
+    )
     shaded.heat_c += np.where(lane, 1.5 * tracks, 0) + np.where((manhole < 0.33) & lane, 3.0, 0)
     shaded.gloss = wet * np.clip(0.5 + 0.6 * noise(p.u * 0.35, p.v * 0.35), 0, 1)
     return shaded
@@ -228,9 +230,12 @@ def _facade(p: Patch) -> Shaded:
     opening = opening * sharp
     lit = (other < np.where(upper, p.lit_share, 2.2 * p.lit_share)) & ~door
     warm = np.stack([1.0 + 0 * kind, 0.55 + 0.3 * kind, 0.2 + 0.55 * kind])
-    content = 0.55 + 0.45 * curtain + 0.35 * noise(p.u * 2.7 + 40 * other, p.v * 2.3) * (1 - curtain)
+    goods = cell_hash(np.floor(p.u / 0.41), np.floor(p.v / 0.63), p.salt + 3) * np.clip(0.3 / foot, 0, 1)
+    content = (
+        0.35 + 0.5 * curtain + 0.25 * noise(p.u * 1.3 + 40 * other, p.v * 0.9) * (1 - curtain) + 0.5 * goods
+    )
     strength = np.where(upper, 0.25 + 0.9 * kind, 1.3) * np.clip(content, 0.08, 2)
-    shaded = _matt(p, wall + (framed - wall) * opening, heat=0.7 * relief)
+    shaded = _matt(p, wall + (framed - wall) * opening, heat=0.4 * relief)
     glass = opening * (1 - frame) * ~door
     shaded.glow = warm * (strength * lit * glass * (p.lit_share > 0.02))
     shaded.gloss = 0.45 * glass * (1 - 0.7 * curtain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline.scene_actors import add_bicycle, add_vehicle
@@ -222,6 +224,7 @@ def arcade(world: World) -> tuple[Camera, float]:
 
 def skyline(world: World) -> tuple[Camera, float]:
     """Roofs and towers from a high place."""
+    world.weather = replace(world.weather, haze_per_m=0.25 * world.weather.haze_per_m)
     world.ground(
         world.surface("blend", (0.13, 0.13, 0.13), (0.1, 0.13, 0.06), contrast=0.5, scale_m=30.0, warmer_c=1)
     )

@@ -115,8 +115,14 @@ def crossing(world: World) -> tuple[Camera, float]:
             cross + world.uniform(-5, 8),
             heading=world.uniform(-np.pi, np.pi),
         )
+    height = world.uniform(3.2, 9.0)
+    look_down = float(np.arctan2(height - 1.0, cross + world.uniform(-1.0, 9.0)))
     camera = draw_camera(
-        world, x=world.uniform(-half, half), height=world.uniform(3.5, 9.0), pitch=(0.2, 0.55), yaw=0.5
+        world,
+        x=world.uniform(-half, half),
+        height=height,
+        pitch=(look_down - 0.08, look_down + 0.03),
+        yaw=0.5,
     )
     if world.chance(0.3):
         add_foreground(world, camera)

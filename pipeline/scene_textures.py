@@ -72,17 +72,22 @@ def cutout_mask(
 
     Args:
         pattern: ``leaves``, ``rails``, ``mesh``, ``spokes`` or ``arches``.
-        point: (3, h, w) surface points in the solid's unit coordinates.
+        point: (3, N) surface points in the solid's unit coordinates.
         half_sizes: (3,) half sizes of the solid in metres.
-        face: (h, w) index of the face hit.
+        face: (N,) index of the face hit.
         phase: shifts ``leaves`` from one solid to the next.
     """
-    x, y, z = point * half_sizes[:, None, None]
+    x, y, z = point * half_sizes[:, None]
     if pattern == "leaves":
         turn = np.float32(phase % 61.7)
-        clumps = noise(x * 2.1 + y * 1.3 + turn, z * 2.1 - y * 1.7 + turn)
-        leaves = noise(x * 7.3 - z * 3.1 + turn, y * 7.3 + z * 4.7)
-        return clumps + 0.9 * leaves > 0.75
+        # In the plane that the surface faces most, which no direction of it is seen edge-on from.
+        across, level, ahead = np.abs(point) / half_sizes[:, None]
+        upward, sideways = (level > across) & (level > ahead), across > ahead
+        u = np.where(upward | ~sideways, x, z) + turn
+        v = np.where(upward, z, y) + turn
+        return (
+            0.6 * noise(u * 2.3, v * 2.3) + 0.8 * noise(u * 6.1, v * 6.1) + 0.7 * noise(u * 15, v * 15) > 0.25
+        )
     if pattern == "spokes":  # a wheel: tyre, hub and thin spokes; only its flat faces have holes
         radius = np.hypot(point[0], point[2])
         spokes = np.abs(np.sin(6 * np.arctan2(point[0], point[2]))) * radius < 0.1

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scene_geometry import CUBE, Solid, rotate_y
+from pipeline.scene_geometry import rotate_y
+from pipeline.scene_solids import CUBE, Solid
 from pipeline.scene_materials import Colour, Surface
 
 Point = tuple[float, float, float]

@@ -17,7 +17,7 @@ from pipeline.images import write_image
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
 from pipeline.scene_cameras import photograph, photograph_infrared
-from pipeline.scene_geometry import inverse_depth, perspective_view, trace
+from pipeline.scene_geometry import inverse_depth, outlines, perspective_view, trace
 from pipeline.scene_layout import build_layout
 from pipeline.scene_materials import randomise_surfaces
 from pipeline.scene_shading import shade
@@ -89,7 +89,10 @@ def render_scene(
     radiance = shade(view, hits, world.solids, surfaces, world.lights, world.weather, reach_m=layout.reach_m)
     return Scene(
         visible=photograph(
-            radiance.visible, world.weather, random_stream(seed, "scenes", str(index), "visible")
+            radiance.visible,
+            outlines(hits),
+            world.weather,
+            random_stream(seed, "scenes", str(index), "visible"),
         ),
         infrared=photograph_infrared(
             radiance.temperature_c, world.weather, random_stream(seed, "scenes", str(index), "infrared")

@@ -1,0 +1,116 @@
+"""Inverse-depth maps that exist already, read from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from pipeline.files import InputError, check_folder
+from pipeline.images import MAX_PIXELS, read_image
+from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
+
+#: Endings that are looked for.
+SUFFIXES = (".png", ".npy", ".h5")
+
+
+class FileDepth:
+    """Maps ``FOLDER/ID.png``, ``.npy`` or ``.h5``, of exactly their frame's size; an id may hold subfolders.
+
+    PNG (8 or 16 bit) and NPY (integer or floating point) hold *inverse* depth, larger = nearer, in any unit,
+    scaled here by their extremes to [0, 1]. HDF5 holds *depth* in a dataset ``depth`` as MegaDepth publishes
+    it: it is inverted, and 0 (no depth known) takes the value of the nearest pixel that has one.
+    """
+
+    digest = ""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = check_folder(folder, "depth folder")
+
+    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+        """Read the map of each frame; see :class:`pipeline.depth.DepthEstimator`."""
+        return [self._read(frame, id_) for frame, id_ in zip(frames, ids, strict=True)]
+
+    def _read(self, frame: np.ndarray, id_: str) -> np.ndarray:
+        path = self._find(id_)
+        values = {".png": read_image, ".npy": _read_npy, ".h5": _read_depth}[path.suffix](path)
+        if values.ndim != 2:
+            raise InputError(
+                f"{path}: {values.ndim} dimensions or colour; a depth map has one value per pixel"
+            )
+        if values.shape != frame.shape[:2]:
+            found, wanted = _size(values), _size(frame)
+            raise InputError(f"{path}: the map is {found}, its frame {wanted}; give maps of the frame's size")
+        if path.suffix == ".h5":
+            return _invert(values, path)
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: holds NaN or infinite values; fill them first")
+        return unit_range(values)
+
+    def _find(self, id_: str) -> Path:
+        # An id may hold dots, so that with_suffix would cut into it.
+        stem = self.folder / id_
+        if self.folder.resolve() not in stem.resolve().parents:
+            raise InputError(f"{self.folder}: the id {id_} leaves the depth folder")
+        found = [path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
+        if not found:
+            raise InputError(f"{stem}{{{','.join(SUFFIXES)}}}: no depth map for {id_}")
+        if len(found) > 1:
+            raise InputError(f"{found[0]}: there is also {found[1].name}; keep one depth map for each id")
+        return found[0]
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        # Mapped, so that a header which declares a huge array allocates nothing.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable NPY array ({error})") from None
+    if values.dtype.kind not in "uif" or values.size > MAX_PIXELS:
+        raise InputError(f"{path}: {values.dtype} {values.shape} is not a map of real numbers")
+    return np.asarray(values)
+
+
+def _read_depth(path: Path) -> np.ndarray:
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            # Neither links to other files nor external storage: the map must lie in this file.
+            link = file.get("depth", getlink=True)
+            dataset = file["depth"] if isinstance(link, h5py.HardLink) else None
+            if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+                raise InputError(f"{path}: has no dataset 'depth' of its own")
+            if dataset.ndim != 2 or dataset.size > MAX_PIXELS or dataset.dtype.kind not in "uif":
+                raise InputError(
+                    f"{path}: dataset 'depth' {dataset.dtype} {dataset.shape} is not a depth map"
+                )
+            return dataset[:]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: not readable as HDF5 ({error})") from None
+
+
+def _invert(depth: np.ndarray, path: Path) -> np.ndarray:
+    depth = depth.astype(np.float32)
+    if not np.isfinite(depth).all() or depth.min() < 0:
+        raise InputError(f"{path}: holds NaN, infinite or negative depths (ordinal maps are no depth maps)")
+    known = depth > 0
+    if not known.any():
+        raise InputError(f"{path}: holds no depth at all (only zeros)")
+    inverse = np.zeros_like(depth)
+    np.divide(1, depth, out=inverse, where=known)
+    if not known.all():
+        # Every unknown pixel gets the label of its nearest known one.
+        _, labels = cv2.distanceTransformWithLabels(
+            (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        value_of = np.zeros(labels.max() + 1, np.float32)
+        value_of[labels[known]] = inverse[known]
+        inverse = value_of[labels]
+    return unit_range(inverse, saturated_percent=SATURATED_PERCENT)

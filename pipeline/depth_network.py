@@ -1,0 +1,187 @@
+"""The default depth network: an encoder from timm and a light decoder, RGB -> log inverse depth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.files import InputError, atomic_path
+
+FORMAT = "gifnet-depth"
+FORMAT_VERSION = 1
+#: Sides of the input must be multiples of this: the coarsest stride of the encoders.
+STRIDE = 32
+#: Channels of the decoder from the coarsest scale to stride 8; half and a quarter of it at strides 4 and 2.
+DECODER_WIDTH = 96
+
+
+class DepthNetwork(nn.Module):
+    """RGB in [0, 1] (B, 3, H, W), H and W multiples of 32 -> log inverse depth (B, 1, H, W).
+
+    The scale is free: only differences of the output mean something. Each frame is standardised first, so
+    that gain and offset of the camera do not matter. The decoder joins the encoder's scales from coarse to
+    fine, as in feature pyramids (Lin et al., CVPR 2017), below a bottleneck that sees the means of every row,
+    every column and the frame (strip pooling, Hou et al., CVPR 2020): where the horizon and the ground lie
+    cannot be told from a neighbourhood.
+
+    Args:
+        encoder: name of a timm model that gives features at several strides.
+    """
+
+    def __init__(self, encoder: str) -> None:
+        super().__init__()
+        try:
+            self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
+        except (RuntimeError, AttributeError, TypeError):
+            raise InputError(
+                f"encoder {encoder}: no timm model that gives feature maps by that name"
+            ) from None
+        info: Any = self.encoder.feature_info
+        channels, strides = info.channels(), info.reduction()
+        if strides[-1] != STRIDE:
+            raise InputError(
+                f"encoder {encoder}: coarsest stride {strides[-1]}, not {STRIDE}; use another one"
+            )
+        # Few channels where there are many pixels: each scale costs about the same.
+        widths = [DECODER_WIDTH * min(8, stride) // 8 for stride in strides]
+        self.bottleneck = _Bottleneck(channels[-1], widths[-1])
+        self.joins = nn.ModuleList(
+            _Join(widths[level + 1], channels[level], widths[level])
+            for level in reversed(range(len(widths) - 1))
+        )
+        self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        mean = frames.mean(dim=(1, 2, 3), keepdim=True)
+        deviation = frames.std(dim=(1, 2, 3), keepdim=True, correction=0)
+        # The floor leaves a flat frame flat instead of magnifying its noise.
+        *finer, coarsest = self.encoder((frames - mean) / (deviation + 0.02))
+        features = self.bottleneck(coarsest)
+        for join, lateral in zip(self.joins, reversed(finer), strict=True):
+            features = join(features, lateral)
+        return F.interpolate(self.head(features), frames.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def save_depth_network(
+    path: Path | str, network: DepthNetwork, *, encoder: str, size_hw: tuple[int, int], training: Any
+) -> Path:
+    """Write weights as safetensors: float16, statistics and biases (1-d) float32; returns the path.
+
+    The metadata holds all that :func:`load_depth_network` needs, and ``training``, the facts (as JSON) of how
+    the weights were made.
+    """
+    state = {
+        key: value.detach().to("cpu", torch.float16 if value.ndim > 1 else torch.float32).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    description = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "encoder": encoder,
+        "size_hw": list(size_hw),
+        "training": training,
+    }
+    metadata = {key: json.dumps(value, sort_keys=True) for key, value in description.items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(state, temporary, metadata)
+    return Path(path)
+
+
+def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
+    """Rebuild a network (eval mode, float32) and its description from a file of :func:`save_depth_network`.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind, or of a newer format.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    description = _description(metadata, path)
+    network = DepthNetwork(description["encoder"])
+    _check_tensors(network, state, path)
+    network.load_state_dict(state, strict=False)
+    return network.eval(), description
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        inner = 2 * width
+        self.project = _unit(channels, inner, 1)
+        self.rows, self.columns, self.frame = (nn.Conv2d(inner, inner, 1) for _ in range(3))
+        self.mix = nn.Sequential(_unit(inner, inner, 3), _unit(inner, width, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project(x)
+        strips = self.rows(x.mean(dim=3, keepdim=True)) + self.columns(x.mean(dim=2, keepdim=True))
+        return self.mix(F.relu(x + strips + self.frame(x.mean(dim=(2, 3), keepdim=True))))
+
+
+class _Join(nn.Module):
+    """Bring coarse features to the size of the encoder's next finer ones and mix the two."""
+
+    def __init__(self, coarse_width: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(coarse_width, width, 1) if coarse_width != width else nn.Identity()
+        self.lateral = nn.Conv2d(channels, width, 1)
+        self.mix = _unit(width, width, 3)
+
+    def forward(self, coarse: Tensor, lateral: Tensor) -> Tensor:
+        coarse = F.interpolate(self.narrow(coarse), lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mix(coarse + self.lateral(lateral))
+
+
+def _unit(channels: int, width: int, kernel: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any]:
+    try:
+        description = {key: json.loads(value) for key, value in metadata.items()}
+    except ValueError:
+        description = {}
+    if description.get("format") != FORMAT:
+        raise InputError(f"{path}: not depth weights of this program (no format {FORMAT} in its metadata)")
+    if description.get("format_version") != FORMAT_VERSION:
+        version = description.get("format_version")
+        raise InputError(f"{path}: depth weights of format {version}; this version reads {FORMAT_VERSION}")
+    size = description.get("size_hw")
+    if not (
+        isinstance(description.get("encoder"), str)
+        and isinstance(size, list)
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise InputError(f"{path}: its metadata lacks the encoder or the input size")
+    return description
+
+
+def _check_tensors(network: DepthNetwork, state: Mapping[str, Tensor], path: Path | str) -> None:
+    expected = {
+        key: tuple(value.shape)
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} tensors do not fit the network, the first is {wrong[0]}")
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} holds NaN or infinite values; make or fetch the weights again")

@@ -47,8 +47,8 @@ def read_image(path: Path | str) -> np.ndarray:
     data = _read_bytes(Path(path))
     try:
         with warnings.catch_warnings():
-            # MAX_PIXELS decides; Pillow warns from half of its own limit on.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_header(picture, path)
                 sixteen_bit = _is_sixteen_bit(picture, data)

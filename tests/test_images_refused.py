@@ -1,0 +1,160 @@
+"""Image files that are refused: damaged, disguised, oversized or of a kind nothing here can use."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from picture_files import encoded, exif, pixels, tiff
+from PIL import Image
+
+from pipeline import images
+from pipeline.files import InputError
+from pipeline.images import read_image
+
+
+def refused(path: Path, data: bytes, message: str) -> None:
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as error:
+        read_image(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_files_that_are_no_images(tmp_path: Path) -> None:
+    refused(tmp_path / "text.jpg", b"This is no picture.\n" * 20, "not a JPEG, PNG, TIFF or BMP image")
+    refused(tmp_path / "empty.png", b"", "empty file")
+    colour = Image.fromarray(pixels("uint8", 3))
+    for kind in ("GIF", "WEBP"):
+        refused(tmp_path / "named.jpg", encoded(colour, kind), "not a JPEG")
+    with pytest.raises(InputError, match="No such file"):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(InputError, match="not a file"):
+        read_image(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(InputError, match="not a file"):
+            read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_a_truncated_file_is_never_read(tmp_path: Path, kind: str) -> None:
+    for image in (
+        pixels("uint8", 3, 40, 50),
+        pixels("uint16" if kind in ("PNG", "TIFF") else "uint8", 1, 40, 50),
+    ):
+        data = encoded(Image.fromarray(image), kind)
+        for keep in (1, 20, len(data) // 3, len(data) // 2, len(data) * 9 // 10):
+            refused(tmp_path / f"x{keep}", data[:keep], "damaged image|not a JPEG|truncated")
+
+
+def test_a_flipped_bit_in_a_png_is_never_read(tmp_path: Path) -> None:
+    data = bytearray(encoded(Image.fromarray(pixels("uint8", 3, 40, 50)), "PNG"))
+    data[len(data) // 2] ^= 16
+    refused(tmp_path / "x.png", bytes(data), "damaged image")
+
+
+def test_alpha_is_refused(tmp_path: Path) -> None:
+    colour = Image.fromarray(pixels("uint8", 3))
+    for picture, kind, options in (
+        (colour.convert("RGBA"), "PNG", {}),
+        (colour.convert("RGBA"), "TIFF", {}),
+        (colour.convert("LA"), "PNG", {}),
+        (colour.quantize(7), "PNG", {"transparency": 2}),
+        (colour, "PNG", {"transparency": (1, 2, 3)}),
+        (colour.convert("L"), "PNG", {"transparency": 3}),
+    ):
+        refused(tmp_path / "x", encoded(picture, kind, **options), "alpha channel; flatten")
+    four = np.random.default_rng(0).integers(0, 65536, (5, 6, 4), np.uint16)
+    refused(tmp_path / "x", cv2.imencode(".png", four)[1].tobytes(), "alpha channel")
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    colour = Image.fromarray(pixels("uint8", 3))
+    for kind in ("TIFF", "PNG"):
+        data = encoded(colour, kind, save_all=True, append_images=[colour.rotate(180)])
+        refused(tmp_path / "x", data, "2 pages or frames")
+
+
+def test_other_pixel_types_are_refused(tmp_path: Path) -> None:
+    grey, colour = pixels("uint8", 1), pixels("uint8", 3)
+    real = grey.astype(np.float32)
+    real[0, 0] = np.nan
+    for image in (grey.astype(np.float32), real, grey.astype(np.int32)):
+        refused(tmp_path / "x.tif", encoded(Image.fromarray(image), "TIFF"), "pixel type [FI] is not")
+    refused(tmp_path / "x.tif", cv2.imencode(".tif", colour.astype(np.float32))[1].tobytes(), "pixel type")
+    for kind in ("JPEG", "TIFF"):
+        refused(tmp_path / "x", encoded(Image.fromarray(colour).convert("CMYK"), kind), "pixel type CMYK")
+    refused(tmp_path / "x", encoded(Image.fromarray(colour).convert("LAB"), "TIFF"), "pixel type LAB")
+    refused(tmp_path / "x", tiff(pixels("uint16", 1, 4, 4) >> 4, bits=12), "12-bit samples")
+    refused(tmp_path / "x", tiff(pixels("uint16", 1), photometric=0), "white stored as 0")
+    refused(tmp_path / "x", tiff(grey, sample_format=2), "8-bit samples of format 2")
+    refused(tmp_path / "x", tiff(pixels("uint16", 1), sample_format=2), "pixel type")
+    refused(tmp_path / "x", tiff(pixels("uint16", 1).astype(np.uint32)), "pixel type")
+    for order in "<>":  # OpenCV reads this one wrongly, without a word
+        refused(
+            tmp_path / "x", tiff(pixels("uint16", 3), order=order, planar=2), "cannot be decoded reliably"
+        )
+
+
+def test_sizes_are_checked_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def header(width: int, height: int) -> bytes:
+        picture = bytearray(encoded(Image.new("L", (1, 1)), "BMP"))
+        picture[18:26] = struct.pack("<ii", width, height)
+        return bytes(picture)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for width, height in ((20_000, 20_000), (1 << 30, 1 << 30), (100_000, 2_000)):
+            refused(tmp_path / "x.bmp", header(width, height), r"more than \d+ pixels; tile the image")
+        refused(tmp_path / "x.bmp", header(11_000, 11_000), "damaged image")  # allowed: no bomb, no warning
+    (tmp_path / "y.png").write_bytes(encoded(Image.new("L", (10, 10)), "PNG"))
+    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    with pytest.raises(InputError, match="10x10 is more than 99 pixels"):
+        read_image(tmp_path / "y.png")
+    monkeypatch.setattr(images, "MAX_BYTES", 20)
+    with pytest.raises(InputError, match="bytes, over the limit of 20"):
+        read_image(tmp_path / "y.png")
+
+
+def test_damaged_files_are_images_or_input_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes changed, cut and inserted at random: never another exception."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 1 << 18)
+    chance = random.Random(0)
+    originals = [
+        encoded(Image.fromarray(image), kind, **options)
+        for image in (pixels("uint8", 1), pixels("uint8", 3))
+        for kind, options in (
+            ("JPEG", {"exif": exif(6)}),
+            ("PNG", {"exif": exif(6)}),
+            ("TIFF", {"exif": exif(6)}),
+            ("TIFF", {"compression": "tiff_adobe_deflate"}),
+            ("BMP", {}),
+        )
+    ]
+    originals += [tiff(pixels("uint16", 3)), cv2.imencode(".png", pixels("uint16", 3))[1].tobytes()]
+    seen = {"image": 0, "error": 0}
+    for _ in range(600):
+        data = bytearray(chance.choice(originals))
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            where = chance.randrange(min(len(data), 300))
+            choice = chance.random()
+            if choice < 0.7:
+                data[where] = chance.choice((0, 255, chance.randrange(256)))
+            elif choice < 0.85:
+                data[where:where] = chance.randbytes(3)
+            else:
+                del data[where : where + 2]
+        (tmp_path / "x").write_bytes(data)
+        try:
+            image = read_image(tmp_path / "x")
+            assert image.dtype in (np.uint8, np.uint16) and image.ndim in (2, 3)
+            seen["image"] += 1
+        except InputError:
+            seen["error"] += 1
+    assert min(seen.values()) > 50

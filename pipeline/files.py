@@ -25,9 +25,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The final name therefore only ever means a complete file. When the body raises, the temporary
     file is removed and whatever stood at ``path`` before is untouched.
+
+    Raises:
+        InputError: the folder cannot be made. Errors of writing, such as a full disk, stay OSError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be made a folder ({error.strerror})") from None
     # The suffix stays last: encoders choose the format by it.
     temporary = path.with_name(f".{path.stem}.tmp-{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -59,7 +65,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 

@@ -1,0 +1,178 @@
+"""Atomic files, JSON and digests."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.files import (
+    InputError,
+    atomic_path,
+    canonical_json,
+    check_folder,
+    read_json,
+    sha256_file,
+    sha256_text,
+    write_bytes,
+    write_json,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def test_atomic_path_writes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "x.bin"
+    for content in (b"first", b"second"):
+        with atomic_path(path) as temporary:
+            assert temporary.parent == path.parent and temporary.suffix == ".bin"
+            assert temporary.name.startswith(".")  # passed over by every listing here
+            temporary.write_bytes(content)
+        assert path.read_bytes() == content
+    assert [entry.name for entry in path.parent.iterdir()] == ["x.bin"]
+
+
+@pytest.mark.parametrize("failure", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)])
+def test_a_failure_leaves_what_was_there_and_no_litter(tmp_path: Path, failure: BaseException) -> None:
+    path = write_bytes(tmp_path / "x.bin", b"old")
+    with pytest.raises(type(failure)), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half of the ne")
+        raise failure
+    assert path.read_bytes() == b"old"
+    with pytest.raises(type(failure)), atomic_path(tmp_path / "other.bin") as temporary:
+        raise failure
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.bin"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_io_error_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = write_bytes(tmp_path / "x.bin", b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "x.bin", b"old")
+    with pytest.raises(InputError, match=r"x\.bin: cannot be made a folder \(.+\)$"):
+        write_bytes(tmp_path / "x.bin" / "y.bin", b"new")
+    with pytest.raises(InputError, match=r"folder: cannot be made a folder \(.+\)$"):
+        write_bytes(tmp_path / "x.bin" / "folder" / "y.bin", b"new")
+
+
+def test_data_reach_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("replace"), replace(a, b))[1])
+    write_bytes(tmp_path / "x.bin", b"data")
+    assert order[:2] == ["fsync", "replace"]
+    if os.name != "nt":
+        assert order == ["fsync", "replace", "fsync"]  # the last makes the rename durable
+
+
+WRITER = """
+import sys, itertools
+from pipeline.files import write_bytes
+print("ready", flush=True)
+for number in itertools.count():
+    write_bytes(sys.argv[1], bytes([number % 256]) * 3_000_000)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_writer_leaves_a_complete_file(tmp_path: Path) -> None:
+    """SIGKILL at any moment: the name stands for the whole of one version, never for parts of two."""
+    path = write_bytes(tmp_path / "x.bin", b"\xff" * 3_000_000)
+    for delay in (0.0, 0.005, 0.011, 0.02):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], cwd=REPOSITORY, stdout=subprocess.PIPE
+        )
+        assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        data = path.read_bytes()
+        assert len(data) == 3_000_000 and len(set(data)) == 1
+        # A killed process cannot tidy up; what it leaves is hidden and never taken for a result.
+        assert all(entry.name.startswith(".x.tmp-") for entry in tmp_path.iterdir() if entry != path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=30)
+@given(value=json_values)
+def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "round-trip.json"
+    assert read_json(write_json(path, value)) == value
+    assert json.loads(canonical_json(value)) == value
+
+
+def test_json_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:
+    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
+    assert canonical_json(one) == canonical_json(other) == '{"a":1,"b":{"c":2,"d":3}}'
+    first, second = write_json(tmp_path / "1.json", one), write_json(tmp_path / "2.json", other)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"a": }', b"\xff\xfe", b"[" * 100_000],
+    ids=["empty", "cut", "syntax", "bytes", "deep"],
+)
+def test_unreadable_json(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.json: not readable as JSON \(.+\)$") as error:
+        read_json(tmp_path / "x.json")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_json_and_unserialisable_values(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.json: no such file"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(InputError, match="not readable as JSON"):
+        read_json(tmp_path)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"a": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digests_are_sha256(tmp_path: Path) -> None:
+    """FIPS 180-2, appendix B.1: the digest of "abc"."""
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_text("abc") == abc
+    assert sha256_file(write_bytes(tmp_path / "x", b"abc")) == abc
+    big = os.urandom(1 << 20)
+    assert sha256_file(write_bytes(tmp_path / "x", big)) == hashlib.sha256(big).hexdigest()
+
+
+def test_check_folder(tmp_path: Path) -> None:
+    assert check_folder(str(tmp_path), "root") == tmp_path
+    with pytest.raises(InputError, match=r"^root .*absent does not exist$"):
+        check_folder(tmp_path / "absent", "root")
+    with pytest.raises(InputError, match=r"^root .*x is a file, not a folder$"):
+        check_folder(write_bytes(tmp_path / "x", b""), "root")

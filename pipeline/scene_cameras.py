@@ -15,8 +15,8 @@ def photograph(
     """Linear radiance (H, W, 3) -> what a colour camera stores, (H, W, 3) uint8.
 
     Auto exposure, glare around lights, vignetting, a lens that is not quite sharp, shot and read noise
-    correlated as after demosaicing, white balance, tone curve. ``edges`` (H, W) are smoothed first: radiance is
-    known at pixel centres only.
+    correlated as after demosaicing, white balance, tone curve. ``edges`` (H, W) bool are smoothed first, for
+    radiance is known at pixel centres only.
     """
     height, width = radiance.shape[:2]
     grey = luminance(radiance)
@@ -24,7 +24,7 @@ def photograph(
     level = float(np.exp(np.log(grey + 0.004).mean()))
     gain = key / (0.6 * level + 0.4 * float(np.minimum(grey, 1.5).mean()) + 1e-4)
     gain = min(gain, 2.6) if weather.night else gain
-    image = radiance * np.float32(gain)
+    image: np.ndarray = radiance * np.float32(gain)
     smooth = cv2.GaussianBlur(np.minimum(image, 4), (3, 3), 0.75)
     image[edges] = smooth[edges]
     image += _glare(image, stream.uniform(0.04, 0.1) if weather.night else 0.02)
@@ -75,7 +75,7 @@ def _glare(image: np.ndarray, strength: float) -> np.ndarray:
     """Light that the lens scatters around what is brighter than white, at three widths."""
     height, width = image.shape[:2]
     small = cv2.resize(np.clip(image - 0.9, 0, 30), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    total = np.zeros_like(small)
+    total: np.ndarray = np.zeros_like(small)
     for share, sigma in ((0.5, 0.004), (0.3, 0.018), (0.2, 0.07)):
         shrink = max(1, int(sigma * width / 4))
         tiny = cv2.resize(

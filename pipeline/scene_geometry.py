@@ -12,7 +12,6 @@ import numpy as np
 
 from pipeline.scene_solids import NEAR_M, Solid, first_hit
 
-
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 _EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 2]
 
@@ -30,7 +29,7 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Rays of a frame: pixel (u, v) has origin ``origins @ (u, v, 1)`` and direction ``directions @ (u, v, 1)``."""
+    """Rays of a frame: pixel (u, v) starts at ``origins @ (u, v, 1)`` towards ``directions @ (u, v, 1)``."""
 
     origins: np.ndarray  # (3, 3)
     directions: np.ndarray  # (3, 3)
@@ -38,16 +37,18 @@ class View:
     parallel: bool
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) -> (..., 3) holding column u, row v and ray parameter t, in the points' dtype."""
+        """World points (3, ...) -> (3, ...): column u, row v and ray parameter t, in the points' dtype."""
         if self.parallel:
             basis = np.stack([self.origins[:, 0], self.origins[:, 1], self.directions[:, 2]], axis=1)
-            return (points - self.origins[:, 2].astype(points.dtype)) @ np.linalg.inv(basis).T.astype(
-                points.dtype
-            )
-        scaled = (points - self.origins[:, 2].astype(points.dtype)) @ np.linalg.inv(self.directions).T.astype(
-            points.dtype
-        )
-        return np.concatenate([scaled[..., :2] / scaled[..., 2:], scaled[..., 2:]], axis=-1)
+            return self._solve(basis, points)
+        scaled = self._solve(self.directions, points)
+        scaled[:2] /= scaled[2]
+        return scaled
+
+    def _solve(self, basis: np.ndarray, points: np.ndarray) -> np.ndarray:
+        x, y, z = (points[k] - points.dtype.type(self.origins[k, 2]) for k in range(3))
+        rows = np.linalg.inv(basis).astype(points.dtype)
+        return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +95,16 @@ def trace(view: View, solids: list[Solid]) -> Hits:
     depth = np.full(view.size_hw, np.inf, np.float32)
     solid_map = np.full(view.size_hw, -1, np.int32)
     face_map = np.zeros(view.size_hw, np.uint8)
+    inverse_axes = np.linalg.inv(np.stack([solid.axes for solid in solids]))
     for index, nearest, rows, columns in _visible_windows(view, solids):
         window = depth[rows, columns]
         if window.max() <= nearest:
             continue
         solid = solids[index]
-        to_local = np.linalg.inv(solid.axes)
         shifted = view.origins.copy()
         shifted[:, 2] -= solid.centre
-        origin = _over_window(to_local @ shifted, rows, columns)
-        direction = _over_window(to_local @ view.directions, rows, columns)
+        origin = _over_window(inverse_axes[index] @ shifted, rows, columns)
+        direction = _over_window(inverse_axes[index] @ view.directions, rows, columns)
         t, face = first_hit(solid, origin, direction, window)
         closer = t < window
         if not closer.any():
@@ -127,7 +128,7 @@ def outlines(hits: Hits) -> np.ndarray:
 
 
 def inverse_depth(depth: np.ndarray) -> np.ndarray:
-    """Depth in metres (infinite = sky) -> float32 in [0, 1]: 1 = nearest visible point, 0 = infinitely far."""
+    """Depth in metres (infinite = sky) -> float32 in [0, 1], 1 = nearest visible point, 0 = infinite."""
     nearest = depth.min()
     if not np.isfinite(nearest):
         return np.zeros(depth.shape, np.float32)
@@ -152,24 +153,24 @@ def _rotate_z(angle: float) -> np.ndarray:
 
 
 def _visible_windows(view: View, solids: list[Solid]) -> list[tuple[int, float, slice, slice]]:
-    """(index, least t, rows, columns) of the bounding box of every solid in the frame, nearest first."""
+    """(index, least t, rows, columns) of the bounding box of every solid in view, nearest first."""
     height, width = view.size_hw
     axes = np.stack([solid.axes for solid in solids])
     corners = np.stack([solid.centre for solid in solids])[:, None] + _CORNERS @ axes.transpose(0, 2, 1)
-    projected = view.project(corners)
-    least = np.maximum(projected[..., 2].min(axis=1), NEAR_M)
+    projected = view.project(corners.transpose(2, 0, 1)).transpose(1, 0, 2)
+    least = np.maximum(projected[:, 2].min(axis=1), NEAR_M)
     windows = []
     for index, solid in enumerate(solids):
         points = projected[index]
         if solid.kind == "ground":
             windows.append((index, NEAR_M, slice(0, height), slice(0, width)))
             continue
-        if not view.parallel and points[:, 2].min() < NEAR_M:
+        if not view.parallel and points[2].min() < NEAR_M:
             points = _clip_to_near(view, corners[index])
-            if len(points) == 0:
+            if points.size == 0:
                 continue
-        low = np.floor(points[:, :2].min(axis=0))
-        high = np.ceil(points[:, :2].max(axis=0)) + 1
+        low = np.floor(points[:2].min(axis=1))
+        high = np.ceil(points[:2].max(axis=1)) + 1
         left, right = max(int(max(low[0], 0)), 0), int(min(high[0], width))
         top, bottom = max(int(max(low[1], 0)), 0), int(min(high[1], height))
         if left < right and top < bottom:
@@ -186,11 +187,11 @@ def _clip_to_near(view: View, corners: np.ndarray) -> np.ndarray:
         if (t[a] < NEAR_M) != (t[b] < NEAR_M):
             share = (NEAR_M - t[a]) / (t[b] - t[a])
             points.append(corners[a] + share * (corners[b] - corners[a]))
-    return view.project(np.array(points)) if points else np.empty((0, 3))
+    return view.project(np.array(points).T) if points else np.empty((3, 0))
 
 
 def _over_window(matrix: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-    """``matrix @ (u, v, 1)`` over a window, (3, h, w) float32, or (3, 1, 1) where it does not depend on u, v."""
+    """``matrix @ (u, v, 1)`` over a window, (3, h, w) float32, or (3, 1, 1) where it is constant."""
     if not matrix[:, :2].any():
         return matrix[:, 2, None, None].astype(np.float32)
     u = np.arange(columns.start, columns.stop) * matrix[:, :1] + matrix[:, 2:]

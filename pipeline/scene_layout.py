@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import scene_places, scene_streets
+from pipeline import scene_places, scene_streets, scene_vistas
 from pipeline.randomness import random_stream
 from pipeline.scene_geometry import Camera
 from pipeline.scene_world import Weather, World
@@ -20,9 +20,9 @@ PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
     "plaza": (scene_places.plaza, 0.12),
     "park": (scene_places.park, 0.09),
     "arcade": (scene_places.arcade, 0.05),
-    "skyline": (scene_places.skyline, 0.05),
-    "ruin": (scene_places.ruin, 0.04),
-    "yard": (scene_places.yard, 0.04),
+    "skyline": (scene_vistas.skyline, 0.05),
+    "ruin": (scene_vistas.ruin, 0.04),
+    "yard": (scene_vistas.yard, 0.04),
 }
 
 
@@ -60,7 +60,7 @@ def _draw_weather(stream: np.random.Generator, *, night: bool) -> Weather:
         sun_elevation=float(stream.uniform(0.2, 1.2)),
         overcast=float(stream.uniform(0, 0.35) if clear else stream.uniform(0.6, 1.0)),
         haze_per_m=float(np.exp(stream.uniform(np.log(2e-4), np.log(3e-3)))),
-        air_c=float(stream.uniform(-2, 18) if night else stream.uniform(6, 26)),
+        air_c=float(stream.uniform(-2, 18) if night else stream.uniform(4, 23)),
         wet=float(stream.choice([0.0, 0.03, 0.3], p=[0.45, 0.3, 0.25])),
         tint=tint,
         lit_share=float(stream.uniform(0.1, 0.5)) if night else 0.0,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.scene_geometry import Hits, View
-from pipeline.scene_solids import Solid
+from pipeline.scene_solids import Solid, dot
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +39,18 @@ def gather_points(view: View, hits: Hits, solids: list[Solid], rays: np.ndarray)
     index, face, t = hits.solid[seen], hits.face[seen].astype(np.int32), hits.depth[seen]
     ray = rays[:, seen]
     position = view.origins[:, 2:].astype(np.float32) + t * ray
-    length = np.sqrt((ray * ray).sum(axis=0))
+    length = np.sqrt(dot(ray, ray))
     ray /= length
     half_table = np.stack([np.linalg.norm(solid.axes, axis=0) for solid in solids]).astype(np.float32)
     half = half_table.T[:, index]
-    to_local = _per_solid([np.linalg.inv(solid.axes).ravel() for solid in solids])[:, index]
+    inverse_axes = np.linalg.inv(np.stack([solid.axes for solid in solids]))
+    to_local = _per_solid(list(inverse_axes.reshape(-1, 9)))[:, index]
     offset = position - _per_solid([solid.centre for solid in solids])[:, index]
-    local = np.stack([(to_local[3 * k : 3 * k + 3] * offset).sum(axis=0) for k in range(3)])
+    local = np.stack([dot(to_local[3 * k : 3 * k + 3], offset) for k in range(3)])
     normal_local, flat_end = _local_normals(solids, index, face, local)
-    normal = np.stack([(to_local[k::3] * normal_local).sum(axis=0) for k in range(3)])
-    normal /= np.sqrt((normal * normal).sum(axis=0)) + np.float32(1e-12)
-    facing = -(normal * ray).sum(axis=0)
+    normal = np.stack([dot(to_local[k::3], normal_local) for k in range(3)])
+    normal /= np.sqrt(dot(normal, normal)) + np.float32(1e-12)
+    facing = -dot(normal, ray)
     normal *= np.sign(facing)
     u, v = _texture_coordinates(solids, index, position, local * half, normal_local / half, flat_end)
     pixel = np.float32(np.linalg.norm(view.directions[:, 0]))
@@ -96,7 +97,7 @@ def _texture_coordinates(
     lean: np.ndarray,
     flat_end: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Metres along and up each face: in the plane of the object that it faces most; around a cone; x, z on the ground."""
+    """Metres along and up each face, around a cone, or world x and z on the ground."""
     half_height = np.array([np.linalg.norm(solid.axes[:, 1]) for solid in solids], np.float32)[index]
     side = np.array([solid.kind == "cone" for solid in solids])[index] & ~flat_end
     lean = np.abs(lean)

@@ -1,4 +1,4 @@
-"""Radiance and temperature of every visible point: materials under sun, sky and lamps, with shadows and haze."""
+"""Radiance and temperature of every visible point: surfaces under sun, sky and lamps, shadows, haze."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.scene_geometry import Hits, View, parallel_view, trace
-from pipeline.scene_materials import PARAMS, SHADERS, Patch, Surface
+from pipeline.scene_materials import PARAMS, Patch, Surface
 from pipeline.scene_points import Points, gather_points, view_rays
+from pipeline.scene_shaders import SHADERS
 from pipeline.scene_sky import airlight, sky, sky_gradient, sky_temperature, sun_direction, zenith
-from pipeline.scene_solids import Solid
+from pipeline.scene_solids import Solid, dot
 from pipeline.scene_world import Light, Weather
 
 _SHADOW_PIXELS = 420
@@ -46,7 +47,7 @@ def shade(
     light, sun_share = _illuminate(points, lights, weather, sun, shadow, view.origins[:, 2])
     visible = albedo * light + glow
     # Sun-lit dark surfaces are the warmest of the lifeless ones.
-    temperature += sun_share * 9 * (1 - albedo.mean(axis=0))
+    temperature += sun_share * 5 * (1 - (albedo[0] + albedo[1] + albedo[2]) / 3)
     glossy = np.flatnonzero(gloss > 0.005)
     mirrored, share = _mirror(points.ray[:, glossy], points.normal[:, glossy], gloss[glossy])
     visible[:, glossy] += share * sky_gradient(mirrored, weather, sun)
@@ -60,7 +61,7 @@ def shade(
     empty = ~seen
     if empty.any():
         upward = rays[:, empty]
-        upward /= np.sqrt((upward * upward).sum(axis=0))
+        upward /= np.sqrt(dot(upward, upward))
         image[:, empty] = sky(upward, weather, sun)
         heat[empty] = sky_temperature(upward, weather)
     return Radiance(np.ascontiguousarray(image.transpose(1, 2, 0)), heat)
@@ -68,7 +69,7 @@ def shade(
 
 def _mirror(ray: np.ndarray, normal: np.ndarray, gloss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mirrored directions (3, N) and the share of the sky seen in them (N,)."""
-    cosine = (ray * normal).sum(axis=0)
+    cosine = dot(ray, normal)
     mirrored = ray - 2 * cosine * normal
     fresnel = gloss * (0.35 + 0.65 * (1 - np.abs(cosine)) ** 3)
     # Low mirrored rays end on the houses across the street, not in the sky.
@@ -125,9 +126,9 @@ def _shadow(
     centre[1] = 0
     light_view = parallel_view(-towards, centre, 1.3 * reach_m, _SHADOW_PIXELS)
     depth = trace(light_view, solids).depth
-    at = light_view.project(position.T)
+    at = light_view.project(position)
     step = 1.3 * reach_m / _SHADOW_PIXELS
-    column, row, t = at[:, 0], at[:, 1], at[:, 2]
+    column, row, t = at
     lit = np.zeros(t.shape, np.float32)
     spread = 0.5 if hard else 2.5
     taps = ((-1, -0.4), (0.4, -1), (1, 0.4), (-0.4, 1))
@@ -163,7 +164,7 @@ def _illuminate(
     ground_bounce = 0.25 * sky.mean() * np.array([[1.05], [1.0], [0.9]])
     light = (sky * up * open_sky + ground_bounce * (1 - up)).astype(np.float32)
     light *= 1 - 0.12 * low
-    facing_sun = np.clip((normal * sun.astype(np.float32)[:, None]).sum(axis=0), 0, 1)
+    facing_sun = np.clip(dot(normal, sun.astype(np.float32)), 0, 1)
     if weather.night:
         facing_sun = np.zeros_like(facing_sun)
     warm = np.array(
@@ -176,12 +177,12 @@ def _illuminate(
     )
     for lamp in nearest[:_MAX_LIGHTS]:
         to_lamp = lamp.position.astype(np.float32)[:, None] - points.position
-        squared = (to_lamp * to_lamp).sum(axis=0)
+        squared = dot(to_lamp, to_lamp)
         distance = np.sqrt(squared)
-        cosine = (to_lamp * normal).sum(axis=0) / distance
+        cosine = dot(to_lamp, normal) / distance
         strength = np.clip(0.12 + 0.88 * cosine, 0, 1) / (squared + 0.4)
         if lamp.direction is not None:
-            off_axis = 1 + (to_lamp * lamp.direction.astype(np.float32)[:, None]).sum(axis=0) / distance
+            off_axis = 1 + dot(to_lamp, lamp.direction.astype(np.float32)) / distance
             strength = strength * np.clip(1 - off_axis / np.float32(lamp.spread), 0, 1) ** 2
         light += lamp.colour.astype(np.float32)[:, None] * strength
     return light, facing_sun * np.float32(1 - weather.overcast)

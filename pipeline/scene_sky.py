@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.scene_solids import dot
 from pipeline.scene_textures import fractal_noise
 from pipeline.scene_world import Weather
 
@@ -42,7 +43,7 @@ def sky_gradient(direction: np.ndarray, weather: Weather, sun: np.ndarray) -> np
     horizon, overhead = airlight(weather)[:, None], (0.9 * zenith(weather)).astype(np.float32)[:, None]
     colour = horizon + (overhead - horizon) * rise
     if not weather.night:
-        off_sun = 1 - (direction * sun.astype(np.float32)[:, None]).sum(axis=0)
+        off_sun = 1 - dot(direction, sun.astype(np.float32))
         colour = colour + np.float32(1 - weather.overcast) * (
             0.5 * np.exp(-12 * off_sun) + 6.0 * np.exp(-600 * off_sun)
         )
@@ -64,7 +65,7 @@ def sky(direction: np.ndarray, weather: Weather, sun: np.ndarray) -> np.ndarray:
 
 
 def sky_temperature(direction: np.ndarray, weather: Weather) -> np.ndarray:
-    """Apparent temperature (N,) of the sky in degrees Celsius: cold overhead, warmer low down and in cloud."""
+    """Apparent temperature (N,) of the sky in degrees Celsius: cold overhead, warmer low and in cloud."""
     rise = np.clip(direction[1], 0, 1)
     clear = weather.air_c - 8 - 30 * rise**0.6
     cloud = fractal_noise(direction[0] * 6, direction[2] * 6, 0 * rise, wavelength=1.6, octaves=4)

@@ -26,8 +26,8 @@ CUBE = np.array(
 class Solid:
     """A unit shape in [-1, 1]^3 mapped into the world by ``centre + axes @ p``.
 
-    ``convex`` is the intersection of the half spaces ``planes``; ``ellipsoid`` the unit sphere; ``cone`` a frustum
-    about y whose radius runs from 1 at y = -1 to ``taper`` at y = 1; ``ground`` the infinite plane y = 0.
+    ``convex`` is the intersection of the half spaces ``planes``; ``ellipsoid`` the unit sphere; ``cone`` a
+    frustum about y whose radius runs from 1 at y = -1 to ``taper`` at y = 1; ``ground`` the plane y = 0.
     """
 
     kind: Literal["convex", "ellipsoid", "cone", "ground"]
@@ -43,7 +43,7 @@ class Solid:
 def first_hit(
     solid: Solid, origin: np.ndarray, direction: np.ndarray, limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ray parameter (infinite = miss) and face of the first opaque point; beyond ``limit`` it does not matter."""
+    """Ray parameter (infinite = miss) and face of the first opaque point; it may lie beyond ``limit``."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if solid.kind == "ground":
             t = -origin[1] / direction[1]
@@ -52,7 +52,7 @@ def first_hit(
             enter, leave, enter_face, leave_face = _cross_convex(solid.planes, origin, direction)
         elif solid.kind == "ellipsoid":
             enter, leave = _cross_sphere(origin, direction)
-            enter_face = leave_face = np.uint8(0)
+            enter_face = leave_face = np.zeros((1, 1), np.uint8)
         else:
             enter, leave, enter_face, leave_face = _cross_cone(solid.taper, origin, direction)
         hit = (enter <= leave) & (leave > NEAR_M)
@@ -66,6 +66,11 @@ def first_hit(
     return t, np.where(front, enter_face, leave_face)
 
 
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar product over the first axis, which has three components."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def _opaque(
     solid: Solid,
     origin: np.ndarray,
@@ -77,8 +82,8 @@ def _opaque(
     """Where, among the pixels ``asked``, the solid's surface at ``t`` is not a hole."""
     result = np.zeros(asked.shape, bool)
     where = np.nonzero(asked)
-    start = origin[:, *where] if origin.shape[1:] == asked.shape else origin[:, 0]
-    along = direction[:, *where] if direction.shape[1:] == asked.shape else direction[:, 0]
+    start = np.broadcast_to(origin, (3, *asked.shape))[:, where[0], where[1]]
+    along = np.broadcast_to(direction, (3, *asked.shape))[:, where[0], where[1]]
     point = start + t[where] * along
     half_sizes = np.linalg.norm(solid.axes, axis=0).astype(np.float32)
     phase = float(solid.centre @ [12.9898, 4.1414, 78.233])
@@ -94,8 +99,8 @@ def _cross_convex(
     enter, leave = np.full(shape, -np.inf, np.float32), np.full(shape, np.inf, np.float32)
     enter_face, leave_face = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     for face, (a, b, c, d) in enumerate(planes.astype(np.float32)):
-        gap = d - _dot((a, b, c), origin)
-        speed = _dot((a, b, c), direction)
+        gap = d - _weigh((a, b, c), origin)
+        speed = _weigh((a, b, c), direction)
         t = gap / speed
         # A ray parallel to a face is inside its half space all along, or never.
         t = np.where((speed == 0) & (gap < 0), np.float32(np.inf), t)
@@ -109,7 +114,7 @@ def _cross_convex(
     return enter, leave, enter_face, leave_face
 
 
-def _dot(normal: tuple[np.float32, ...], vector: np.ndarray) -> np.ndarray:
+def _weigh(normal: tuple[np.float32, ...], vector: np.ndarray) -> np.ndarray:
     """Scalar product that skips the zeros of an axis-aligned normal."""
     total = np.float32(0)
     for weight, component in zip(normal, vector, strict=True):
@@ -120,10 +125,10 @@ def _dot(normal: tuple[np.float32, ...], vector: np.ndarray) -> np.ndarray:
 
 def _cross_sphere(origin: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Around the point of closest approach, which keeps float32 accurate for small far spheres.
-    norm = (direction * direction).sum(axis=0)
-    closest = -(origin * direction).sum(axis=0) / norm
+    norm = dot(direction, direction)
+    closest = -dot(origin, direction) / norm
     offset = origin + closest * direction
-    inside = 1 - (offset * offset).sum(axis=0)
+    inside = 1 - dot(offset, offset)
     reach = np.sqrt(inside / norm)  # not a number where the ray misses, which no comparison accepts
     return closest - reach, closest + reach
 
@@ -142,7 +147,7 @@ def _cross_cone(
     c = ox * ox + oz * oz - radius * radius
     root = np.sqrt(half_b * half_b - a * c)
     side_in, side_out = shift + (-half_b - root) / a, shift + (-half_b + root) / a
-    # A ray steeper than the side (a < 0) leaves the wide end and then meets only the mirrored cone, or vice versa.
+    # A ray steeper than the side (a < 0) meets the mirrored cone too: keep the half with the wide end.
     steep, narrowing = a < 0, growth < 0
     side_in, side_out = (
         np.where(steep, np.where(narrowing, -np.inf, side_in), side_in),

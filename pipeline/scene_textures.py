@@ -1,4 +1,4 @@
-"""Building blocks of procedural textures: band-limited noise, hashes, anti-aliased grids, patterns of holes."""
+"""Building blocks of textures: band-limited noise, hashes, anti-aliased grids, patterns of holes."""
 
 from __future__ import annotations
 

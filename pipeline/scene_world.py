@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.scene_geometry import rotate_y
-from pipeline.scene_solids import CUBE, Solid
 from pipeline.scene_materials import Colour, Surface
+from pipeline.scene_solids import CUBE, Solid
 
 Point = tuple[float, float, float]
 
@@ -125,7 +125,7 @@ class World:
         *,
         label: str,
     ) -> None:
-        """A convex polyhedron of half spaces (K, 4) in metres, bounded by the box from ``low`` to ``high``."""
+        """A convex polyhedron of half spaces (K, 4) in metres, bounded by the box ``low`` to ``high``."""
         half = (np.array(high) - np.array(low)) / 2
         middle = (np.array(high) + np.array(low)) / 2
         unit = np.concatenate([planes[:, :3] * half, planes[:, 3:] - planes[:, :3] @ middle[:, None]], axis=1)

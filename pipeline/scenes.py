@@ -104,8 +104,8 @@ def render_scene(
 def write_samples(config: SampleConfig, out: Path | str) -> Path:
     """Render ``config.pairs`` scenes into ``out`` and return its ``manifest.toml``, written last.
 
-    Files: ``visible/ID.png``, ``infrared/ID.png`` (8-bit) and ``inverse_depth/ID.png`` (16-bit, 65535 = nearest,
-    0 = sky). The same configuration always gives the same bytes.
+    Files: ``visible/ID.png`` and ``infrared/ID.png`` (8-bit), ``inverse_depth/ID.png`` (16-bit,
+    65535 = nearest point, 0 = sky). The same configuration always gives the same bytes.
     """
     out = Path(out)
     height, width = config.size_hw

@@ -1,0 +1,65 @@
+"""Over-/under-exposed pair of a picture (GIFNet, Section 3.2).
+
+The probe decides the luminance; the chroma is the source's own, so both pictures keep its hues.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.files import InputError
+from pipeline.images import luminance, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
+from pipeline.probe import ExposureProbe, probe_luminance
+
+#: How a pair is made; the first is the default.
+EXPOSURE_MODES = ("probe",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureConfig:
+    """How exposure pairs are made."""
+
+    #: ``probe``: the information probe decides the luminance of both pictures.
+    mode: str = "probe"
+
+    def __post_init__(self) -> None:
+        if self.mode not in EXPOSURE_MODES:
+            modes = ", ".join(EXPOSURE_MODES)
+            raise InputError(f"exposure mode {self.mode!r} is unknown; use one of {modes}")
+
+
+def exposure_pair(visible: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:
+    """Over- and under-exposed version of a picture, each (H, W, 3) uint8.
+
+    The pair is a function of the given pixels alone: a tile gives the same bits whatever frame it was cut
+    from and whatever else is computed. Only within ``probe.reach_px`` of its borders, which are mirrored,
+    does a tile differ from the cut of its processed frame.
+
+    Args:
+        visible: (H, W, 3) uint8 RGB.
+        probe: from :func:`pipeline.probe.load_probe`; runs on the device where its weights are.
+    """
+    rgb = visible.astype(np.float32) / 255
+    over, under = probe_luminance(to_uint8(luminance(rgb)), probe)
+    chroma = rgb_to_ycbcr(rgb)[..., 1:]
+    return relight(over, chroma), relight(under, chroma)
+
+
+def relight(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Give chroma another luminance: (H, W, 3) uint8 RGB.
+
+    Where the colour leaves the RGB cube, both chroma components are reduced by the same factor, the largest
+    that fits: hue and luminance stay. Clipping the channels instead would shift both.
+
+    Args:
+        luma: (H, W) float32 in [0, 1].
+        chroma: (H, W, 2) float32, Cb and Cr in [-0.5, 0.5].
+    """
+    zero = np.zeros_like(luma)[..., None]
+    offset = ycbcr_to_rgb(np.concatenate([zero, chroma], axis=-1))  # RGB minus luminance
+    room = np.where(offset > 0, 1 - luma[..., None], luma[..., None])
+    tiny = np.float32(1e-6)
+    scale = (room / np.maximum(np.abs(offset), tiny)).min(axis=-1, keepdims=True)
+    return to_uint8(luma[..., None] + np.minimum(scale, 1) * offset)

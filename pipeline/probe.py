@@ -1,0 +1,188 @@
+"""The exposure probe: luminance as an over-exposed and as an under-exposed picture would show it.
+
+Two small networks of one form, one per role: the information probe of FusionBooster (Cheng et al., IJCV
+2024), which GIFNet (Section 3.2) uses to turn a well-exposed picture into a multi-exposure pair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
+
+DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
+WEIGHTS_FORMAT = "gifnet-probe"
+ROLES = ("over", "under")
+#: The authors' two files and their key stems: their "ir" is the over-exposed source, "vis" the under-exposed.
+PUBLISHED_FILES = {"over": "InformationProbe_ir.model", "under": "InformationProbe_vis.model"}
+_PUBLISHED_STEMS = {"over": "CIR", "under": "CVIS"}
+#: Pixels that go through the network at once; bounds the memory for pictures of any size.
+_STRIP_PIXELS = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Form of the two networks; the defaults are the published one."""
+
+    #: Channels between the 3x3 convolutions.
+    channels: tuple[int, ...] = (16, 32, 16)
+
+    def __post_init__(self) -> None:
+        if not self.channels or not all(1 <= width <= 64 for width in self.channels):
+            raise InputError(f"probe channels {self.channels}: give one or more widths within 1..64")
+
+
+class ExposureProbe(nn.Module):
+    """Luminance (B, 1, H, W) in [0, 1] -> over- and under-exposed luminance, each (B, 1, H, W) in (0, 1).
+
+    3x3 convolutions with mirrored borders and ReLU between them, then tanh(x) / 2 + 0.5.
+    """
+
+    def __init__(self, config: ProbeConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ProbeConfig()
+        self.over = _curve(self.config)
+        self.under = _curve(self.config)
+
+    @property
+    def reach_px(self) -> int:
+        """How far away a pixel can change the result, in pixels."""
+        return len(self.config.channels) + 1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of form and weights; equal digests mean equal results on one machine."""
+        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def forward(self, luminance: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.tanh(self.over(luminance)) / 2 + 0.5, torch.tanh(self.under(luminance)) / 2 + 0.5
+
+
+def probe_luminance(luminance: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:
+    """Over- and under-exposed luminance of one plane, computed strip by strip on the probe's device.
+
+    Args:
+        luminance: (H, W) uint8.
+
+    Returns:
+        Two (H, W) float32 planes in [0, 1]. They depend on the plane alone; strips overlap by the networks'
+        reach, so a picture is the same whole or in strips up to float rounding.
+    """
+    height, width = luminance.shape
+    device = next(probe.parameters()).device
+    halo, rows = probe.reach_px, max(_STRIP_PIXELS // width, 1)
+    if min(height, width) < 2:
+        raise InputError(f"picture of {width}x{height}: the probe needs 2 pixels each way")
+    planes = (np.empty((height, width), np.float32), np.empty((height, width), np.float32))
+    with torch.inference_mode():
+        for start in range(0, height, rows):
+            stop = min(start + rows, height)
+            top, bottom = max(start - halo, 0), min(stop + halo, height)
+            strip = torch.from_numpy(luminance[top:bottom]).to(device)
+            for plane, result in zip(planes, probe(strip[None, None].float() / 255), strict=True):
+                plane[start:stop] = result[0, 0, start - top : stop - top].cpu().numpy()
+    return planes
+
+
+def load_probe(path: Path | str | None = None, *, device: torch.device | str = "cpu") -> ExposureProbe:
+    """Load a probe in eval mode.
+
+    Args:
+        path: our weights (safetensors), a folder that holds the authors' ``InformationProbe_ir.model`` and
+            ``InformationProbe_vis.model``, or None for the weights shipped with this package.
+
+    Raises:
+        InputError: the file is missing, damaged or belongs to another network.
+    """
+    path = DEFAULT_WEIGHTS if path is None else Path(path)
+    probe = _load_published(path) if path.is_dir() else _load_weights(path)
+    return probe.to(device).eval()
+
+
+def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, str]) -> Path:
+    """Write weights and form as safetensors, atomically; ``metadata`` are further strings for the header."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in probe.state_dict().items()}
+    header = {"format": WEIGHTS_FORMAT, "config": json.dumps(asdict(probe.config)), **metadata}
+    return write_bytes(path, save(tensors, metadata=header))
+
+
+def _curve(config: ProbeConfig) -> nn.Sequential:
+    widths = (1, *config.channels, 1)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _load_weights(path: Path) -> ExposureProbe:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such probe weights; make them with weights train-probe") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from None
+    if header.get("format") != WEIGHTS_FORMAT:
+        raise InputError(
+            f"{path}: holds other weights (format {header.get('format')!r}), not {WEIGHTS_FORMAT}"
+        )
+    try:
+        config = json.loads(header["config"])
+        probe = ExposureProbe(ProbeConfig(channels=tuple(config.pop("channels")), **config))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: unusable probe config in its header ({error})") from None
+    return _fill(probe, state, path)
+
+
+def _load_published(folder: Path) -> ExposureProbe:
+    state: dict[str, Tensor] = {}
+    for role, name in PUBLISHED_FILES.items():
+        for key, value in _read_state_dict(folder / name).items():
+            # module.CIR2.conv.1.weight: layer 2 of 4; conv.0 is the padding, which holds nothing.
+            stem, *rest = key.removeprefix("module.").split(".")
+            number = stem.removeprefix(_PUBLISHED_STEMS[role])
+            if not number.isdecimal() or rest[:-1] != ["conv", "1"]:
+                raise InputError(f"{folder / name}: unexpected tensor {key}; not the {role}-exposed probe")
+            state[f"{role}.{2 * (int(number) - 1)}.{rest[-1]}"] = value
+    return _fill(ExposureProbe(), state, folder)
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        raise InputError(f"{path}: not a PyTorch weights file, or damaged") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds no plain state dict of tensors")
+    return {str(key): value for key, value in state.items()}
+
+
+def _fill(probe: ExposureProbe, state: Mapping[str, Tensor], path: Path) -> ExposureProbe:
+    expected = {key: tuple(value.shape) for key, value in probe.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if wrong:
+        raise InputError(f"{path}: not an exposure probe ({len(wrong)} tensors differ, first {wrong[0]})")
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise InputError(f"{path}: holds values that are not finite; train or fetch the weights again")
+    probe.load_state_dict(state)
+    return probe

@@ -1,0 +1,115 @@
+"""The exposure probe: published form and numbers, loading, strips."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pipeline.probe
+from pipeline.files import InputError
+from pipeline.probe import (
+    PUBLISHED_FILES,
+    ExposureProbe,
+    ProbeConfig,
+    load_probe,
+    probe_luminance,
+    save_probe,
+)
+
+
+def _seeded(key: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The reference's rule for weights: seeded by the CRC-32 of the key."""
+    noise = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
+    scaled = noise * np.sqrt(2 / np.prod(shape[1:])) if len(shape) == 4 else 0.05 * noise
+    return torch.from_numpy(scaled.astype(np.float32))
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A folder with two files of the authors' form, seeded weights."""
+    widths = (1, 16, 32, 16, 1)
+    for role, stem in (("over", "CIR"), ("under", "CVIS")):
+        state = {}
+        for layer in range(4):
+            key, shape = f"{stem}{layer + 1}.conv.1", (widths[layer + 1], widths[layer], 3, 3)
+            state[f"module.{key}.weight"] = _seeded(f"{key}.weight", shape)
+            state[f"module.{key}.bias"] = _seeded(f"{key}.bias", shape[:1])
+        torch.save(state, tmp_path / PUBLISHED_FILES[role])
+    return tmp_path
+
+
+def test_published_networks_to_the_reference(published: Path, shared: Path) -> None:
+    expected = np.load(shared / "reference/probe/seeded_forward.npz")
+    probe = load_probe(published)
+    x = torch.from_numpy(np.random.default_rng(5).random((2, 1, 37, 50), np.float32))
+    with torch.inference_mode():
+        over, under = probe(x)
+    assert np.abs(over.numpy() - expected["over"]).max() <= 1e-4
+    assert np.abs(under.numpy() - expected["under"]).max() <= 1e-4
+
+
+def test_form_is_the_published_one() -> None:
+    shapes = [tuple(p.shape) for p in ExposureProbe().over.parameters() if p.ndim == 4]
+    assert shapes == [(16, 1, 3, 3), (32, 16, 3, 3), (16, 32, 3, 3), (1, 16, 3, 3)]
+
+
+def test_weights_survive_a_round_trip(tmp_path: Path) -> None:
+    probe = ExposureProbe(ProbeConfig(channels=(4, 6)))
+    again = load_probe(save_probe(tmp_path / "probe.safetensors", probe, {"note": "test"}))
+    assert again.config == probe.config and again.digest == probe.digest
+    with torch.no_grad():
+        again.over[0].bias += 1
+    assert again.digest != probe.digest
+
+
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, published: Path) -> None:
+    probe = load_probe(published)
+    plane = np.random.default_rng(0).integers(0, 256, (61, 47), dtype=np.uint8)
+    whole = probe_luminance(plane, probe)
+    for pixels in (47 * 7, 47 * 60):
+        monkeypatch.setattr(pipeline.probe, "_STRIP_PIXELS", pixels)
+        for got, expected in zip(probe_luminance(plane, probe), whole, strict=True):
+            assert np.abs(got - expected).max() < 1e-6
+
+
+def test_only_pixels_within_reach_matter() -> None:
+    torch.manual_seed(0)
+    probe = ExposureProbe().eval()
+    plane = np.full((40, 40), 90, np.uint8)
+    changed = plane.copy()
+    changed[20, 20] = 255
+    for before, after in zip(probe_luminance(plane, probe), probe_luminance(changed, probe), strict=True):
+        rows, cols = np.nonzero(np.abs(before - after) > 1e-7)
+        assert max(abs(rows - 20).max(), abs(cols - 20).max()) <= probe.reach_px
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "probe.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"probe\.safetensors"):
+        load_probe(path)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path: Path, published: Path) -> None:
+    with pytest.raises(InputError, match="train-probe"):
+        load_probe(tmp_path / "absent.safetensors")
+    over, under = (published / PUBLISHED_FILES[role] for role in ("over", "under"))
+    over.write_bytes(under.read_bytes())
+    with pytest.raises(InputError, match="not the over-exposed probe"):
+        load_probe(published)
+    over.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        load_probe(published)
+
+
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+    probe = ExposureProbe()
+    with torch.no_grad():
+        probe.under[0].weight[0] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        load_probe(save_probe(tmp_path / "probe.safetensors", probe, {}))

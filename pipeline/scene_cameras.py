@@ -31,11 +31,13 @@ def photograph(
     image = cv2.GaussianBlur(image, (0, 0), float(stream.uniform(0.45, 0.8)) * max(1.0, width / 640))
     image *= _vignette(height, width, float(stream.uniform(0.05, 0.3)))[..., None]
     image *= np.array(weather.tint, np.float32)
-    read, shot = (0.006, 0.035) if weather.night else (0.002, 0.012)
+    read, shot = (0.005, 0.03) if weather.night else (0.002, 0.012)
     iso = float(stream.uniform(0.5, 1.6))
     noise = stream.standard_normal(image.shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 0.55) * np.float32(1.5)
-    image += noise * (iso * np.sqrt(read**2 + shot**2 * np.maximum(image, 0)))
+    image += noise * (
+        np.float32(iso) * np.sqrt(np.float32(read**2) + np.float32(shot**2) * np.maximum(image, 0))
+    )
     # A filmic curve: a short toe, a long shoulder for highlights; then the display gamma.
     image = np.maximum(image, 0)
     toned = image * (2.2 * image + 0.10) / (image * (2.1 * image + 0.75) + 0.10)

@@ -155,7 +155,7 @@ def add_arcade(world: World, frame: Frame, length: float, width: float, height: 
         world.surface("planks", world.pick(WALL), (0.1, 0.09, 0.08), contrast=0.2, scale_m=0.5, warmer_c=2),
     )
     column = world.surface(
-        "blend", world.pick(STONE), world.pick(STONE), contrast=0.3, scale_m=0.8, warmer_c=1
+        "blend", world.pick(STONE), world.pick(STONE), contrast=0.15, scale_m=0.8, warmer_c=1
     )
     open_side = world.chance(0.7)
     for side in (-1, 1):

@@ -169,6 +169,9 @@ def park(world: World) -> tuple[Camera, float]:
             add_tree(world, frame_at(x, z), height=world.uniform(4, 13))
     for _ in range(int(world.stream.integers(2, 7))):
         add_furniture(world, world.uniform(-9, 9), world.uniform(4, 22), world.uniform(-np.pi, np.pi))
+    for _ in range(int(world.stream.integers(1, 5))):
+        at = frame_at(world.uniform(-8, 8), world.uniform(4, 24), world.uniform(-np.pi, np.pi))
+        add_street_lamp(world, at, height=world.uniform(3.2, 6.5))
     if world.chance(0.5):
         add_fence(
             world,

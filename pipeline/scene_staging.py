@@ -9,7 +9,7 @@ from pipeline.scene_furniture import add_bench, add_bin, add_bollard, add_sign, 
 from pipeline.scene_geometry import Camera
 from pipeline.scene_nature import add_overhanging_branch, add_tree
 from pipeline.scene_people import add_person
-from pipeline.scene_world import World, frame_at
+from pipeline.scene_world import Frame, World, frame_at
 
 
 def draw_camera(world: World, *, x: float, height: float, pitch: tuple[float, float], yaw: float) -> Camera:
@@ -50,7 +50,9 @@ def scatter_people(world: World, across: tuple[float, float], along: tuple[float
         x, z = world.uniform(*across), float(np.exp(world.uniform(np.log(along[0]), np.log(along[1]))))
         heading = (0.0 if world.chance(0.5) else np.pi) + world.uniform(-0.9, 0.9)
         for k in range(2 if world.chance(0.3) else 1):
-            add_person(world, x + 0.65 * k * np.cos(heading), z - 0.65 * k * np.sin(heading), heading=heading)
+            at = (x + 0.65 * k * float(np.cos(heading)), z - 0.65 * k * float(np.sin(heading)))
+            if world.claim(*at, 0.3):
+                add_person(world, *at, heading=heading, y=world.ground_height(*at))
 
 
 def add_foreground(world: World, camera: Camera, *, share: float = 0.5) -> None:
@@ -60,16 +62,21 @@ def add_foreground(world: World, camera: Camera, *, share: float = 0.5) -> None:
     eye = frame_at(camera.position[0], camera.position[2], camera.yaw)
     reach = np.tan(0.5 * camera.horizontal_fov)
     kind = world.uniform(0, 1)
+    raised = camera.position[1] > 2.8
     if kind < 0.5:
-        for _ in range(int(world.stream.integers(1, 3))):
-            z = world.uniform(1.7, 4.5)
-            spot = eye.point((world.uniform(-0.85, 0.85) * reach * z, 0, z))
-            y = max(0.0, camera.position[1] - world.uniform(1.4, 2.2))
-            add_person(world, spot[0], spot[2], heading=camera.yaw + world.uniform(-1.2, 1.2), y=y)
+        floor = camera.position[1] - world.uniform(1.45, 1.9)
+        if raised:
+            _add_balcony(world, eye, floor)
+        for _ in range(int(world.stream.integers(0 if raised else 1, 3))):
+            z = world.uniform(1.7, 2.7 if raised else 4.5)
+            x, _, z = eye.point((world.uniform(-0.85, 0.85) * reach * z, 0, z))
+            y = floor if raised else world.ground_height(x, z)
+            add_person(world, x, z, heading=camera.yaw + world.uniform(-1.2, 1.2), y=y)
     elif kind < 0.68:
         z = world.uniform(1.6, 4.0)
         spot = eye.point((world.uniform(-0.9, 0.9) * reach * z, 0, z))
-        add_street_lamp(world, frame_at(spot[0], spot[2], world.uniform(-3, 3)), height=world.uniform(6, 9))
+        height = camera.position[1] + world.uniform(2, 6)
+        add_street_lamp(world, frame_at(spot[0], spot[2], world.uniform(-3, 3)), height=height)
     elif kind < 0.78:
         spot = eye.point((world.uniform(-0.6, 0.6), 0, world.uniform(2.5, 5)))
         add_sign(world, frame_at(spot[0], spot[2], camera.yaw + world.uniform(-0.5, 0.5)))
@@ -125,3 +132,13 @@ def add_furniture(
         add_street_lamp(world, frame, height=world.uniform(3.2, 8.5))
     else:
         add_tree(world, frame, height=world.uniform(4, 10))
+
+
+def _add_balcony(world: World, eye: Frame, floor: float) -> None:
+    """The railing and floor of the balcony that a raised camera looks from."""
+    slab = world.surface(
+        "masonry", (0.35, 0.32, 0.28), (0.1, 0.1, 0.1), contrast=0.3, scale_m=0.3, warmer_c=1
+    )
+    metal = world.surface("plain", (0.06, 0.06, 0.065), contrast=0.2, warmer_c=-0.5)
+    world.box(eye, (0, floor - 0.1, 1.8), (2.6, 0.1, 1.3), slab, label="balcony")
+    world.box(eye, (0, floor + 0.5, 3.05), (2.6, 0.5, 0.02), metal, label="balcony", cutout="rails")

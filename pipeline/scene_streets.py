@@ -94,9 +94,6 @@ def crossing(world: World) -> tuple[Camera, float]:
         add_wall(
             world, frame, world.uniform(2, 5), world.uniform(1.0, 2.8), thickness=world.uniform(0.6, 1.6)
         )
-    scatter_people(
-        world, (-half - pavement, half + pavement), (cross - 7, cross + 16), int(world.stream.integers(6, 16))
-    )
     for _ in range(int(world.stream.integers(0, 4))):
         along = world.chance(0.5)
         place = world.uniform(-4, 18)
@@ -115,6 +112,9 @@ def crossing(world: World) -> tuple[Camera, float]:
             cross + world.uniform(-5, 8),
             heading=world.uniform(-np.pi, np.pi),
         )
+    scatter_people(
+        world, (-half - pavement, half + pavement), (cross - 7, cross + 16), int(world.stream.integers(6, 16))
+    )
     height = world.uniform(3.2, 9.0)
     look_down = float(np.arctan2(height - 1.0, cross + world.uniform(-1.0, 9.0)))
     camera = draw_camera(
@@ -179,6 +179,8 @@ def _lay_street(world: World, half: float, pavement: float, cross: float, *, zeb
                 kerb_sides,
                 label="pavement",
             )
+            edges = sorted((side * half, side * (half + 16)))
+            world.raise_ground((edges[0], edges[1]), (start, end), _KERB_M)
             x = side * (half + pavement * 0.4)
             if verge != top:
                 world.box(

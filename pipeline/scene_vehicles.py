@@ -20,20 +20,13 @@ _PAINT: list[Colour] = [
 ]
 
 
-def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: bool, kind: str = "") -> None:
-    """A parked or moving hatchback, saloon, off-roader, van, lorry or bus that faces along ``heading``."""
-    kind = kind or str(
+def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: bool) -> None:
+    """A parked or moving car, van, lorry or bus that faces along ``heading``; nothing if there is no room."""
+    kind = str(
         world.stream.choice(
             ["hatch", "saloon", "suv", "van", "lorry", "bus"], p=[0.3, 0.28, 0.2, 0.13, 0.05, 0.04]
         )
     )
-    frame = frame_at(x, z, heading)
-    warm = 9.0 if moving or world.chance(0.3) else 0.5
-    paint = world.surface("plain", world.pick(_PAINT), contrast=0.05, scale_m=0.5, warmer_c=0.5, gloss=0.22)
-    bonnet = world.surface(
-        "plain", world.surfaces[paint].colour, contrast=0.05, scale_m=0.5, warmer_c=warm, gloss=0.22
-    )
-    dark = world.surface("plain", (0.025, 0.025, 0.028), contrast=0.3, warmer_c=0.6 * warm)
     long, wide, tall = {
         "hatch": (4.0, 1.75, 1.48),
         "saloon": (4.6, 1.8, 1.44),
@@ -42,6 +35,15 @@ def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: boo
         "lorry": (7.5, 2.4, 3.2),
         "bus": (11.0, 2.5, 3.1),
     }[kind]
+    if not world.claim(x, z, wide / 2, heading=heading, length=long - wide):
+        return
+    frame = frame_at(x, z, heading)
+    warm = 9.0 if moving or world.chance(0.3) else 0.5
+    paint = world.surface("plain", world.pick(_PAINT), contrast=0.05, scale_m=0.5, warmer_c=0.5, gloss=0.22)
+    bonnet = world.surface(
+        "plain", world.surfaces[paint].colour, contrast=0.05, scale_m=0.5, warmer_c=warm, gloss=0.22
+    )
+    dark = world.surface("plain", (0.025, 0.025, 0.028), contrast=0.3, warmer_c=0.6 * warm)
     half_l, half_w = long / 2, wide / 2
     boxy = kind in ("van", "lorry", "bus")
     belt = {"van": 1.15, "lorry": 1.3, "bus": 1.2, "suv": 1.05}.get(kind, 0.9)

@@ -64,6 +64,8 @@ class World:
         self.solids: list[Solid] = []
         self.surfaces: list[Surface] = []
         self.lights: list[Light] = []
+        self._claims: list[tuple[float, float, float]] = []  # x, z, radius of what stands there
+        self._raised: list[tuple[float, float, float, float, float]] = []  # x and z range, height
 
     def surface(
         self,
@@ -173,6 +175,25 @@ class World:
         local = np.stack([side * radius, up * length / 2, ahead * radius * flatten], axis=1)
         centre = frame.point(tuple((a + b) / 2))
         self._solid("cone", centre, frame.rotation @ local, surfaces, label, cutout, taper=taper)
+
+    def claim(self, x: float, z: float, radius: float, *, heading: float = 0.0, length: float = 0.0) -> bool:
+        """Reserve a strip of ground for an object. False, and nothing reserved, where something stands."""
+        steps = np.linspace(-0.5, 0.5, 1 + int(length / radius)) if length > 0 else np.zeros(1)
+        spots = [(x + s * length * np.sin(heading), z + s * length * np.cos(heading), radius) for s in steps]
+        for px, pz, pr in spots:
+            if any((px - qx) ** 2 + (pz - qz) ** 2 < (pr + qr) ** 2 for qx, qz, qr in self._claims):
+                return False
+        self._claims += spots
+        return True
+
+    def raise_ground(self, x: tuple[float, float], z: tuple[float, float], height: float) -> None:
+        """Declare that people walk at ``height`` within a rectangle: a pavement."""
+        self._raised.append((*x, *z, height))
+
+    def ground_height(self, x: float, z: float) -> float:
+        """Where feet are at a place, in metres."""
+        inside = [h for x0, x1, z0, z1, h in self._raised if x0 <= x <= x1 and z0 <= z <= z1]
+        return max(inside, default=0.0)
 
     def lamp(self, position: np.ndarray, colour: Colour, strength: float) -> None:
         """Let a place give light all round."""

@@ -63,21 +63,19 @@ def window_attention(qkv: Tensor, bias: Tensor, *, heads: int, window: int, shif
 
 
 def _to_windows(qkv: Tensor, heads: int, window: int) -> Tensor:
-    """(B, 3C, H, W) -> (3, B * windows, heads, N, C / heads)."""
+    """(B, 3C, H, W) -> (3, B * windows, heads, N, C / heads), a view of pixels that lie window by window."""
     batch, channels, height, width = qkv.shape
     rows, columns = height // window, width // window
-    split = qkv.reshape(batch, 3, heads, channels // (3 * heads), rows, window, columns, window)
-    split = split.permute(1, 0, 4, 6, 2, 5, 7, 3)
-    return split.reshape(3, batch * rows * columns, heads, window * window, channels // (3 * heads))
+    split = qkv.permute(0, 2, 3, 1).reshape(batch, rows, window, columns, window, channels)
+    pixels = split.transpose(2, 3).reshape(batch * rows * columns, window * window, 3, heads, -1)
+    return pixels.permute(2, 0, 3, 1, 4)
 
 
 def _from_windows(attended: Tensor, size_hw: torch.Size, window: int) -> Tensor:
     """(B * windows, heads, N, D) -> (B, heads * D, H, W), channels last in memory."""
-    _, heads, _, head_size = attended.shape
     rows, columns = size_hw[0] // window, size_hw[1] // window
-    split = attended.reshape(-1, rows, columns, heads, window, window, head_size)
-    split = split.permute(0, 1, 4, 2, 5, 3, 6)
-    return split.reshape(-1, *size_hw, heads * head_size).permute(0, 3, 1, 2)
+    pixels = attended.transpose(1, 2).reshape(-1, rows, columns, window, window, attended[0, :, 0].numel())
+    return pixels.transpose(2, 3).reshape(-1, *size_hw, pixels.shape[-1]).permute(0, 3, 1, 2)
 
 
 def _attend(qkv: Tensor, bias: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,6 +42,7 @@ FORMAT_VERSION = "1"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
 #: What ``torch.load`` raises for files that are damaged or not its own.
 _UNREADABLE = (
+    zipfile.BadZipFile,
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -212,6 +214,10 @@ def _weights_file_digest(header: Mapping[str, str], tensors: Mapping[str, Tensor
 
 def _unpickle(path: Path) -> Any:
     try:
+        if zipfile.is_zipfile(path):  # torch.load itself compares no checksum
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():
+                    raise InputError(f"{path}: damaged, a checksum does not match; restore the file")
         return torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise InputError(

@@ -1,0 +1,118 @@
+"""Feature maps as streams of strips: every layer keeps only the rows that it still needs.
+
+A map (1, C, H, W) is passed on as an iterator of strips (1, C, rows, W), top to bottom, of any heights that
+add up to H. A layer is a generator from strips to strips. Nothing is computed twice, whatever the receptive
+field, and a chain of layers needs the memory of a few strips, whatever the image. Strips are channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+Strips = Iterable[Tensor]
+
+
+def padded_blocks(
+    strips: Strips, height: int, *, halo: int, step: int = 1, origin: int = 0
+) -> Iterator[Tensor]:
+    """Regroup a map's rows into blocks with a border, filled by reflection outside the map.
+
+    Blocks follow each other on the grid origin + k * step, from ``origin`` until the map is covered, in rows
+    and in columns alike. Each has ``halo`` more rows and columns on every side.
+
+    Args:
+        strips: the map, (1, C, rows, W) each.
+        height: H of the map, the sum of all rows.
+        halo: border around each block; step and origin are those of the grid, ``origin`` <= 0.
+
+    Yields:
+        (1, C, rows + 2 * halo, columns + 2 * halo), a new tensor each time.
+    """
+    held: list[tuple[int, Tensor]] = []  # first row and rows, in order
+    received, start = 0, origin
+    for strip in strips:
+        held.append((received, strip))
+        received += strip.shape[2]
+        if received < height:
+            # The first and the last block take two steps at least: they are reflected within themselves.
+            last = origin + (height - 1 - origin) // step * step
+            stop = min(origin + (received - halo - origin) // step * step, last - step)
+            if stop <= start + (step if start == origin else 0):
+                continue
+        else:
+            stop = origin + -(-(height - origin) // step) * step
+        right = -(strip.shape[3] - origin) % step
+        yield _cut(held, height, (start - halo, stop + halo), (halo - origin, halo + right))
+        start = stop
+        held = [(row, rows) for row, rows in held if row + rows.shape[2] > start - halo]
+    assert received == height, f"{received} rows of {height}"
+
+
+def convolved(
+    strips: Strips, height: int, weight: Tensor, bias: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """3x3 convolution with reflection padding; yields (input rows, output rows) of equal height."""
+    for block in padded_blocks(strips, height, halo=1):
+        yield block[:, :, 1:-1, 1:-1], torch.conv2d(block, weight, bias)
+
+
+class RowReader:
+    """Reads a stream in heights of the caller's choice."""
+
+    def __init__(self, strips: Strips) -> None:
+        self._strips = iter(strips)
+        self._rest: Tensor | None = None
+
+    def take(self, rows: int) -> Tensor:
+        """The next ``rows`` rows, (1, C, rows, W)."""
+        parts = [] if self._rest is None else [self._rest]
+        have = sum(part.shape[2] for part in parts)
+        while have < rows:
+            parts.append(next(self._strips))
+            have += parts[-1].shape[2]
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        self._rest = joined[:, :, rows:] if have > rows else None
+        return joined[:, :, :rows]
+
+
+def first_rows(strips: Strips, rows: int) -> Iterator[Tensor]:
+    """The first ``rows`` rows of a stream, without asking for a strip more than they need."""
+    source = iter(strips)
+    while rows > 0:
+        strip = next(source)[:, :, :rows]
+        rows -= strip.shape[2]
+        yield strip
+
+
+def reflected(index: int, size: int) -> int:
+    """Where reflection padding takes element ``index`` from: -1 -> 1, size -> size - 2."""
+    return size - 1 - abs(size - 1 - abs(index))
+
+
+def _cut(
+    held: list[tuple[int, Tensor]], height: int, span: tuple[int, int], sides: tuple[int, int]
+) -> Tensor:
+    """Copy the rows of ``span`` and reflect: rows outside the map, and ``sides`` columns left and right."""
+    (first, end), (left, right) = span, sides
+    _, channels, _, width = held[0][1].shape
+    block = torch.empty(
+        (1, channels, end - first, left + width + right),
+        dtype=held[0][1].dtype,
+        device=held[0][1].device,
+        memory_format=torch.channels_last,
+    )
+    inner = block[:, :, :, left : left + width]
+    for row, rows in held:
+        low, high = max(first, row), min(end, row + rows.shape[2])
+        if low < high:
+            inner[:, :, low - first : high - first] = rows[:, :, low - row : high - row]
+    for outside in (*range(first, 0), *range(height, end)):
+        inner[:, :, outside - first] = inner[:, :, reflected(outside, height) - first]
+    if left:
+        block[..., :left] = inner[..., 1 : left + 1].flip(3)
+    if right:
+        block[..., left + width :] = inner[..., -right - 1 : -1].flip(3)
+    return block

@@ -1,0 +1,234 @@
+"""Exact fusion in strips: results of the whole image with the memory of a few rows.
+
+The revised layer norm needs the mean and the deviation of a whole map, so an image is passed over several
+times: to embed its features and measure both streams, to run the first block and measure its output, and so
+on, and to run the last block and the decoder. What a pass made is kept for the next one as far as the
+memory budget allows, from the bottom of the image upwards; the rows above are computed again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.folded import FoldedNetwork, StreamWeights
+from model.network import GIFNet
+from model.row_stream import RowReader, Strips, convolved, first_rows, padded_blocks
+from model.strip_block import HALO, run_stream
+from model.transformer import Statistics, Task
+
+#: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
+CPU_STRIP_PIXELS = 20_000
+
+
+class FusionEngine:
+    """Fuses luminance planes of any size with one network.
+
+    Args:
+        network: weights; not modified.
+        device: where to compute.
+        precision: ``fp32``, ``bf16`` or ``fp16``; statistics are float32 sums either way.
+        memory_bytes: for feature maps; beyond it they are computed again.
+        strip_rows: rows per strip; None chooses by width and memory.
+    """
+
+    def __init__(
+        self,
+        network: GIFNet,
+        *,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+        memory_bytes: int = 1 << 30,
+        strip_rows: int | None = None,
+    ) -> None:
+        self.network = network
+        self.device = torch.device(device)
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self.memory_bytes = memory_bytes
+        self.strip_rows = strip_rows
+        self._folded: dict[Task, FoldedNetwork] = {}
+
+    def fuse_planes(self, a: np.ndarray, b: np.ndarray, *, main: Task = "dp") -> np.ndarray:
+        """Fuse two planes, float32 (H, W) in [0, 1] -> float32 (H, W) in [0, 1]."""
+        if main not in self._folded:
+            self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
+        with torch.inference_mode():
+            return _Passes(self, self._folded[main], a, b).run()
+
+
+class _Passes:
+    """The passes over one pair of planes. Map 0 is both embedded streams, map i the output of block i - 1."""
+
+    def __init__(self, engine: FusionEngine, network: FoldedNetwork, a: np.ndarray, b: np.ndarray) -> None:
+        self.network, self.device, self.dtype = network, engine.device, engine.dtype
+        self.a, self.b = torch.from_numpy(a), torch.from_numpy(b)
+        self.height, self.width = a.shape
+        step = network.alignment
+        self.map_height = self.height + -self.height % step
+        self.map_width = self.width + -self.width % step
+        self.rows = engine.strip_rows or max(8, CPU_STRIP_PIXELS // self.width // 8 * 8)
+        # Map 0 has twice the channels and is cheaper to compute again, so the others come first.
+        rows = engine.memory_bytes // (self.map_width * network.channels * self.dtype.itemsize)
+        spare = max(0, rows - self.map_height)
+        self.kept = [
+            _Kept(self.map_height, spare),
+            *(_Kept(self.map_height, rows) for _ in network.blocks[1:]),
+        ]
+        self.weights: list[tuple[StreamWeights, ...]] = []
+
+    def run(self) -> np.ndarray:
+        for index, kept in enumerate(self.kept):
+            moments = [_Moments() for _ in range(2 if index == 0 else 1)]
+            for strip in self.compute(index):
+                for moment, part in zip(moments, strip.split(self.network.channels, dim=1), strict=True):
+                    moment.add(part)
+                kept.add(strip)
+            tasks = (self.network.main, self.network.other)[: len(moments)]
+            self.weights.append(
+                tuple(
+                    self.network.stream(index, task, moment.statistics())
+                    for task, moment in zip(tasks, moments, strict=True)
+                )
+            )
+        fused = torch.empty((self.height, self.width), dtype=torch.float32)
+        row = 0
+        for strip in self.decode(self.compute(len(self.kept)), self.encode()):
+            fused[row : row + strip.shape[2]] = strip[0, 0]
+            row += strip.shape[2]
+        return fused.numpy()
+
+    def compute(self, index: int) -> Iterator[Tensor]:
+        """Strips of map ``index``, from what is kept of the map before it."""
+        if index == 0:
+            return self.embed(self.encode())
+        return self.cross(self.map(0)) if index == 1 else self.refine(index - 1, self.map(index - 1))
+
+    def map(self, index: int) -> Iterator[Tensor]:
+        """Strips of map ``index``: kept ones where there are any, the others computed again."""
+        yield from first_rows(self.compute(index), self.kept[index].first_row)
+        yield from self.kept[index].drain()
+
+    def encode(self) -> Iterator[Tensor]:
+        """Encoder features, (1, C, rows, W)."""
+        strips = self.planes()
+        for affine in self.network.encoder:
+            strips = (
+                torch.cat([rows, out.relu_()], dim=1) for rows, out in convolved(strips, self.height, *affine)
+            )
+        return strips
+
+    def planes(self) -> Iterator[Tensor]:
+        # The last strip is never a thin one: it is reflected within itself.
+        starts = range(0, max(self.height - 8, 1), self.rows)
+        for start, stop in itertools.pairwise([*starts, self.height]):
+            pair = torch.stack([self.a[start:stop], self.b[start:stop]], dim=-1)[None].permute(0, 3, 1, 2)
+            yield pair.to(device=self.device, dtype=self.dtype)
+
+    def embed(self, features: Strips) -> Iterator[Tensor]:
+        """Features -> both embedded streams (1, 2C, rows, W'), main first."""
+        if (self.map_height, self.map_width) != (self.height, self.width):
+            features = padded_blocks(features, self.height, halo=0, step=self.network.alignment)
+        for _, embedded in convolved(features, self.map_height, *self.network.embed):
+            yield embedded
+
+    def cross(self, embedded: Strips) -> Iterator[Tensor]:
+        """First block and gate."""
+        network, channels = self.network, self.network.channels
+        main_weights, other_weights = self.weights[0]
+        twin = itertools.tee(embedded)
+        main_strips = (strip[:, :channels] for strip in twin[0])
+        other_strips = (strip[:, channels:] for strip in twin[1])
+        bias, window = network.position_bias[0], network.window
+        for (main, crop), (other, _) in zip(
+            self.blocks(main_strips, 0), self.blocks(other_strips, 0), strict=True
+        ):
+            x, query, value = run_stream(main, main_weights, bias, window=window, crop=crop)
+            local_value = value if network.borrows_value else None
+            helper, _, _ = run_stream(
+                other, other_weights, bias, window=window, crop=crop, query=query, local_value=local_value
+            )
+            yield x.add_(helper, alpha=network.gate)
+
+    def refine(self, index: int, strips: Strips) -> Iterator[Tensor]:
+        """Block ``index`` of the main stream."""
+        (weights,) = self.weights[index]
+        bias, window = self.network.position_bias[index], self.network.window
+        for block, crop in self.blocks(strips, -(window // 2) if index % 2 else 0):
+            yield run_stream(block, weights, bias, window=window, crop=crop)[0]
+
+    def blocks(self, strips: Strips, origin: int) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
+        """Padded blocks of whole windows, and where the map lies in them."""
+        start = origin
+        columns = slice(-origin, self.map_width - origin)
+        for block in padded_blocks(
+            strips, self.map_height, halo=HALO, step=self.network.window, origin=origin
+        ):
+            stop = start + block.shape[2] - 2 * HALO
+            yield block, (slice(max(0, -start), min(stop, self.map_height) - start), columns)
+            start = stop
+
+    def decode(self, refined: Strips, features: Strips) -> Iterator[Tensor]:
+        """Last block's output and encoder features -> fused rows (1, 1, rows, W), float32."""
+        strips: Strips = self.merge(refined, RowReader(features))
+        *hidden, last = self.network.decoder
+        for affine in hidden:
+            strips = (out.relu_() for _, out in convolved(strips, self.height, *affine))
+        for _, out in convolved(strips, self.height, *last):
+            yield out.float().tanh_().mul_(0.5).add_(0.5)
+
+    def merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:
+        left = self.height
+        for _, merged in convolved(refined, self.map_height, *self.network.merge_refined):
+            rows = min(merged.shape[2], left)
+            if rows:
+                left -= rows
+                merged = merged[:, :, :rows, : self.width]
+                yield merged.add_(torch.conv2d(features.take(rows), *self.network.merge_features)).relu_()
+
+
+class _Moments:
+    """Mean and variance of a map from its strips, combined in float64 (Chan et al. 1979)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, torch.zeros((), dtype=torch.float64), 0.0
+
+    def add(self, strip: Tensor) -> None:
+        values = strip.float()
+        count, mean = values.numel(), values.mean()
+        squares = (values - mean).square_().sum().double()
+        total = self.count + count
+        delta = mean.double() - self.mean
+        self.squares = self.squares + squares + delta.square() * (self.count * count / total)
+        self.mean = self.mean + delta * (count / total)
+        self.count = total
+
+    def statistics(self) -> Statistics:
+        return Statistics(self.mean, (self.squares / self.count + 1e-5).sqrt())
+
+
+class _Kept:
+    """The last rows of a map, kept for the next pass."""
+
+    def __init__(self, height: int, rows: int) -> None:
+        self.first_row = max(0, height - rows)
+        self._height, self._received = height, 0
+        self._strips: list[Tensor] = []
+
+    def add(self, strip: Tensor) -> None:
+        """Take the next strip of the map; of those above the first row nothing is held."""
+        self._received += strip.shape[2]
+        rows = min(strip.shape[2], self._received - self.first_row)
+        if rows == strip.shape[2]:
+            self._strips.append(strip)
+        elif rows > 0:
+            self._strips.append(strip[:, :, -rows:].clone(memory_format=torch.channels_last))
+
+    def drain(self) -> Iterator[Tensor]:
+        """Hand the strips out, once, and forget them."""
+        self.first_row = self._height
+        while self._strips:
+            yield self._strips.pop(0)

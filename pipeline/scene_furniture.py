@@ -17,7 +17,7 @@ def add_street_lamp(world: World, frame: Frame, *, height: float, on: bool = Tru
     tint = world.pick([(1.0, 0.55, 0.2), (1.0, 0.78, 0.5), (0.85, 0.95, 1.0), (0.75, 1.0, 0.75)])
     strength = 25.0 if lit else 0.0
     glow = (strength * tint[0], strength * tint[1], strength * tint[2])
-    head = world.surface("plain", (0.6, 0.6, 0.55), glow=glow, warmer_c=30 if lit else 1)
+    head = world.surface("plain", (0.6, 0.6, 0.55), glow=glow, warmer_c=20 if lit else 1)
     world.limb(frame, (0, 0, 0), (0, height, 0), 0.09, 0.6, metal, label="lamp")
     world.limb(frame, (0, 0, 0), (0, 0.9, 0), 0.14, 0.8, metal, label="lamp")
     if height < 5:

@@ -35,7 +35,7 @@ class Solid:
     axes: np.ndarray  # (3, 3), columns are the half axes
     surfaces: tuple[int, ...]  # index of the surface of each face, or one for all
     planes: np.ndarray = field(default_factory=lambda: CUBE)  # (K, 4), convex only
-    taper: float = 1.0  # cone only
+    taper: float = 1.0  # in [0, 1], cone only
     cutout: str = ""  # name of a pattern of holes, see scene_textures.cutout_mask
     label: str = ""  # what it is part of: "person", "vehicle", "tree", ...
 

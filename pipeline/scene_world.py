@@ -162,10 +162,14 @@ class World:
         cutout: str = "",
         flatten: float = 1.0,
     ) -> None:
-        """A round bar from ``start`` to ``end`` whose radius ends at ``taper`` times ``radius``.
+        """A round bar from ``start``, of ``radius``, to ``end``, of ``taper`` times that radius.
 
         ``flatten`` scales its depth against its width. Three surfaces are side, start cap, end cap.
         """
+        if taper > 1:  # a solid's first end is the wide one
+            start, end, radius, taper = end, start, radius * taper, 1 / taper
+            if isinstance(surfaces, tuple):
+                surfaces = (surfaces[0], surfaces[2], surfaces[1])
         a, b = np.array(start, float), np.array(end, float)
         length = float(np.linalg.norm(b - a))
         up = (b - a) / length

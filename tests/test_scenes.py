@@ -1,0 +1,265 @@
+"""Sample scenes: exact geometry, aligned pictures, repeatable files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.files import InputError, sha256_file
+from pipeline.images import read_image
+from pipeline.manifest import list_samples, load_manifest
+from pipeline.scene_geometry import Camera, inverse_depth, perspective_view, trace
+from pipeline.scene_layout import PLACES, build_layout
+from pipeline.scene_points import gather_points, view_rays
+from pipeline.scene_solids import Solid
+from pipeline.scenes import SampleConfig, Scene, render_scene, write_samples
+
+SIZE = (96, 128)
+GROUND = Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(0,))
+
+
+def solid(
+    kind: str, centre: tuple[float, float, float], half: tuple[float, float, float], **more: object
+) -> Solid:
+    return Solid(
+        kind=kind, centre=np.array(centre, float), axes=np.diag(half).astype(float), surfaces=(0,), **more
+    )  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [render_scene(seed=3, index=index, size_hw=SIZE) for index in range(12)]
+
+
+# --- Geometry with a closed form
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0.0, 0.0), (0.3, 0.0), (-0.2, 0.0), (0.15, 0.2)])
+def test_inverse_depth_of_the_ground_is_linear_in_the_picture(pitch: float, roll: float) -> None:
+    camera = Camera(position=(3.0, 1.7, -5.0), yaw=0.6, pitch=pitch, roll=roll, horizontal_fov=1.0)
+    depth = trace(perspective_view(camera, (120, 160)), [GROUND]).depth
+    # With rows v and columns u from the centre, 1 / z = (sin p + cos p (v cos r - u sin r) / f) / height.
+    focal = 80 / np.tan(0.5)
+    v, u = np.mgrid[:120, :160] + 0.5 - np.array([60, 80])[:, None, None]
+    expected = (np.sin(pitch) + np.cos(pitch) * (v * np.cos(roll) - u * np.sin(roll)) / focal) / 1.7
+    np.testing.assert_allclose(1 / depth, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+
+
+def test_nearest_points_of_simple_solids_lie_where_they_must() -> None:
+    view = perspective_view(Camera(position=(0.0, 0.0, 0.0), horizontal_fov=0.2), (65, 65))
+    for shape, front in [
+        (solid("ellipsoid", (0, 0, 10), (1, 1, 2)), 8.0),
+        (solid("convex", (0, 0, 10), (1, 1, 2)), 8.0),
+        (solid("cone", (0, 0, 10), (2, 3, 2), taper=0.5), 8.5),  # radius 1.5 at half height
+    ]:
+        assert trace(view, [shape]).depth[32, 32] == pytest.approx(front, rel=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kind=st.sampled_from(["ellipsoid", "convex", "cone"]),
+    taper=st.floats(0.0, 1.0),
+    half=st.tuples(*[st.floats(0.6, 3.0)] * 3),
+    turn=st.tuples(st.floats(-3, 3), st.floats(-0.6, 0.6), st.floats(-0.6, 0.6)),
+    place=st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(5, 15)),
+)
+def test_every_hit_lies_on_the_surface_of_its_solid(
+    kind: str,
+    taper: float,
+    half: tuple[float, float, float],
+    turn: tuple[float, float, float],
+    place: tuple[float, float, float],
+) -> None:
+    rotation, _ = cv2.Rodrigues(np.array(turn))
+    shape = Solid(
+        kind=kind, centre=np.array(place), axes=rotation * np.array(half), surfaces=(0,), taper=taper
+    )  # type: ignore[arg-type]
+    view = perspective_view(Camera(position=(0.0, 0.0, 0.0), horizontal_fov=0.9), (48, 64))
+    hits = trace(view, [shape])
+    points = gather_points(view, hits, [shape], view_rays(view))
+    x, y, z = np.linalg.inv(shape.axes) @ (points.position - shape.centre[:, None])
+    if kind == "ellipsoid":
+        off = np.sqrt(x * x + y * y + z * z) - 1
+    elif kind == "convex":
+        off = np.max(np.abs([x, y, z]), axis=0) - 1
+    else:
+        off = np.maximum(np.hypot(x, z) - ((1 + taper) / 2 + (taper - 1) / 2 * y), np.abs(y) - 1)
+    assert np.abs(off).max(initial=0) < 2e-3
+    # The centre is seen where it projects to, as nothing is in front of the solid.
+    u, v, _ = view.project(shape.centre)
+    if 1 < u < 62 and 1 < v < 46:
+        assert hits.solid[round(float(v)), round(float(u))] == 0
+    # The side towards the viewer is the one that is seen.
+    assert (np.sum(points.normal * points.ray, axis=0) <= 1e-6).all()
+    np.testing.assert_allclose(np.linalg.norm(points.normal, axis=0), 1, atol=1e-4)
+
+
+def test_nearer_solids_hide_farther_ones_in_any_order() -> None:
+    near, far = solid("convex", (0, 0, 5), (0.5, 0.5, 0.5)), solid("ellipsoid", (0, 0, 12), (4, 4, 1))
+    view = perspective_view(Camera(position=(0.0, 0.0, 0.0), horizontal_fov=0.8), SIZE)
+    for order in ([near, far], [far, near]):
+        hits = trace(view, order)
+        front = hits.solid == order.index(near)
+        assert front[48, 64] and (hits.depth[front] < 5).all()
+        assert (hits.solid == order.index(far)).sum() > front.sum()
+
+
+def test_one_sees_through_a_railing_and_out_of_a_room() -> None:
+    railing = solid("convex", (0, 0, 4), (2, 1, 0.02), cutout="rails")
+    room = solid("convex", (0, 0, 0), (6, 5, 20))
+    depth = trace(
+        perspective_view(Camera(position=(0.0, 0.0, 0.0), horizontal_fov=0.5), SIZE), [railing, room]
+    ).depth
+    bars, wall = np.isclose(depth, 3.98, atol=0.05), np.isclose(depth, 20, rtol=1e-4)
+    assert 0.1 < bars.mean() < 0.6 and wall.mean() > 0.3 and (bars | wall).all()
+
+
+def test_inverse_depth_is_one_at_the_nearest_point_and_zero_in_the_sky() -> None:
+    depth = np.array([[2.0, 8.0], [np.inf, 4.0]], np.float32)
+    np.testing.assert_array_equal(inverse_depth(depth), np.array([[1, 0.25], [0, 0.5]], np.float32))
+    np.testing.assert_array_equal(inverse_depth(np.full((2, 2), np.inf, np.float32)), np.zeros((2, 2)))
+
+
+# --- Scenes
+
+
+@pytest.mark.parametrize("size_hw", [SIZE, (65, 33), (32, 32)])
+def test_shapes_types_and_ranges(size_hw: tuple[int, int]) -> None:
+    for index in (0, 1):
+        scene = render_scene(seed=5, index=index, size_hw=size_hw)
+        assert scene.visible.shape == (*size_hw, 3) and scene.visible.dtype == np.uint8
+        assert scene.infrared.shape == size_hw and scene.infrared.dtype == np.uint8
+        assert scene.inverse_depth.shape == size_hw and scene.inverse_depth.dtype == np.float32
+        assert scene.inverse_depth.min() >= 0 and scene.inverse_depth.max() == 1
+
+
+def test_pictures_have_contrast_and_depth_has_relief(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        assert scene.visible.std() > 5 and scene.infrared.std() > 5
+        assert scene.inverse_depth.std() > 0.02
+    day = np.mean([scene.visible.mean() for scene in scenes[0::2]])
+    night = np.mean([scene.visible.mean() for scene in scenes[1::2]])
+    assert night < 0.75 * day
+
+
+def test_sky_is_exactly_zero_and_nothing_else_is(scenes: list[Scene]) -> None:
+    found = 0
+    for index, scene in enumerate(scenes[:8]):
+        layout = build_layout(seed=3, index=index)
+        hits = trace(perspective_view(layout.camera, SIZE), layout.world.solids)
+        np.testing.assert_array_equal(scene.inverse_depth == 0, hits.solid < 0)
+        found += int((hits.solid < 0).any())
+    assert found >= 3
+
+
+def test_equal_arguments_give_equal_bytes_in_another_process() -> None:
+    program = (
+        "import hashlib, sys; from pipeline.scenes import render_scene; s = render_scene(seed=7, index=3, "
+        "size_hw=(64, 80)); print(hashlib.sha256(s.visible.tobytes() + s.infrared.tobytes() + "
+        "s.inverse_depth.tobytes()).hexdigest())"
+    )
+    root = Path(__file__).resolve().parents[1]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=root,
+            env={"OMP_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+def test_seed_and_index_change_the_scene(scenes: list[Scene]) -> None:
+    digests = {scene.visible.tobytes() for scene in scenes}
+    digests.add(render_scene(seed=4, index=0, size_hw=SIZE).visible.tobytes())
+    assert len(digests) == len(scenes) + 1
+
+
+def test_random_textures_change_the_picture_but_not_the_depth(scenes: list[Scene]) -> None:
+    for index in (0, 1):
+        other = render_scene(seed=3, index=index, size_hw=SIZE, randomise_texture=True)
+        np.testing.assert_array_equal(other.inverse_depth, scenes[index].inverse_depth)
+        difference = np.abs(other.visible.astype(int) - scenes[index].visible)
+        assert difference.mean() > 5
+
+
+def test_people_are_warmer_than_what_surrounds_them() -> None:
+    size, judged = (144, 192), 0
+    for index in range(12):
+        layout = build_layout(seed=11, index=index)
+        hits = trace(perspective_view(layout.camera, size), layout.world.solids)
+        person = np.array([part.label == "person" for part in layout.world.solids] + [False])[hits.solid]
+        if person.sum() < 100:
+            continue
+        around = cv2.dilate(person.astype(np.uint8), np.ones((13, 13))).astype(bool) & ~person
+        infrared = render_scene(seed=11, index=index, size_hw=size).infrared
+        assert infrared[person].mean() > infrared[around].mean() + 10, index
+        judged += 1
+    assert judged >= 5
+
+
+def test_lower_in_the_picture_does_not_mean_nearer(scenes: list[Scene]) -> None:
+    """Scenes that teach depth must break the prior; one as good as it is would be useless."""
+    agreements = []
+    rng = np.random.default_rng(0)
+    for scene in scenes:
+        a, b = rng.integers(0, 96, (2, 2000)), rng.integers(0, 128, (2, 2000))
+        first, second = scene.inverse_depth[a[0], b[0]], scene.inverse_depth[a[1], b[1]]
+        clear = np.abs(first - second) > 0.05
+        if clear.sum() > 100:
+            agreements.append(np.mean(((first > second) == (a[0] > a[1]))[clear]))
+    assert np.mean(agreements) < 0.9 and min(agreements) < 0.75
+
+
+def test_every_kind_of_place_is_drawn_within_a_few_hundred_scenes() -> None:
+    assert sum(share for _, share in PLACES.values()) == pytest.approx(1)
+    for name, (lay_out, _) in PLACES.items():
+        world = build_layout(seed=0, index=0).world
+        camera, reach_m = lay_out(world)
+        assert reach_m > 0 and camera.position[1] > 0.5, name
+
+
+# --- Files
+
+
+def test_samples_are_read_back_through_their_manifest(tmp_path: Path) -> None:
+    config = SampleConfig(pairs=2, size_hw=(64, 80), seed=9)
+    path = write_samples(config, tmp_path / "samples")
+    assert path == tmp_path / "samples" / "manifest.toml"
+    manifest = load_manifest(path)
+    listing = list_samples(manifest, roles=("visible", "infrared", "inverse_depth")).require_complete()
+    assert [sample.id for sample in listing.samples] == ["00000", "00001"]
+    for index, sample in enumerate(listing.samples):
+        scene = render_scene(seed=9, index=index, size_hw=(64, 80))
+        np.testing.assert_array_equal(read_image(sample.paths["visible"]), scene.visible)
+        np.testing.assert_array_equal(read_image(sample.paths["infrared"]), scene.infrared)
+        stored = read_image(sample.paths["inverse_depth"])
+        assert stored.dtype == np.uint16
+        np.testing.assert_allclose(stored / 65535, scene.inverse_depth, atol=0.5 / 65535 + 1e-7)
+    before = {file: sha256_file(file) for file in sorted((tmp_path / "samples").rglob("*.*"))}
+    write_samples(config, tmp_path / "samples")
+    assert {file: sha256_file(file) for file in sorted((tmp_path / "samples").rglob("*.*"))} == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"pairs": 0}, {"size_hw": (16, 64)}, {"size_hw": (64, 10_000)}, {"seed": -1}]
+)
+def test_settings_out_of_range_are_refused_in_one_line(arguments: dict) -> None:
+    with pytest.raises(InputError) as caught:
+        SampleConfig(**arguments)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith("--")
+
+
+def test_render_scene_checks_its_size_too() -> None:
+    with pytest.raises(InputError, match="--size 8x8"):
+        render_scene(seed=0, index=0, size_hw=(8, 8))

@@ -91,9 +91,11 @@ def save_depth_network(
         "size_hw": list(size_hw),
         "training": training,
     }
-    metadata = {key: json.dumps(value, sort_keys=True) for key, value in description.items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(state, temporary, metadata)
+        # One key: safetensors writes several in no fixed order, and equal weights should be equal bytes.
+        safetensors.torch.save_file(
+            state, temporary, {"description": json.dumps(description, sort_keys=True)}
+        )
     return Path(path)
 
 
@@ -153,10 +155,10 @@ def _unit(channels: int, width: int, kernel: int) -> nn.Sequential:
 
 def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any]:
     try:
-        description = {key: json.loads(value) for key, value in metadata.items()}
+        description = json.loads(metadata.get("description", ""))
     except ValueError:
-        description = {}
-    if description.get("format") != FORMAT:
+        description = None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{path}: not depth weights of this program (no format {FORMAT} in its metadata)")
     if description.get("format_version") != FORMAT_VERSION:
         version = description.get("format_version")

@@ -1,0 +1,120 @@
+"""Random views of a training scene: framing and photography, so that neither place nor tone tells depth."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pipeline.images import luminance
+
+
+def random_view(
+    visible: np.ndarray, inverse_depth: np.ndarray, size_hw: tuple[int, int], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop, zoom, roll, stretch and mirror a scene, then photograph it differently.
+
+    Args:
+        visible: (H, W, 3) uint8.
+        inverse_depth: (H, W) float, any scale.
+        size_hw: size of the result.
+        random: the stream of this view.
+
+    Returns:
+        float32 RGB (h, w, 3) in [0, 1] and inverse depth (h, w) in the units of the input.
+    """
+    matrix = _framing(visible.shape[:2], size_hw, random)
+    height, width = size_hw
+    frame = cv2.warpAffine(
+        visible,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    # Nearest neighbour: a mean of two depths is a depth that is not there.
+    depth = cv2.warpAffine(
+        inverse_depth.astype(np.float32),
+        matrix,
+        (width, height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    return photograph(frame.astype(np.float32) / 255, random), depth
+
+
+def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Photograph the scene differently: light, colour, veil, lens, sensor, compression; float32 in [0, 1]."""
+
+    def chance(probability: float) -> bool:
+        return bool(random.random() < probability)
+
+    frame = frame ** np.float32(np.exp(random.uniform(-0.7, 0.7)))
+    if chance(0.4):
+        frame = frame * _light_field(frame.shape[:2], random)[..., None]
+    if chance(0.2):
+        frame = _mix_channels(frame, random)
+    frame = (
+        frame * random.uniform(0.7, 1.3, 3).astype(np.float32) * np.float32(np.exp(random.uniform(-0.6, 0.3)))
+    )
+    if chance(0.2):
+        frame = np.repeat(luminance(frame)[..., None], 3, axis=2)
+    else:
+        grey = luminance(frame)[..., None]
+        frame = grey + (frame - grey) * np.float32(random.uniform(0.2, 1.5))
+    if chance(0.25):  # veiling glare, washed-out contrast
+        veil = np.float32(random.uniform(0, 0.5))
+        frame = frame * (1 - veil) + veil * random.uniform(0.5, 1, 3).astype(np.float32)
+    if chance(0.15):  # night: little light, the sensor's noise floor stays
+        frame = frame * np.float32(random.uniform(0.08, 0.4))
+    if chance(0.5):
+        frame = cv2.GaussianBlur(frame, (0, 0), random.uniform(0.3, 1.4))
+    if chance(0.6):
+        frame = frame + _sensor_noise(frame, random)
+    frame = np.clip(frame, 0, 1)
+    if chance(0.3):
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 90))]
+        data = cv2.imencode(".jpg", np.rint(frame * 255).astype(np.uint8), quality)[1]
+        frame = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32) / 255
+    return np.ascontiguousarray(frame, np.float32)
+
+
+def _framing(source_hw: tuple[int, int], size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Affine map (2, 3) from the view's pixels to the scene's."""
+    (rows, columns), (height, width) = source_hw, size_hw
+    share = np.exp(random.uniform(np.log(0.45), 0.0))  # of the largest frame that fits
+    stretch = np.exp(random.uniform(-0.15, 0.15))
+    largest = min(rows / height, columns / width)
+    step_x, step_y = largest * share * min(1, stretch), largest * share * min(1, 1 / stretch)
+    roll = np.deg2rad(random.normal(0, 4.0))
+    mirror = -1.0 if random.random() < 0.5 else 1.0
+    free_x, free_y = columns - step_x * width, rows - step_y * height
+    centre = np.array(
+        [columns / 2 + random.uniform(-0.5, 0.5) * free_x, rows / 2 + random.uniform(-0.5, 0.5) * free_y]
+    )
+    rotation = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    linear = rotation @ np.diag([step_x * mirror, step_y])
+    offset = centre - 0.5 - linear @ (np.array([width, height]) / 2 - 0.5)
+    return np.column_stack([linear, offset])
+
+
+def _light_field(size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Smooth uneven illumination, factors from about 0.2 to 2."""
+    cells = int(random.integers(2, 7))
+    logs = random.normal(0, 0.6, (cells, cells)).astype(np.float32)
+    return np.exp(cv2.resize(logs, size_hw[::-1], interpolation=cv2.INTER_CUBIC))
+
+
+def _mix_channels(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    weights = random.dirichlet(np.full(3, 0.5), 3).astype(np.float32)
+    return frame @ weights.T
+
+
+def _sensor_noise(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Read and shot noise; sometimes of a coarser grain, as after demosaicking and upscaling."""
+    height, width = frame.shape[:2]
+    grain = 2 if random.random() < 0.3 else 1
+    noise = random.standard_normal((height // grain, width // grain, 3), np.float32)
+    if grain > 1:
+        noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(1.4)
+    read, shot = np.exp(random.uniform(np.log(0.003), np.log(0.06))), random.uniform(0, 0.06)
+    return noise * np.sqrt(np.float32(read**2) + np.float32(shot**2) * np.clip(frame, 0, 1))

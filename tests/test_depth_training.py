@@ -1,0 +1,192 @@
+"""Training of the depth network: losses against the paper's equations, views, and a short run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import depth_training
+from pipeline.depth_augmentation import random_view
+from pipeline.depth_losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
+from pipeline.depth_network import load_depth_network
+from pipeline.depth_training import DepthTrainingConfig, learning_rate_at, train_depth
+from pipeline.files import InputError, read_json
+
+TINY = DepthTrainingConfig(
+    encoder="regnetx_002", size_hw=(64, 64), scenes=6, held_out=1, steps=15, batch_size=2, save_every=5,
+    warmup_steps=2, pairs=200, device="cpu",
+)  # fmt: skip
+
+
+# --- losses ---------------------------------------------------------------------------------------------
+
+
+def test_losses_do_not_see_the_scale_of_depth() -> None:
+    random = torch.Generator().manual_seed(0)
+    target = torch.rand(2, 1, 16, 24, generator=random)
+    predicted = torch.rand(2, 1, 16, 24, generator=random)
+    pairs = torch.from_numpy(
+        np.stack([draw_pairs(np.random.default_rng(i), (16, 24), 50, 0.5) for i in (0, 1)])
+    )
+    scaled = predicted + torch.tensor([3.0, -2.0])[:, None, None, None]  # a factor on depth
+    for loss in (
+        lambda p: data_loss(p, target),
+        lambda p: gradient_loss(p, target),
+        lambda p: ordinal_loss(p, target, pairs, margin=0.1),
+    ):
+        torch.testing.assert_close(loss(scaled), loss(predicted), rtol=1e-5, atol=1e-6)
+    assert data_loss(target + 1, target) < 1e-12 and gradient_loss(target, target) == 0
+
+
+def test_data_loss_is_equation_2() -> None:
+    difference = torch.tensor([1.0, 2.0, 4.0, -3.0]).reshape(1, 1, 2, 2)
+    expected = (1 + 4 + 16 + 9) / 4 - (1 + 2 + 4 - 3) ** 2 / 16
+    assert data_loss(difference, torch.zeros_like(difference)).item() == pytest.approx(expected)
+
+
+def test_ordinal_loss_is_equation_4() -> None:
+    # Target says that point 1 is nearer (greater log inverse depth) than point 0.
+    target = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
+    pair = torch.tensor([[[1], [0]]])
+
+    def cost(step: float) -> float:
+        return ordinal_loss(torch.tensor([0.0, step]).reshape(1, 1, 1, 2), target, pair, margin=0.1).item()
+
+    assert cost(0.7) == pytest.approx(np.log1p(np.exp(-0.7)), rel=1e-5)
+    assert cost(-0.2) == pytest.approx(np.log1p(np.exp(0.2)), rel=1e-5)
+    assert cost(-0.2500001) == pytest.approx(cost(-0.2499999), abs=1e-5)  # the cases meet at tau
+    growth = cost(-9.0) - cost(-4.0)
+    assert growth == pytest.approx(np.log1p(np.exp(3)) - np.log1p(np.exp(2)), rel=1e-5)  # roots of 9 and 4
+
+
+def test_pairs_that_hardly_differ_do_not_count() -> None:
+    target = torch.tensor([0.0, 0.05]).reshape(1, 1, 1, 2)
+    predicted = torch.tensor([5.0, 0.0], requires_grad=True)
+    loss = ordinal_loss(predicted.reshape(1, 1, 1, 2), target, torch.tensor([[[1], [0]]]), margin=0.1)
+    loss.backward()
+    assert loss == 0 and (predicted.grad == 0).all()  # type: ignore[union-attr]
+
+
+def test_ordinal_error_of_known_maps() -> None:
+    truth = np.random.default_rng(0).random((30, 40), np.float32)
+    random = np.random.default_rng(1)
+    assert ordinal_error(truth, truth, random) == 0
+    assert ordinal_error(np.exp(3 * truth), truth, random, row_share=1) == 0
+    assert ordinal_error(-truth, truth, random) == 1
+    assert ordinal_error(np.zeros_like(truth), truth, random) == 0.5
+    rows = np.repeat(np.arange(30.0)[:, None], 40, axis=1)
+    assert ordinal_error(rows, truth, random, row_share=1) == 0.5  # "lower is nearer" says nothing in a row
+
+
+# --- views ----------------------------------------------------------------------------------------------
+
+
+def test_views_move_frame_and_depth_together() -> None:
+    # Depth is painted into the frame; under mild photography the two must still agree everywhere.
+    height, width = 100, 140
+    rows, columns = np.mgrid[0:height, 0:width]
+    depth = ((rows // 20 + columns // 20) % 2).astype(np.float16)
+    frame = (np.repeat(depth[..., None], 3, axis=2) * 155 + 50).astype(np.uint8)
+    agreements = []
+    for seed in range(40):
+        view, moved = random_view(frame, depth, (64, 96), np.random.default_rng(seed))
+        assert view.shape == (64, 96, 3) and view.dtype == np.float32 and moved.shape == (64, 96)
+        assert np.isfinite(view).all() and view.min() >= 0 and view.max() <= 1
+        assert set(np.unique(moved)) <= {0.0, 1.0}
+        agreements.append(np.corrcoef(view.mean(axis=2).ravel(), moved.ravel())[0, 1])
+    assert np.median(agreements) > 0.8
+
+
+def test_views_follow_from_their_stream() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    depth = np.random.default_rng(1).random((80, 100)).astype(np.float16)
+    first = random_view(frame, depth, (64, 64), np.random.default_rng(5))
+    second = random_view(frame, depth, (64, 64), np.random.default_rng(5))
+    other = random_view(frame, depth, (64, 64), np.random.default_rng(6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+# --- training -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_depth(TINY, tmp_path_factory.mktemp("trained") / "depth.safetensors")
+
+
+def test_a_short_training_lowers_its_loss(trained: Path) -> None:
+    history = read_json(trained.with_name("depth.training") / "metrics.json")
+    assert [row["step"] for row in history] == [5, 10, 15]
+    assert history[-1]["loss"] < history[0]["loss"]
+    for kind in ("natural", "randomised"):
+        assert 0 <= history[-1][f"ordinal_error_{kind}"] <= 1
+    _, description = load_depth_network(trained)
+    assert description["encoder"] == TINY.encoder and description["size_hw"] == [64, 64]
+    assert description["training"]["steps_done"] == 15
+    assert description["training"]["config"]["seed"] == 0
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    step, calls = depth_training._step, iter(range(7))
+
+    def stop_in_the_middle(*arguments: Any) -> dict[str, float]:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(depth_training, "_step", stop_in_the_middle)
+        with pytest.raises(KeyboardInterrupt):
+            train_depth(TINY, out)
+    assert load_depth_network(out)[1]["training"]["steps_done"] == 5
+    train_depth(TINY, out)
+    assert out.read_bytes() == trained.read_bytes()
+
+
+def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    shutil.copy(trained.with_name("depth.training") / "checkpoint.pt", out.with_name("depth.training"))
+    changed = DepthTrainingConfig(**{**TINY.__dict__, "learning_rate": 1e-4})
+    with pytest.raises(InputError, match="another learning_rate"):
+        train_depth(changed, out)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"steps": 0}, {"scenes": 0}, {"size_hw": (100, 128)}, {"size_hw": (0, 64)}, {"learning_rate": 0.0}),
+        *({"learning_rate": float("nan")}, {"randomised_share": 1.5}, {"weight_decay": -1.0}),
+    ],
+)
+def test_configs_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"train-depth: {next(iter(wrong)).split('_')[0]}"):
+        DepthTrainingConfig(**wrong)
+
+
+def test_an_unknown_encoder_is_refused(tmp_path: Path, trained: Path) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    with pytest.raises(InputError, match="encoder nonsense"):
+        train_depth(DepthTrainingConfig(**{**TINY.__dict__, "encoder": "nonsense"}), out)
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate_at(step, TINY) for step in range(TINY.steps + 1)]
+    assert max(rates) == TINY.learning_rate and rates[-1] == pytest.approx(0)
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def _with_scenes_of(trained: Path, folder: Path) -> Path:
+    """Another output beside which the same scenes are already rendered."""
+    source = trained.with_name("depth.training") / "scenes"
+    shutil.copytree(source, folder / "depth.training" / "scenes")
+    return folder / "depth.safetensors"

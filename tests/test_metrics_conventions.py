@@ -1,0 +1,60 @@
+"""Conventions: what published codes print, and the table that documents it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from metric_pictures import picture
+
+from model.metrics import METRICS, compute_metrics
+from model.metrics_conventions import CONVENTIONS, conventions_markdown, metrics_of
+from pipeline.files import InputError
+
+
+def scores(convention: str) -> dict[str, float]:
+    fused, a, b = (picture(seed, (180, 184)) for seed in (1, 2, 3))
+    return compute_metrics(fused, a, b, metrics=metrics_of(convention))
+
+
+def test_documented_factors() -> None:
+    standard, toolbox = scores("standard"), scores("matlab-toolbox")
+    cddfuse, vifb = scores("cddfuse"), scores("vifb")
+    assert toolbox["SF"] == pytest.approx(standard["SF"] / 255)
+    assert toolbox["PSNR"] - standard["PSNR"] == pytest.approx(20 * np.log10(255))
+    assert toolbox["MS-SSIM"] == standard["MEF-SSIM"]
+    assert toolbox["SD"] < 16 < standard["SD"]
+    assert cddfuse["MI"] == pytest.approx(standard["MI"] * np.log(2))
+    assert cddfuse["AG"] == pytest.approx(standard["AG"] * 179 * 183 / (180 * 184))
+    assert vifb["SSIM"] == pytest.approx(2 * standard["SSIM"])
+    assert vifb["PSNR"] > standard["PSNR"] + 20
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_what_is_called_the_same_is_the_same_and_what_differs_differs(convention: str) -> None:
+    standard, others = scores("standard"), scores(convention)
+    for name in CONVENTIONS[convention].same:
+        assert others[name] == standard[name], name
+    for name, difference in CONVENTIONS[convention].differs.items():
+        assert difference.note
+        # Level 255 does not occur in these images, so nothing saturates in the joint histogram.
+        if name in standard and (convention, name) != ("matlab-toolbox", "MI"):
+            assert others[name] != pytest.approx(standard[name], rel=1e-6), name
+
+
+def test_selection() -> None:
+    assert list(metrics_of()) == list(METRICS)
+    assert list(metrics_of("vifb", ("Qcb", "EI"))) == ["EI", "Qcb"]  # in the order of the table
+    assert metrics_of("matlab-toolbox")["MS-SSIM"].min_side_px == 44
+    with pytest.raises(InputError, match="unknown; use one of standard"):
+        metrics_of("matlab")
+    with pytest.raises(InputError, match="SCD: no metric of convention vifb"):
+        metrics_of("vifb", ("SCD",))
+
+
+def test_the_table_names_every_difference() -> None:
+    table = conventions_markdown()
+    for name, convention in CONVENTIONS.items():
+        assert name == "standard" or f"`{name}`" in table
+        assert all(difference.note in table for difference in convention.differs.values())
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({row.count("|") - 2 * row.count("||") for row in rows}) == 1

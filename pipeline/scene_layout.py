@@ -14,15 +14,15 @@ from pipeline.scene_world import Weather, World
 
 #: Kind of place -> how to lay it out, and how often it is drawn.
 PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
-    "street": (scene_streets.street, 0.32),
-    "crossing": (scene_streets.crossing, 0.2),
+    "street": (scene_streets.street, 0.28),
+    "crossing": (scene_streets.crossing, 0.19),
     "alley": (scene_places.alley, 0.09),
-    "plaza": (scene_places.plaza, 0.12),
+    "plaza": (scene_places.plaza, 0.11),
     "park": (scene_places.park, 0.09),
     "arcade": (scene_places.arcade, 0.05),
-    "skyline": (scene_vistas.skyline, 0.05),
-    "ruin": (scene_vistas.ruin, 0.04),
-    "yard": (scene_vistas.yard, 0.04),
+    "skyline": (scene_vistas.skyline, 0.06),
+    "ruin": (scene_vistas.ruin, 0.06),
+    "yard": (scene_vistas.yard, 0.06),
 }
 
 

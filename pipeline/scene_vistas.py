@@ -86,11 +86,37 @@ def ruin(world: World) -> tuple[Camera, float]:
             stone,
             label="wall",
         )
+    if world.weather.night:  # floodlights at the foot of the arches, lamps between the walls
+        for k in range(-3, 4, 2):
+            heading = 0.22 * k
+            foot = np.array([(radius - 5) * np.sin(heading), 1.0, 12 + (radius - 5) * np.cos(heading)])
+            world.lamp(foot, (1.0, 0.7, 0.4), world.uniform(20, 50))
+        for _ in range(4):
+            at = frame_at(world.uniform(-8, 8), world.uniform(5, 22), world.uniform(-np.pi, np.pi))
+            add_street_lamp(world, at, height=world.uniform(3.2, 6))
+    height = world.uniform(1.4, 4.5)
+    if height > 2.5:  # rows of broken walls below the eye, with passages between
+        for row in range(-3, 4):
+            for part in range(4):
+                x, z = 3.1 * row + 1.5 + world.uniform(-0.4, 0.4), 3.0 + 5.5 * part + world.uniform(0, 1)
+                half = (
+                    world.uniform(0.6, 1.1),
+                    0.5 * height * world.uniform(0.45, 0.85),
+                    world.uniform(1.5, 2.8),
+                )
+                if world.chance(0.8):
+                    world.box(
+                        frame_at(x, z + 2, world.uniform(-0.08, 0.08)),
+                        (0, half[1], 0),
+                        half,
+                        stone,
+                        label="wall",
+                    )
     for _ in range(int(world.stream.integers(0, 6))):
         x, z = world.uniform(-9, 9), world.uniform(5, 25)
         world.limb(frame_at(x, z), (0, 0, 0), (0, world.uniform(1, 6), 0), 0.45, 0.9, stone, label="column")
     scatter_people(world, (-6.0, 6.0), (4.0, 28.0), int(world.stream.integers(2, 8)))
-    return draw_camera(world, x=0.0, height=world.uniform(1.4, 4.5), pitch=(-0.2, 0.25), yaw=0.35), 45.0
+    return draw_camera(world, x=0.0, height=height, pitch=(-0.15, 0.25), yaw=0.3), 45.0
 
 
 def yard(world: World) -> tuple[Camera, float]:

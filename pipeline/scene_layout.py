@@ -14,7 +14,7 @@ from pipeline.scene_world import Weather, World
 
 #: Kind of place -> how to lay it out, and how often it is drawn.
 PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
-    "street": (scene_streets.street, 0.28),
+    "street": (scene_streets.street, 0.29),
     "crossing": (scene_streets.crossing, 0.19),
     "alley": (scene_places.alley, 0.09),
     "plaza": (scene_places.plaza, 0.11),

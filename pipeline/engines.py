@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import joblib
@@ -15,22 +16,39 @@ Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a synthesis is run; none of it changes a byte of the result."""
+
+    device: str = "auto"  # of the networks: auto, cpu, cuda, cuda:N
+    jobs: int = -1  # worker processes; -1 = one for each core
+    engine: str = "local"  # or dask, ray
+    part: tuple[int, int] = (1, 1)  # make the K-th of N shares of the shards
+
+    def __post_init__(self) -> None:
+        if self.jobs == 0 or self.jobs < -1:
+            raise InputError(f"jobs {self.jobs}: give the number of worker processes, or -1 for all cores")
+        if self.engine not in ENGINES:
+            raise InputError(f"engine {self.engine!r}: use one of {', '.join(ENGINES)}")
+        number, count = self.part
+        if not 1 <= number <= count:
+            raise InputError(f"part {number}/{count}: give K/N with 1 <= K <= N")
+
+
 def run_units(
-    make: Callable[[Unit], Result], units: Sequence[Unit], *, engine: str, jobs: int
+    make: Callable[[Unit], Result], units: Sequence[Unit], options: RunOptions
 ) -> Iterator[tuple[Unit, Result]]:
     """Run ``make(unit)`` for every unit and yield ``(unit, result)`` as they are done, in any order.
 
-    Args:
-        engine: ``local`` (processes here), ``dask`` (the cluster of ``DASK_SCHEDULER_ADDRESS``, else a local
-            one) or ``ray`` (the cluster of ``RAY_ADDRESS``, else a local one).
-        jobs: number of local workers; -1 = all cores. On a running cluster, its own workers count.
+    ``local`` means processes here, ``dask`` the cluster of ``DASK_SCHEDULER_ADDRESS`` and ``ray`` the one of
+    ``RAY_ADDRESS``; where these are not set, a cluster is started on this machine for the while.
     """
-    if engine == "local" and (jobs == 1 or len(units) == 1):
+    if options.engine == "local" and (options.jobs == 1 or len(units) == 1):
         for unit in units:
             yield unit, make(unit)
         return
-    with _backend(engine, jobs):
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+    with _backend(options.engine, options.jobs):
+        parallel = joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1)
         yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in units)
 
 
@@ -43,9 +61,7 @@ def _backend(engine: str, jobs: int) -> AbstractContextManager[Any]:
         return joblib.parallel_config(backend="loky")
     if engine == "dask":
         return _dask(jobs)
-    if engine == "ray":
-        return _ray()
-    raise InputError(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
+    return _ray()
 
 
 @contextmanager

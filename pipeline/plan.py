@@ -20,7 +20,9 @@ COMPRESSIONS = ("none", "gzip")
 class SynthesisConfig:
     """Everything that decides a dataset's content, apart from its source images."""
 
-    depth: str = "default"  # depth estimator, see pipeline.depth.load_depth_estimator
+    depth: str = "default"  # depth source, see pipeline.depth.load_depth_estimator
+    refine_depth: bool = True  # pull a network's depth edges onto the frame's edges
+    probe: str = "default"  # exposure probe: default, a weights file, or the folder of the authors' two files
     focus: FocusConfig = field(default_factory=FocusConfig)
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
     tile: int = 160  # side of the square tiles, in pixels

@@ -17,8 +17,7 @@ import torch
 
 from pipeline.depth import load_depth_estimator
 from pipeline.device import resolve_device
-from pipeline.engines import ENGINES, run_units
-from pipeline.files import InputError
+from pipeline.engines import RunOptions, run_units
 from pipeline.leases import LEASE_S, lease
 from pipeline.manifest import SourceSample, list_samples, load_manifest
 from pipeline.plan import SynthesisConfig, make_plan, settle_plan
@@ -38,25 +37,6 @@ from pipeline.shards import shard_name
 
 #: Seconds between two looks at shards that other processes are making.
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a synthesis is run; none of it changes a byte of the result."""
-
-    device: str = "auto"  # of the networks: auto, cpu, cuda, cuda:N
-    jobs: int = -1  # worker processes; -1 = one for each core
-    engine: str = "local"  # or dask, ray; see pipeline.engines
-    part: tuple[int, int] = (1, 1)  # make the K-th of N shares of the shards
-
-    def __post_init__(self) -> None:
-        if self.jobs == 0 or self.jobs < -1:
-            raise InputError(f"jobs {self.jobs}: give the number of worker processes, or -1 for all cores")
-        if self.engine not in ENGINES:
-            raise InputError(f"engine {self.engine!r}: use one of {', '.join(ENGINES)}")
-        number, count = self.part
-        if not 1 <= number <= count:
-            raise InputError(f"part {number}/{count}: give K/N with 1 <= K <= N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +94,7 @@ def synthesise(
     resolve_device(options.device)
     recipe = load_manifest(manifest)
     listing = list_samples(recipe, root=root, split=split)
-    models = _models(config.depth, "cpu")
+    models = _models(config.depth, config.refine_depth, config.probe, "cpu")
     digests = {"depth_digest": models.depth.digest, "probe_digest": models.probe.digest}
     plan = make_plan(config, listing.samples, digests)
     settle_plan(plan, out)
@@ -167,7 +147,9 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
         # Over another number of threads sums may be split differently: one thread, whatever the engine.
         torch.set_num_threads(1)
         try:
-            content = make_samples(task.frames, task.config, _models(task.config.depth, task.device))
+            config = task.config
+            models = _models(config.depth, config.refine_depth, config.probe, task.device)
+            content = make_samples(task.frames, config, models)
         finally:
             torch.set_num_threads(threads)
         attributes = {
@@ -207,7 +189,7 @@ def _make_all(tasks: Sequence[ShardTask], options: RunOptions) -> dict[str, floa
     with Progress("synth", total=len(tasks), unit="shard", initial=len(tasks) - len(todo)) as progress:
         while todo:
             elsewhere = []
-            for task, spent in run_units(make_shard, todo, engine=options.engine, jobs=options.jobs):
+            for task, spent in run_units(make_shard, todo, options):
                 if spent is None:
                     elsewhere.append(task)
                     continue
@@ -234,7 +216,10 @@ def _wait(tasks: Sequence[ShardTask], progress: Progress) -> list[ShardTask]:
 
 
 @lru_cache(maxsize=2)
-def _models(depth: str, device: str) -> Models:
+def _models(depth: str, refine: bool, probe: str, device: str) -> Models:
     """The networks, loaded once in each process."""
     resolved = resolve_device(device)
-    return Models(depth=load_depth_estimator(depth, device=resolved), probe=load_probe(None, device=resolved))
+    return Models(
+        depth=load_depth_estimator(depth, device=resolved, refine=refine),
+        probe=load_probe(None if probe == "default" else Path(probe), device=resolved),
+    )

@@ -1,0 +1,137 @@
+"""Tables of an evaluation: means, standard errors, paired win rates, and which metrics can be gamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.metrics import Metric
+
+#: Baselines that are nothing but the average made worse: what they win, a metric gives away.
+GAMES = {"noise": "average + noise", "sharpening": "average + unsharp"}
+MARKS = {"noise": "ⁿ", "sharpening": "ˢ"}
+
+GAMED_NOTE = (
+    "ⁿ, ˢ: on more than half of these pairs a plain average scores better once noise (10 grey levels) or an "
+    "unsharp mask (2, sigma 2 px) is added. A lead in such a column alone proves nothing."
+)
+
+
+def summarise(
+    rows: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    """Reduce per-image rows to the numbers of the summary.
+
+    Returns:
+        ``means`` and ``standard_errors``: method -> metric -> number (None for one image);
+        ``win_rates``: metric -> method -> method -> share of images on which the first is better, a tie
+        counting half; ``rises_with``: metric -> noise, sharpening -> share of images on which the
+        average gains by it; ``marks``: metric -> what more than half of the images gain by.
+    """
+    scores = {
+        name: {method: np.array([row[name] for row in rows if row["method"] == method]) for method in methods}
+        for name in metrics
+    }
+    win_rates = {
+        name: {
+            one: {
+                other: _win_rate(values[one], values[other], metrics[name].higher_is_better)
+                for other in methods
+                if other != one
+            }
+            for one in methods
+        }
+        for name, values in scores.items()
+    }
+    rises = {
+        name: {game: win_rates[name][baseline]["average"] for game, baseline in GAMES.items()}
+        for name in metrics
+    }
+    return {
+        "means": {m: {name: float(scores[name][m].mean()) for name in metrics} for m in methods},
+        "standard_errors": {m: {name: _standard_error(scores[name][m]) for name in metrics} for m in methods},
+        "win_rates": win_rates,
+        "rises_with": rises,
+        "marks": {name: [game for game in GAMES if rises[name][game] > 0.5] for name in metrics},
+    }
+
+
+def markdown_table(summary: Mapping[str, Any]) -> str:
+    """Mean ± standard error per method and metric; the best of each column is bold, baselines are italic."""
+    metrics = summary["metrics"]
+    best = {name: best_method(summary, name) for name in metrics}
+    lines = [
+        "| method | " + " | ".join(heading(summary, name) for name in metrics) + " |",
+        "|---" + "|---:" * len(metrics) + "|",
+    ]
+    for method in summary["methods"]:
+        label = method.replace("|", "\\|")
+        cells = [f"*{label}*" if method in summary["baselines"] else label]
+        for name in metrics:
+            text = _cell(summary["means"][method][name], summary["standard_errors"][method][name])
+            cells.append(f"**{text}**" if method == best[name] else text)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in notes(summary)) + "\n"
+
+
+def csv_table(summary: Mapping[str, Any]) -> str:
+    """One line per method: name, kind, number of images, then mean and standard error of each metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [column for name in summary["metrics"] for column in (name, f"{name} standard error")]
+    writer.writerow(["method", "kind", "images", *columns])
+    for method in summary["methods"]:
+        kind = "baseline" if method in summary["baselines"] else "method"
+        values = [
+            value
+            for name in summary["metrics"]
+            for value in (summary["means"][method][name], summary["standard_errors"][method][name])
+        ]
+        writer.writerow([method, kind, len(summary["images"]), *("" if v is None else v for v in values)])
+    return text.getvalue()
+
+
+def heading(summary: Mapping[str, Any], name: str) -> str:
+    """Abbreviation, arrow towards better, and marks of what it can be gamed with."""
+    arrow = "↑" if summary["metrics"][name]["higher_is_better"] else "↓"
+    return f"{name} {arrow}" + "".join(MARKS[game] for game in summary["marks"][name])
+
+
+def notes(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table has to know."""
+    count, config = len(summary["images"]), summary["config"]
+    over = f"{count} pair" if count == 1 else f"{count} pairs"
+    lines = [
+        f"Mean ± standard error over {over}; bold is best; italic rows are baselines without any network.",
+        f"Scored: {summary['colour']}. Convention: {config['convention']} ({summary['convention']}).",
+    ]
+    if any(summary["marks"].values()):
+        lines.append(GAMED_NOTE)
+    lines += [f"{name} is left out: {reason}." for name, reason in summary["left_out"].items()]
+    return lines
+
+
+def best_method(summary: Mapping[str, Any], name: str) -> str:
+    """The method (or baseline) with the best mean."""
+    sign = 1 if summary["metrics"][name]["higher_is_better"] else -1
+    return max(summary["methods"], key=lambda method: sign * summary["means"][method][name])
+
+
+def _win_rate(one: np.ndarray, other: np.ndarray, higher_is_better: bool) -> float:
+    wins = one > other if higher_is_better else one < other
+    return float((wins + 0.5 * (one == other)).mean())
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def _cell(mean: float, error: float | None) -> str:
+    """As many decimals as give about four digits."""
+    decimals = int(np.clip(3 - np.floor(np.log10(abs(mean))), 0, 4)) if mean else 4
+    text = f"{mean:.{decimals}f}"
+    return text if error is None else f"{text} ± {error:.{decimals}f}"

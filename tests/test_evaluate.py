@@ -1,0 +1,212 @@
+"""Evaluating folders of methods, and the tables made of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from metric_pictures import picture
+
+from model.baselines import BASELINES
+from model.evaluate import EvaluateConfig, evaluate, parse_method
+from model.evaluation_tables import summarise
+from model.metrics import METRICS, compute_metrics
+from model.metrics_conventions import metrics_of
+from pipeline.files import InputError
+from pipeline.images import write_image
+
+FEW = EvaluateConfig(metrics=("EN", "SF", "SCD", "Qabf", "SSIM", "MSE"), jobs=1)
+STEMS = ("day/1", "day/2", "night/1")
+
+
+def write_set(root: Path, shape: tuple[int, int] = (50, 57), colour: bool = False) -> dict[str, Path]:
+    """Sources a (grey) and b, and two methods: one copies b, the other averages."""
+    for index, stem in enumerate(STEMS):
+        a, b = picture(index, shape), picture(10 + index, shape)
+        if colour:
+            b = np.stack([b, picture(20 + index, shape), b[::-1]], axis=-1)
+        grey_b = b if b.ndim == 2 else b[..., 1]
+        write_image(root / "a" / f"{stem}.png", a)
+        write_image(root / "b" / f"{stem}.bmp", b)
+        write_image(root / "copy" / f"{stem}.png", b)
+        write_image(root / "mean" / f"{stem}.tif", ((a.astype(int) + grey_b) // 2).astype(np.uint8))
+    return {"copy of b": root / "copy", "mean | <b>": root / "mean"}
+
+
+def read_rows(out: Path) -> list[dict]:
+    return [json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines()]
+
+
+def test_scores_are_those_of_the_metrics(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    out = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "out" / "r.json")
+    rows, summary = read_rows(out), json.loads(out.read_text())
+    assert [row["image"] for row in rows[:: len(methods) + len(BASELINES)]] == list(STEMS)
+    a, b = picture(1), picture(11)
+    expected = compute_metrics(b, a, b, metrics=metrics_of("standard", FEW.metrics))
+    row = next(row for row in rows if row["image"] == "day/2" and row["method"] == "copy of b")
+    assert {name: row[name] for name in expected} == expected
+    assert row["MSE"] > 0 and summary["means"]["copy of b"]["MSE"] == pytest.approx(
+        np.mean([row["MSE"] for row in rows if row["method"] == "copy of b"])
+    )
+    assert summary["methods"] == [*methods, *BASELINES]
+    assert summary["folders"]["a"] == "../a"
+    for folder in summary["baselines"].values():
+        assert (out.parent / summary["images_folder"] / folder / "night" / "1.png").is_file()
+
+
+def test_repeats_for_any_number_of_jobs(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    texts = []
+    for jobs in (1, 2):
+        config = EvaluateConfig(metrics=("EN", "SCD"), jobs=jobs)
+        out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / str(jobs) / "r.json")
+        texts.append(out.with_suffix(".jsonl").read_text())
+    assert texts[0] == texts[1]
+
+
+def test_tables(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    out = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
+    table = out.with_suffix(".md").read_text()
+    assert "| EN ↑ⁿˢ |" in table and "| MSE ↓ |" in table and "| SSIM ↑ |" in table
+    assert "*average + noise*" in table and "mean \\| <b>" in table
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(methods) + len(BASELINES)
+    for column in range(2, 2 + len(FEW.metrics)):
+        cells = [row.replace("\\|", "").split("|")[column] for row in rows[2:]]
+        assert sum("**" in cell for cell in cells) == 1
+    summary = json.loads(out.read_text())
+    with open(out.with_suffix(".csv"), newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["method"] for line in lines] == summary["methods"]
+    assert {line["kind"] for line in lines} == {"method", "baseline"}
+    assert float(lines[1]["SSIM"]) == summary["means"]["mean | <b>"]["SSIM"]
+
+
+def test_summary_statistics_by_hand() -> None:
+    metrics = {name: METRICS[name] for name in ("EN", "MSE")}
+    values = {"x": [(1.0, 4.0), (3.0, 4.0)], "average": [(1.0, 9.0), (2.0, 1.0)]}
+    values |= {"average + noise": [(2.0, 9.0), (3.0, 2.0)], "average + unsharp": [(0.0, 9.0), (3.0, 0.0)]}
+    rows = [
+        {"image": str(i), "method": method, "EN": scores[i][0], "MSE": scores[i][1]}
+        for i in range(2)
+        for method, scores in values.items()
+    ]
+    summary = summarise(rows, list(values), metrics)
+    assert summary["means"]["x"] == {"EN": 2.0, "MSE": 4.0}
+    assert summary["standard_errors"]["x"] == {"EN": pytest.approx(1.0), "MSE": 0.0}
+    # EN: a tie and a win; MSE, lower is better: a win and a defeat.
+    assert summary["win_rates"]["EN"]["x"]["average"] == 0.75
+    assert summary["win_rates"]["MSE"]["x"]["average"] == 0.5
+    assert summary["win_rates"]["MSE"]["average"]["x"] == 0.5
+    assert summary["rises_with"]["EN"] == {"noise": 1.0, "sharpening": 0.5}
+    assert summary["marks"] == {"EN": ["noise"], "MSE": ["sharpening"]}
+    one = summarise(rows[:4], list(values), metrics)
+    assert one["standard_errors"]["x"]["EN"] is None
+
+
+def test_a_baseline_that_is_only_noisier_or_sharper_is_shown_as_such(tmp_path: Path) -> None:
+    config = EvaluateConfig(jobs=1)
+    write_set(tmp_path, shape=(180, 190))
+    out = evaluate(config, tmp_path / "a", tmp_path / "b", {}, tmp_path / "r.json")
+    marks = json.loads(out.read_text())["marks"]
+    for name in ("EI", "AG", "SF", "EN", "SD"):
+        assert marks[name] == ["noise", "sharpening"], name
+    for name in ("CC", "SSIM", "MS-SSIM", "PSNR", "MSE", "Nabf"):
+        assert marks[name] == [], name
+    assert "sharpening" in marks["SCD"] and "noise" not in marks["SCD"]
+
+
+def test_colour(tmp_path: Path) -> None:
+    methods = write_set(tmp_path, colour=True)
+    config = EvaluateConfig(metrics=("SF",), jobs=1, colour="channels")
+    out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
+    row = next(row for row in read_rows(out) if row["method"] == "copy of b")
+    channels = [picture(10), picture(20), picture(10)[::-1]]
+    plain = metrics_of("standard", ("SF",))
+    expected = np.mean([compute_metrics(c, c, c, metrics=plain)["SF"] for c in channels])
+    assert row["SF"] == pytest.approx(expected)
+    luminance = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "l.json")
+    assert json.loads(luminance.read_text())["colour"].startswith("BT.601")
+
+
+def test_ground_truth(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    out = evaluate(
+        FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json", ground_truth=tmp_path / "copy"
+    )
+    means = json.loads(out.read_text())["means"]
+    assert means["copy of b"]["PSNR-GT"] == 150.0 and means["copy of b"]["SSIM-GT"] == pytest.approx(1.0)
+    assert means["average"]["PSNR-GT"] < 40
+    errors = out.parent / "r-images" / "errors"
+    assert (errors / "mean-b" / "night" / "1.png").is_file()
+    assert (errors / "average-noise" / "day" / "1.png").is_file()
+
+
+def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    config = EvaluateConfig(metrics=("EN", "MS-SSIM"), jobs=1)
+    out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
+    summary = json.loads(out.read_text())
+    assert list(summary["metrics"]) == ["EN"]
+    assert summary["left_out"] == {"MS-SSIM": "needs 176 pixels a side"}
+    assert "MS-SSIM is left out: needs 176 pixels a side" in out.with_suffix(".md").read_text()
+    with pytest.raises(InputError, match="too small for MS-SSIM"):
+        evaluate(
+            EvaluateConfig(metrics=("MS-SSIM",), jobs=1),
+            tmp_path / "a",
+            tmp_path / "b",
+            methods,
+            tmp_path / "s.json",
+        )
+
+
+def test_numbers_in_files_are_json(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    out = evaluate(FEW, tmp_path / "a", tmp_path / "a", methods, tmp_path / "r.json")
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    json.loads(out.read_text(), parse_constant=refuse)
+    for row in read_rows(out):
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+
+
+def test_bad_input_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    out = tmp_path / "out" / "r.json"
+    (tmp_path / "copy" / "day" / "2.png").unlink()
+    write_image(tmp_path / "copy" / "extra.png", picture(1))
+    with pytest.raises(InputError, match=r"method copy of b lacks day/2; a lacks extra"):
+        evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, out)
+    (tmp_path / "copy" / "extra.png").unlink()
+    write_image(tmp_path / "copy" / "day" / "2.png", picture(1, (60, 57)))
+    (tmp_path / "mean" / "night" / "1.tif").write_bytes(b"II*\0nothing")
+    with pytest.raises(InputError, match="2 of 3 pairs") as error:
+        evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, out)
+    assert "day/2: a and method copy of b differ in size, 57x50 and 57x60" in str(error.value)
+    assert "night/1.tif" in str(error.value) and "\n" not in str(error.value)
+    assert not out.exists()
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "r.json"
+    with pytest.raises(InputError, match=r"ending in \.json"):
+        evaluate(FEW, a, b, {}, tmp_path / "table.csv")
+    for name in ("average", "Laplacian-Pyramid", "!?"):
+        with pytest.raises(InputError, match="choose another"):
+            evaluate(FEW, a, b, {name: tmp_path / "copy"}, out)
+    for bad in ({"convention": "x"}, {"metrics": ("XX",)}, {"colour": "lab"}, {"jobs": 0}):
+        with pytest.raises(InputError):
+            EvaluateConfig(**bad)
+    assert parse_method("SeAFusion=a/b=c") == ("SeAFusion", Path("a/b=c"))
+    for text in ("SeAFusion", "=dir", "name="):
+        with pytest.raises(InputError, match="NAME=DIR"):
+            parse_method(text)

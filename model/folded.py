@@ -64,6 +64,7 @@ class FoldedNetwork:
         self.position_bias = [self._cast(block.position_bias().detach()) for block in self.blocks]
 
         first, _, second = decoder.merge
+        assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
         of_features, of_refined = _precise(first.weight).flatten(1).split(self.channels, dim=1)
         self.merge_features = self._affine(of_features[..., None, None], None)
         self.merge_refined = self._affine(

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from model.folded import Affine
+
 Strips = Iterable[Tensor]
 
 
@@ -51,12 +53,18 @@ def padded_blocks(
     assert received == height, f"{received} rows of {height}"
 
 
-def convolved(
-    strips: Strips, height: int, weight: Tensor, bias: Tensor | None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def convolve(x: Tensor, affine: Affine, *, groups: int = 1) -> Tensor:
+    """Convolution without padding, (1, C, h, w) -> (1, C', h', w')."""
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        # torch.conv2d avoids oneDNN for a 1x1 on a single thread, at half the speed.
+        return torch.mkldnn_convolution(x, *affine, (0, 0), (1, 1), (1, 1), groups)
+    return torch.conv2d(x, *affine, groups=groups)
+
+
+def convolved(strips: Strips, height: int, affine: Affine) -> Iterator[tuple[Tensor, Tensor]]:
     """3x3 convolution with reflection padding; yields (input rows, output rows) of equal height."""
     for block in padded_blocks(strips, height, halo=1):
-        yield block[:, :, 1:-1, 1:-1], torch.conv2d(block, weight, bias)
+        yield block[:, :, 1:-1, 1:-1], convolve(block, affine)
 
 
 class RowReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -10,104 +11,122 @@ from torch import Tensor
 
 from model.attention import MAX_ATTENTION_BATCH
 from model.folded import Affine, StreamWeights
+from model.row_stream import convolve
 
 #: Rows and columns around a strip that the 5x5 local path reads.
 HALO = 2
-#: Windows whose scores are held at once on a CPU: they should stay in its second-level cache.
-WINDOWS_AT_ONCE = 40
+#: Windows that a core takes through the block at once: what they need stays in its second-level cache.
+WINDOWS_PER_CORE = 16
 
 
-def run_stream(
-    block: Tensor,
-    weights: StreamWeights,
-    position_bias: Tensor,
-    *,
-    window: int,
-    crop: tuple[slice, slice],
-    query: Tensor | None = None,
-    local_value: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One stream through one block.
+class StreamStrip:
+    """One stream's part of a strip: its rows and, computed for all of them at once, values and local path.
 
     Args:
-        block: the stream's rows with their border, (1, C, h + 2 HALO, w + 2 HALO); h, w whole windows.
+        block: rows with their border, (1, C, h + 2 HALO, w + 2 HALO); h and w whole windows.
         weights: of this stream and image.
-        position_bias: (heads, N, N), N = window**2.
-        crop: rows and columns of (h, w) that lie inside the map.
-        query: main stream's queries (windows, N, C) for cross attention; else the stream's own.
+        window: side of a window in pixels.
         local_value: values that the local path filters instead of the stream's own.
-
-    Returns:
-        the stream's new rows (1, C, h', w') after the crop; its queries; its values, padded like ``block``.
     """
-    channels = block.shape[1]
-    inner = block[:, :, HALO:-HALO, HALO:-HALO]
-    query_key = pointwise(to_windows(inner, window), weights.query_key)
-    if query is None:
-        query, key = query_key.split(channels, dim=2)
-    else:
-        key = query_key
-    value = torch.conv2d(block, *weights.value)
-    attended = attend(query, key, to_windows(value[:, :, HALO:-HALO, HALO:-HALO], window), position_bias)
-    mixed = torch.conv2d(value if local_value is None else local_value, *weights.local, groups=channels)
-    _add_windows(mixed, attended, window)
-    rows, columns = crop
-    x = torch.conv2d(mixed[:, :, rows, columns], *weights.project).add_(inner[:, :, rows, columns])
-    x.add_(torch.conv2d(torch.conv2d(x, *weights.expand).relu_(), *weights.contract))
-    return x, query, value
+
+    def __init__(
+        self, block: Tensor, weights: StreamWeights, window: int, *, local_value: Tensor | None = None
+    ) -> None:
+        self.weights = weights
+        self.padded_value = convolve(block, weights.value)
+        source = self.padded_value if local_value is None else local_value
+        local = convolve(source, weights.local, groups=block.shape[1])
+        inside = slice(HALO, -HALO)
+        self._x = window_grid(block[:, :, inside, inside], window)
+        self._value = window_grid(self.padded_value[:, :, inside, inside], window)
+        self._local = window_grid(local, window)
+
+    def run(
+        self, part: tuple[int, slice], position_bias: Tensor, query: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Some windows of the strip through the block.
+
+        Args:
+            part: row of windows and range in it.
+            position_bias: (heads, N, N), N = window**2.
+            query: main stream's queries (windows, N, C) for cross attention; else the stream's own.
+
+        Returns:
+            new values of the windows and their queries, (windows, N, C) each.
+        """
+        x, value, mixed = (_gather(grid[part]) for grid in (self._x, self._value, self._local))
+        key = _pointwise(x, self.weights.query_key)
+        if query is None:
+            query, key = key.split(x.shape[2], dim=2)
+        mixed.add_(attend(query, key, value, position_bias))
+        x.add_(_pointwise(mixed, self.weights.project))
+        return x.add_(_pointwise(relu_(_pointwise(x, self.weights.expand)), self.weights.contract)), query
+
+
+def parts(grid: Tensor) -> Iterator[tuple[int, slice]]:
+    """Rows of windows and ranges in them that one core, or one launch, takes at a time."""
+    at_once = WINDOWS_PER_CORE * torch.get_num_threads() if grid.device.type == "cpu" else grid.shape[1]
+    for row in range(grid.shape[0]):
+        for start in range(0, grid.shape[1], at_once):
+            yield row, slice(start, start + at_once)
+
+
+def window_grid(x: Tensor, window: int) -> Tensor:
+    """View (1, C, h, w), channels last, as windows: (h / window, w / window, window, window, C)."""
+    split = x[0].permute(1, 2, 0).unflatten(1, (-1, window)).unflatten(0, (-1, window))
+    return split.transpose(1, 2)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Softmax(Q K^T + bias) V per window and head; (windows, N, C) each -> (heads, windows, N, C / heads)."""
+    """Softmax(Q K^T + bias) V per window and head; (windows, N, C) each -> (windows, N, C)."""
     if query.is_cuda:
         return _attend_cuda(query, key, value, bias)
-    heads, size = bias.shape[0], query.shape[2] // bias.shape[0]
-    out = query.new_empty((heads, *query.shape[:2], size))
-    for start in range(0, query.shape[0], WINDOWS_AT_ONCE):
-        part = slice(start, start + WINDOWS_AT_ONCE)
-        for head in range(heads):
-            channels = slice(head * size, (head + 1) * size)
-            scores = torch.baddbmm(
-                bias[head], query[part, :, channels], key[part, :, channels].transpose(1, 2)
-            )
-            torch.bmm(scores.softmax(-1), value[part, :, channels], out=out[head, part])
+    size = query.shape[2] // bias.shape[0]
+    out = torch.empty_like(value)
+    for head, position_bias in enumerate(bias):
+        channels = slice(head * size, (head + 1) * size)
+        q, k, v = (tensor[:, :, channels] for tensor in (query, key, value))
+        if q.dtype != torch.float32:
+            q, k = q.contiguous(), k.contiguous()  # oneDNN's matrix product is slow on rows with gaps
+        scores = torch.baddbmm(position_bias, q, k.transpose(1, 2))
+        torch.bmm(scores.softmax(-1), v, out=out[:, :, channels])
     return out
 
 
-def to_windows(x: Tensor, window: int) -> Tensor:
-    """(1, C, h, w) -> (windows, N, C), windows row by row."""
-    _, channels, height, width = x.shape
-    split = x.permute(0, 2, 3, 1).unflatten(2, (-1, window)).unflatten(1, (-1, window))
-    return split.transpose(2, 3).reshape(-1, window * window, channels)
+def relu_(x: Tensor) -> Tensor:
+    """ReLU in place."""
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        # The sign is the same bit in an integer, and for those the comparison is five times as fast.
+        x.view(torch.int16).clamp_(min=0)
+        return x
+    return x.relu_()
 
 
-def pointwise(windows: Tensor, affine: Affine) -> Tensor:
+def _gather(windows: Tensor) -> Tensor:
+    """(windows, window, window, C), strided -> (windows, N, C), a copy."""
+    return windows.clone(memory_format=torch.contiguous_format).flatten(1, 2)
+
+
+def _pointwise(windows: Tensor, affine: Affine) -> Tensor:
     """1x1 convolution of (windows, N, C) -> (windows, N, C')."""
     # As a convolution of small images: for these shapes up to twice as fast as the matrix product.
     side = math.isqrt(windows.shape[1])
     images = windows.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    return torch.conv2d(images, *affine).permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _add_windows(x: Tensor, attended: Tensor, window: int) -> None:
-    """Add (heads, windows, N, D) to (1, heads * D, h, w) in place."""
-    heads, _, _, size = attended.shape
-    _, _, height, width = x.shape
-    grid = attended.view(heads, height // window, width // window, window, window, size)
-    image = x.permute(0, 2, 3, 1).view(height // window, window, width // window, window, heads, size)
-    image.add_(grid.permute(1, 3, 2, 4, 0, 5))
+    return convolve(images, affine).permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     heads = bias.shape[0]
     size = query.shape[2] // heads
     # Fused kernels want a head size that is a multiple of 8; zeros change no score and no output.
-    split = [
-        F.pad(t.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2) for t in (query, key, value)
-    ]
+    q, k, v = (
+        F.pad(tensor.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2)
+        for tensor in (query, key, value)
+    )
     limit = MAX_ATTENTION_BATCH // heads
-    parts = [
-        F.scaled_dot_product_attention(*(t[start : start + limit] for t in split), attn_mask=bias, scale=1.0)
-        for start in range(0, query.shape[0], limit)
+    chunks = [
+        F.scaled_dot_product_attention(*tensors, attn_mask=bias, scale=1.0)
+        for tensors in zip(q.split(limit), k.split(limit), v.split(limit), strict=True)
     ]
-    return torch.cat(parts).transpose(0, 1)[..., :size].contiguous()
+    attended = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+    return attended[..., :size].transpose(1, 2).flatten(2)

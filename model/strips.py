@@ -17,12 +17,14 @@ from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
 from model.network import GIFNet
-from model.row_stream import RowReader, Strips, convolved, first_rows, padded_blocks
-from model.strip_block import HALO, run_stream
+from model.row_stream import RowReader, Strips, convolve, convolved, first_rows, padded_blocks
+from model.strip_block import HALO, StreamStrip, parts, relu_, window_grid
 from model.transformer import Statistics, Task
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
 CPU_STRIP_PIXELS = 20_000
+#: Values whose moments are taken at once: they are read three times and should stay in the cache.
+MOMENT_VALUES = 1 << 19
 
 
 class FusionEngine:
@@ -117,7 +119,7 @@ class _Passes:
         strips = self.planes()
         for affine in self.network.encoder:
             strips = (
-                torch.cat([rows, out.relu_()], dim=1) for rows, out in convolved(strips, self.height, *affine)
+                torch.cat([rows, relu_(out)], dim=1) for rows, out in convolved(strips, self.height, affine)
             )
         return strips
 
@@ -132,7 +134,7 @@ class _Passes:
         """Features -> both embedded streams (1, 2C, rows, W'), main first."""
         if (self.map_height, self.map_width) != (self.height, self.width):
             features = padded_blocks(features, self.height, halo=0, step=self.network.alignment)
-        for _, embedded in convolved(features, self.map_height, *self.network.embed):
+        for _, embedded in convolved(features, self.map_height, self.network.embed):
             yield embedded
 
     def cross(self, embedded: Strips) -> Iterator[Tensor]:
@@ -143,22 +145,31 @@ class _Passes:
         main_strips = (strip[:, :channels] for strip in twin[0])
         other_strips = (strip[:, channels:] for strip in twin[1])
         bias, window = network.position_bias[0], network.window
-        for (main, crop), (other, _) in zip(
+        for (main_block, crop), (other_block, _) in zip(
             self.blocks(main_strips, 0), self.blocks(other_strips, 0), strict=True
         ):
-            x, query, value = run_stream(main, main_weights, bias, window=window, crop=crop)
-            local_value = value if network.borrows_value else None
-            helper, _, _ = run_stream(
-                other, other_weights, bias, window=window, crop=crop, query=query, local_value=local_value
-            )
-            yield x.add_(helper, alpha=network.gate)
+            main = StreamStrip(main_block, main_weights, window)
+            borrowed = main.padded_value if network.borrows_value else None
+            other = StreamStrip(other_block, other_weights, window, local_value=borrowed)
+            out = torch.empty_like(main_block[:, :, HALO:-HALO, HALO:-HALO])
+            grid = window_grid(out, window)
+            for part in parts(grid):
+                x, query = main.run(part, bias)
+                x.add_(other.run(part, bias, query)[0], alpha=network.gate)
+                grid[part] = x.view(grid[part].shape)
+            yield out[:, :, *crop]
 
     def refine(self, index: int, strips: Strips) -> Iterator[Tensor]:
         """Block ``index`` of the main stream."""
         (weights,) = self.weights[index]
         bias, window = self.network.position_bias[index], self.network.window
         for block, crop in self.blocks(strips, -(window // 2) if index % 2 else 0):
-            yield run_stream(block, weights, bias, window=window, crop=crop)[0]
+            stream = StreamStrip(block, weights, window)
+            out = torch.empty_like(block[:, :, HALO:-HALO, HALO:-HALO])
+            grid = window_grid(out, window)
+            for part in parts(grid):
+                grid[part] = stream.run(part, bias)[0].view(grid[part].shape)
+            yield out[:, :, *crop]
 
     def blocks(self, strips: Strips, origin: int) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
         """Padded blocks of whole windows, and where the map lies in them."""
@@ -176,38 +187,41 @@ class _Passes:
         strips: Strips = self.merge(refined, RowReader(features))
         *hidden, last = self.network.decoder
         for affine in hidden:
-            strips = (out.relu_() for _, out in convolved(strips, self.height, *affine))
-        for _, out in convolved(strips, self.height, *last):
+            strips = (relu_(out) for _, out in convolved(strips, self.height, affine))
+        for _, out in convolved(strips, self.height, last):
             yield out.float().tanh_().mul_(0.5).add_(0.5)
 
     def merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:
         left = self.height
-        for _, merged in convolved(refined, self.map_height, *self.network.merge_refined):
+        for _, merged in convolved(refined, self.map_height, self.network.merge_refined):
             rows = min(merged.shape[2], left)
             if rows:
                 left -= rows
                 merged = merged[:, :, :rows, : self.width]
-                yield merged.add_(torch.conv2d(features.take(rows), *self.network.merge_features)).relu_()
+                yield relu_(merged.add_(convolve(features.take(rows), self.network.merge_features)))
 
 
 class _Moments:
-    """Mean and variance of a map from its strips, combined in float64 (Chan et al. 1979)."""
+    """Mean and variance of a map from its strips, parts combined in float64 (Chan et al. 1979)."""
 
     def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, torch.zeros((), dtype=torch.float64), 0.0
+        self._counts: list[int] = []
+        self._parts: list[tuple[Tensor, Tensor]] = []  # mean, sum of squared distances from it
 
     def add(self, strip: Tensor) -> None:
-        values = strip.float()
-        count, mean = values.numel(), values.mean()
-        squares = (values - mean).square_().sum().double()
-        total = self.count + count
-        delta = mean.double() - self.mean
-        self.squares = self.squares + squares + delta.square() * (self.count * count / total)
-        self.mean = self.mean + delta * (count / total)
-        self.count = total
+        rows = max(1, MOMENT_VALUES * strip.shape[2] // strip.numel())
+        for part in strip.split(rows, dim=2):
+            values = part.float()
+            mean = values.mean()
+            self._counts.append(values.numel())
+            self._parts.append((mean, (values - mean).square_().sum()))
 
     def statistics(self) -> Statistics:
-        return Statistics(self.mean, (self.squares / self.count + 1e-5).sqrt())
+        means, squares = (torch.stack(values).double() for values in zip(*self._parts, strict=True))
+        weights = torch.tensor(self._counts, dtype=torch.float64, device=means.device) / sum(self._counts)
+        mean = weights @ means
+        variance = squares.sum() / sum(self._counts) + weights @ (means - mean).square()
+        return Statistics(mean, (variance + 1e-5).sqrt())
 
 
 class _Kept:

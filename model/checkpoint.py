@@ -42,6 +42,7 @@ FORMAT_VERSION = "1"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
 #: What ``torch.load`` raises for files that are damaged or not its own.
 _UNREADABLE = (
+    SafetensorError,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
     RuntimeError,
@@ -204,8 +205,11 @@ def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
     _check_format(header, WEIGHTS_FORMAT, path)
     if _weights_file_digest(header, tensors) != header.get("digest"):
         raise InputError(f"{path}: damaged, its content does not have its digest; restore the file")
-    config = _network_config(json.loads(header["network"]), path)
-    return _build(config, tensors, path), json.loads(header["metadata"])
+    try:
+        shape, metadata = json.loads(header["network"]), json.loads(header["metadata"])
+    except (KeyError, ValueError):
+        raise InputError(f"{path}: header without network or metadata; restore the file") from None
+    return _build(_network_config(shape, path), tensors, path), metadata
 
 
 def _weights_file_digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
@@ -230,7 +234,11 @@ def _check_training_state(content: Any, path: Path) -> TrainingState:
         raise InputError(f"{path}: holds no GIFNet weights; name a weights file")
     _check_format(content, TRAINING_FORMAT, path)
     body = {key: value for key, value in content.items() if key not in ("format", "format_version", "digest")}
-    if content_digest(body) != content.get("digest"):
+    try:
+        digest = content_digest(body)
+    except TypeError as error:
+        raise InputError(f"{path}: damaged ({error}); use an earlier checkpoint") from None
+    if digest != content.get("digest"):
         raise InputError(f"{path}: damaged, its content does not have its digest; use an earlier checkpoint")
     if body.keys() != {field.name for field in fields(TrainingState)}:
         raise InputError(f"{path}: not a training state of this version; use an earlier checkpoint")
@@ -250,6 +258,8 @@ def _network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
         return NetworkConfig(**values)
     except TypeError as error:
         raise InputError(f"{path}: network configuration not understood ({error}); update") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> GIFNet:

@@ -1,14 +1,21 @@
-"""Networks and inputs for tests: random weights of the published shape, planes, one training forward."""
+"""Networks, inputs and checks that several tests of the network and its checkpoints use."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 
 from model.attention import log_offsets
+from model.digest import weights_digest
 from model.network import GIFNet, NetworkConfig
 from model.published import OFFSET_NAMES, UNUSED_NAMES, published_names
 from model.transformer import Task
+from pipeline.files import InputError
 
 
 def random_network(seed: int, *, local_path_quirk: bool = False) -> GIFNet:
@@ -62,3 +69,32 @@ def published_state(network: GIFNet) -> dict[str, Tensor]:
             is_norm = published.rpartition(".")[0].endswith(("norm1", "norm1_mfif"))
             state[published] = part[None].clone() if is_norm else part.clone()
     return state
+
+
+def refuses(load: Callable[[Path], object], path: Path, says: str) -> None:
+    """Loading a file ends in one line that begins with its name."""
+    with pytest.raises(InputError, match=says) as refusal:
+        load(path)
+    assert "\n" not in str(refusal.value) and str(refusal.value).startswith(str(path))
+
+
+def survives_damage(path: Path, load: Callable[[Path], GIFNet], trials: int) -> None:
+    """Truncated anywhere or with any bit flipped, a file is refused or holds exactly what was saved."""
+    data, digest = path.read_bytes(), weights_digest(load(path))
+    choice = random.Random(trials)
+    damaged = path.with_name("damaged")
+    for trial in range(trials):
+        copy = bytearray(data)
+        if trial % 2:
+            # Half of the flips near the end, where the directory of a zip file lies.
+            place = choice.randrange(len(copy)) if trial % 4 == 1 else -choice.randrange(1, 3000)
+            copy[place] ^= 1 << choice.randrange(8)
+        else:
+            del copy[choice.randrange(len(copy)) :]
+        damaged.write_bytes(copy)
+        try:
+            loaded = load(damaged)
+        except InputError as refusal:
+            assert "\n" not in str(refusal)
+        else:
+            assert weights_digest(loaded) == digest

@@ -199,12 +199,20 @@ class Stream(nn.Module):
 
     def finish(self, x: Tensor, mixed: Tensor, statistics: Statistics) -> Tensor:
         """Scale and offset given back, residual, MLP; (B, C, H, W). There is no norm before the MLP."""
-        x = torch.addcmul(x + self.rebias(statistics.mean), mixed, self.rescale(statistics.deviation))
+        rescale = _map_statistic(self.rescale, statistics.deviation).to(mixed.dtype)
+        rebias = _map_statistic(self.rebias, statistics.mean).to(mixed.dtype)
+        x = torch.addcmul(x + rebias, mixed, rescale)
         return x + self.mlp(x)
 
     def _normalise(self, x: Tensor, statistics: Statistics) -> Tensor:
         scale = self.norm_weight / statistics.deviation
         return torch.addcmul(self.norm_bias - statistics.mean * scale, x, scale)
+
+
+def _map_statistic(layer: nn.Conv2d, statistic: Tensor) -> Tensor:
+    """The layer's 1x1 convolution of (B, 1, 1, 1), which autocast would round: -> (B, C, 1, 1) in float32."""
+    assert layer.bias is not None
+    return layer.weight[:, 0] * statistic + layer.bias[:, None, None]
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:

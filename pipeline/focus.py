@@ -1,22 +1,24 @@
-"""Near-/far-focused pair from inverse depth (GIFNet supplement, Eq. 1-3).
+"""Near-/far-focused pair from inverse depth: GIFNet supplement, Eq. 1-3, or a thin lens.
 
 A threshold on inverse depth splits the frame into a near and a far side; the near-focused picture keeps
 the near side and blurs the other, the far-focused picture does the opposite. Together they hold every
-pixel of the visible image once sharp and once blurred, so the visible image is their ground truth.
+pixel of the visible image once sharp and once blurred, so the visible image is their ground truth. With the
+thin lens each picture is focused on the middle depth of its side, and blur grows with distance from there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from pipeline.files import InputError
+from pipeline.thin_lens import ThinLens, defocus
 
 #: How a pair is made; the first is the default.
-FOCUS_MODES = ("paper",)
+FOCUS_MODES = ("paper", "thin-lens")
 
 #: The Gaussian is cut at this many standard deviations: less than 1e-4 of its mass lies beyond.
 _TRUNCATE_SIGMAS = 4.0
@@ -32,7 +34,7 @@ class SampleFailure(Exception):
 class FocusConfig:
     """How focus pairs are drawn and rendered."""
 
-    #: ``paper``: hard mask and one Gaussian (Eq. 1-3).
+    #: ``paper``: hard mask and one Gaussian (Eq. 1-3). ``thin-lens``: defocus by depth, with occlusion.
     mode: str = "paper"
     #: Smallest standard deviation of the defocus blur, pixels. Below about 1.5 the blur drowns in the
     #: softness that JPEG and demosaicing leave in the sharp side: the pair teaches nothing about focus.
@@ -44,6 +46,8 @@ class FocusConfig:
     min_side_share: float = 0.05
     #: Draws of threshold and tile position before the sample is given up.
     max_draws: int = 1000
+    #: Camera and depth range of the mode ``thin-lens``.
+    lens: ThinLens = field(default_factory=ThinLens)
 
     def __post_init__(self) -> None:
         if self.mode not in FOCUS_MODES:
@@ -51,10 +55,24 @@ class FocusConfig:
         if not 0 < self.blur_sigma_min_px <= self.blur_sigma_max_px <= 50:
             given = f"{self.blur_sigma_min_px}..{self.blur_sigma_max_px} px"
             raise InputError(f"blur sigma {given}: give 0 < least <= largest <= 50")
-        if not 0 <= self.min_side_share < 0.5:
-            raise InputError(f"min_side_share {self.min_side_share}: each side's share lies in [0, 0.5)")
+        if not 0 < self.min_side_share < 0.5:
+            raise InputError(f"min_side_share {self.min_side_share}: each side's share lies in (0, 0.5)")
         if self.max_draws < 1:
             raise InputError(f"max_draws {self.max_draws}: at least one draw is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensDraw:
+    """Settings of the camera for one sample's pair of pictures."""
+
+    lens: ThinLens
+    """The camera."""
+    f_number: float
+    """Of both pictures."""
+    near_focus_m: float
+    """Focus distance of the near-focused picture: the median depth of the near side of the tile."""
+    far_focus_m: float
+    """Focus distance of the far-focused picture, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +86,14 @@ class FocusDraw:
     threshold: float
     """alpha of Eq. 1: inverse depth above it is near; in (0, 1)."""
     blur_sigma_px: float
-    """Standard deviation of the Gaussian, pixels."""
+    """Standard deviation of the Gaussian, pixels. With the thin lens: that (half the radius) of the disc
+    which the far focus distance has in the near-focused picture."""
     row: int
     """First row of the tile in the frame."""
     col: int
     """First column of the tile in the frame."""
+    lens: LensDraw | None = None
+    """Set in the mode ``thin-lens``."""
 
 
 def draw_focus(
@@ -81,7 +102,8 @@ def draw_focus(
     """Draw threshold, blur and tile position so that both sides are there to be seen.
 
     Threshold (uniform in (0, 1)) and position (uniform over the frame) are redrawn together until the
-    near and the far side each cover ``config.min_side_share`` of the frame and of the tile.
+    near and the far side each cover ``config.min_side_share`` of the frame and of the tile. With the thin
+    lens the blur asks for an f-number; blur is redrawn as well if no aperture of the lens gives it.
 
     Args:
         inverse_depth: (H, W) float32 in [0, 1], 1 = nearest. To make the mask reproducible from a shard,
@@ -105,9 +127,16 @@ def draw_focus(
         # The tile first: it fails more often than the frame and costs a fiftieth.
         crop = inverse_depth[row : row + tile, col : col + tile]
         if _both_sides(crop, threshold, config) and _both_sides(inverse_depth, threshold, config):
-            return FocusDraw(threshold=float(threshold), blur_sigma_px=float(sigma), row=row, col=col)
+            draw = FocusDraw(threshold=float(threshold), blur_sigma_px=float(sigma), row=row, col=col)
+            if config.mode == "paper":
+                return draw
+            lens = _set_lens(crop, draw, config.lens, width)
+            if lens is not None:
+                return replace(draw, lens=lens)
+            sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
+    aperture = "" if config.mode == "paper" else " and a blur within the lens's f-numbers"
     raise SampleFailure(
-        f"no depth threshold leaves {config.min_side_share:.0%} of frame and tile on both sides "
+        f"no depth threshold leaves {config.min_side_share:.0%} of frame and tile on both sides{aperture} "
         f"in {config.max_draws} draws"
     )
 
@@ -117,13 +146,15 @@ def focus_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Near- and far-focused tile of one frame, each (tile, tile, 3) uint8.
 
-    The result equals cutting the tile from :func:`split_focus` of the whole frame, bit for bit: the tile is
-    processed with as much of its surroundings as the kernel reaches.
+    The tile is processed with as much of its surroundings as the blur reaches. In the mode ``paper`` the
+    result equals cutting the tile from :func:`split_focus` of the whole frame, bit for bit.
 
     Args:
         visible: the frame, (H, W, 3) uint8.
         inverse_depth: (H, W) float32, the array that ``draw`` was drawn from.
     """
+    if draw.lens is not None:
+        return _lens_pair(visible, inverse_depth, draw, draw.lens, tile)
     halo = _kernel_radius(draw.blur_sigma_px)
     top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
     around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
@@ -168,6 +199,35 @@ def gaussian_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     kernel = _gaussian_kernel(sigma_px)
     total = cv2.sepFilter2D(image, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
     return np.rint(total / float(_KERNEL_SCALE**2)).astype(np.uint8)
+
+
+def _set_lens(tile_depth: np.ndarray, draw: FocusDraw, lens: ThinLens, frame_width: int) -> LensDraw | None:
+    """Focus each picture on the middle of its side; the blur decides the f-number. None: out of range."""
+    near_mask = tile_depth > np.float32(draw.threshold)
+    near, far = np.median(tile_depth[near_mask]), np.median(tile_depth[~near_mask])
+    near_m, far_m = lens.distance_m(float(near)), lens.distance_m(float(far))
+    radius = lens.blur_radius_px(far, focus_m=near_m, f_number=1.0, frame_width=frame_width)
+    # A disc of radius r has the standard deviation r/2 along each axis; r is inverse to the f-number.
+    f_number = abs(float(radius)) / 2 / draw.blur_sigma_px
+    if not lens.f_number_min <= f_number <= lens.f_number_max:
+        return None
+    return LensDraw(lens=lens, f_number=f_number, near_focus_m=near_m, far_focus_m=far_m)
+
+
+def _lens_pair(
+    visible: np.ndarray, inverse_depth: np.ndarray, draw: FocusDraw, settings: LensDraw, tile: int
+) -> tuple[np.ndarray, np.ndarray]:
+    pair = []
+    for focus_m in (settings.near_focus_m, settings.far_focus_m):
+        radius = settings.lens.blur_radius_px(
+            inverse_depth, focus_m=focus_m, f_number=settings.f_number, frame_width=visible.shape[1]
+        )
+        halo = math.ceil(np.abs(radius).max()) + 1
+        top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
+        around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
+        image = defocus(visible[around], radius[around])[draw.row - top :, draw.col - left :]
+        pair.append(image[:tile, :tile].copy())
+    return pair[0], pair[1]
 
 
 def _gaussian_kernel(sigma_px: float) -> np.ndarray:

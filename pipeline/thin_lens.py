@@ -1,0 +1,207 @@
+"""Defocus of a thin lens from one sharp picture and its inverse depth.
+
+Linear light, signed circle of confusion, disc kernels, and layers of depth that are composited back to front
+with premultiplied colour (as in SYNDOF, Lee et al., CVPR 2019). So a defocused foreground spills outward over
+what is behind it, which shows through its rim and is filled in there, and a defocused background never takes
+colour from a sharp foreground.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.files import InputError
+
+#: Blur discs of a smaller radius lie within the pixel: in focus.
+IN_FOCUS_PX = 0.5
+#: Layers are half a pixel of blur radius apart, and 15 % where that is more.
+_LAYER_STEP_PX = 0.5
+_LAYER_STEP_SHARE = 0.15
+#: This many layers nearer, at least two pixels of radius, an object's blur covers the pixels along its edge.
+_CLEARLY_NEARER = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinLens:
+    """The camera, and how far away inverse depth 1 and 0 are; both together give blur in pixels.
+
+    The defaults are a short telephoto lens on a full-frame sensor in a street. Monocular inverse depth has
+    no scale, so nearest and farthest are a choice; they decide which f-numbers a blur in pixels asks for.
+    """
+
+    focal_length_mm: float = 85.0
+    sensor_width_mm: float = 36.0  # of the whole frame
+    nearest_m: float = 2.0  # distance at inverse depth 1
+    farthest_m: float = 200.0  # distance at inverse depth 0
+    f_number_min: float = 1.0  # widest aperture that may be drawn
+    f_number_max: float = 22.0  # narrowest
+
+    def __post_init__(self) -> None:
+        if not 0 < self.focal_length_mm / 1000 < self.nearest_m < self.farthest_m < math.inf:
+            raise InputError(
+                f"thin lens: focal length {self.focal_length_mm} mm, nearest {self.nearest_m} m, farthest "
+                f"{self.farthest_m} m must rise in this order"
+            )
+        if not 0 < self.sensor_width_mm < math.inf:
+            raise InputError(f"thin lens: sensor width {self.sensor_width_mm} mm must be positive")
+        if not 0 < self.f_number_min <= self.f_number_max < math.inf:
+            raise InputError(
+                f"thin lens: f-numbers {self.f_number_min}..{self.f_number_max} must rise from above 0"
+            )
+
+    def distance_m(self, inverse_depth: float) -> float:
+        """Distance of a relative inverse depth in [0, 1]: 1/d is affine in it."""
+        return 1 / (inverse_depth / self.nearest_m + (1 - inverse_depth) / self.farthest_m)
+
+    def blur_radius_px(
+        self, inverse_depth: np.ndarray, *, focus_m: float, f_number: float, frame_width: int
+    ) -> np.ndarray:
+        """Signed radius of the circle of confusion, pixels; positive nearer than the focus distance.
+
+        With aperture A = f/N, object distance d and focus distance s the circle's diameter on the sensor is
+        A f |d - s| / (d (s - f)) = f^2/N |1/d - 1/s| / (1 - f/s): linear in inverse depth.
+
+        Args:
+            inverse_depth: relative inverse depth in [0, 1], any shape.
+            frame_width: pixels that the sensor's width is divided into.
+        """
+        focal_m = self.focal_length_mm / 1000
+        inverse_m = inverse_depth / self.nearest_m + (1 - inverse_depth) / self.farthest_m
+        diameter_m = focal_m**2 / f_number * (inverse_m - 1 / focus_m) / (1 - focal_m / focus_m)
+        return diameter_m / 2 / (self.sensor_width_mm / 1000 / frame_width)
+
+
+def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
+    """Blur a sharp picture as a lens would, (H, W, 3) uint8.
+
+    Pixels in focus keep their exact values unless a defocused nearer object spills over them.
+
+    Args:
+        visible: (H, W, 3) uint8 sRGB, sharp everywhere.
+        radius_px: (H, W) signed blur radius, larger = nearer (:meth:`ThinLens.blur_radius_px`).
+    """
+    light = _SRGB_TO_LINEAR[visible]
+    layers = _layer_numbers(radius_px)
+    numbers = np.unique(layers)
+    result = np.zeros_like(light)
+    for number in numbers:  # back to front
+        own = layers == number
+        covered = _extent(layers, number) if number > numbers[0] else None
+        colour = _filled(light, _own_colour(layers, number))
+        # Exact for a plane parallel to the sensor, whatever the layers' steps.
+        radius = float(np.abs(radius_px[own]).mean())
+        result = _composite(result, colour, covered, radius)
+    return np.searchsorted(_LINEAR_THRESHOLDS, result).astype(np.uint8)
+
+
+def disc_kernel(radius_px: float) -> np.ndarray:
+    """Anti-aliased disc: the share of each pixel that it covers, sum 1.
+
+    Spreading over whole pixels adds to the disc's variance of r^2/4 along each axis. The disc is drawn so
+    much smaller that the kernel has that variance, which is what the blur of an edge shows.
+    """
+    low, high = 0.0, radius_px
+    for _ in range(12):  # to 1/4000 of the radius
+        middle = (low + high) / 2
+        kernel = _coverage(middle)
+        place = np.arange(len(kernel)) - len(kernel) // 2
+        low, high = (middle, high) if kernel.sum(0) @ place**2 < radius_px**2 / 4 else (low, middle)
+    return _coverage(high).astype(np.float32)
+
+
+def _coverage(radius_px: float) -> np.ndarray:
+    half = max(math.ceil(radius_px - 0.5), 0)
+    fine = 8  # sub-pixels each way
+    offsets = (np.arange((2 * half + 1) * fine) + 0.5) / fine - half - 0.5
+    inside = offsets[:, None] ** 2 + offsets**2 <= radius_px**2
+    covered = inside.reshape(2 * half + 1, fine, 2 * half + 1, fine).sum((1, 3)).astype(np.float64)
+    return covered / max(covered.sum(), 1)
+
+
+def _layer_numbers(radius_px: np.ndarray) -> np.ndarray:
+    """Layer of each pixel, int32: 0 in focus, positive nearer, negative farther."""
+    size = np.abs(radius_px)
+    knee = _LAYER_STEP_PX / _LAYER_STEP_SHARE  # where 15 % is more than half a pixel
+    steps = size / _LAYER_STEP_PX
+    steps = np.where(size < knee, steps, (1 + np.log(np.maximum(size, knee) / knee)) / _LAYER_STEP_SHARE)
+    return (np.sign(radius_px) * np.floor(steps)).astype(np.int32)
+
+
+def _own_colour(layers: np.ndarray, number: int) -> np.ndarray:
+    """Where the picture shows a layer's colour: in it and the next ones, mostly the same surface, but not in
+    the outermost pixels along an object that is clearly nearer, whose colour is mixed with that object's."""
+    known = np.abs(layers - number) <= 1
+    nearer = (layers >= number + _CLEARLY_NEARER).astype(np.uint8)
+    clean = known & (cv2.dilate(nearer, np.ones((3, 3), np.uint8)) == 0)
+    return clean if clean.any() else known
+
+
+def _extent(layers: np.ndarray, number: int) -> np.ndarray:
+    """Where a layer lies: its own pixels, and hidden by nearer ones where it is the closest thing in sight.
+
+    Surfaces that run through several layers thus stay closed, and a layer does not turn up under objects that
+    it is nowhere next to.
+    """
+    hidden = (layers > number).astype(np.uint8)
+    _, labels = cv2.distanceTransformWithLabels(
+        hidden, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    seen = hidden == 0
+    layer_of_label = np.empty(labels.max() + 1, layers.dtype)
+    layer_of_label[labels[seen]] = layers[seen]
+    return layer_of_label[labels] == number
+
+
+def _composite(
+    behind: np.ndarray, colour: np.ndarray, covered: np.ndarray | None, radius: float
+) -> np.ndarray:
+    """Blur a layer and lay it over what is behind it. ``covered`` None: everywhere."""
+    if covered is None:
+        return _blurred(colour, radius)
+    alpha = covered.astype(np.float32)[..., None]
+    layer = _blurred(np.concatenate([colour * alpha, alpha], axis=-1), radius)
+    return layer[..., :3] + (1 - layer[..., 3:]) * behind
+
+
+def _blurred(image: np.ndarray, radius: float) -> np.ndarray:
+    if radius < IN_FOCUS_PX:
+        return image
+    return cv2.filter2D(image, cv2.CV_32F, disc_kernel(radius), borderType=cv2.BORDER_REFLECT_101)
+
+
+def _filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fill the unknown pixels from the known ones around them (pull-push over a pyramid)."""
+    if known.all():
+        return image
+    weight = known.astype(np.float32)[..., None]
+    fill = _pull_push(np.concatenate([image * weight, weight], axis=-1))
+    return np.where(known[..., None], image, fill)
+
+
+def _pull_push(premultiplied: np.ndarray) -> np.ndarray:
+    """Colour everywhere from (H, W, 4) premultiplied colour and weight, at least one weight positive."""
+    weight = premultiplied[..., 3:]
+    colour = premultiplied[..., :3] / np.maximum(weight, np.float32(1e-12))
+    height, width = weight.shape[:2]
+    if max(height, width) == 1 or weight.min() >= 1:
+        return colour
+    half = cv2.resize(premultiplied, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+    # Weights above 1/4 of a block count as whole: what is known well is not thinned out on the way up.
+    half = half * (np.minimum(1, 4 * half[..., 3:]) / np.maximum(half[..., 3:], np.float32(1e-12)))
+    coarse = cv2.resize(_pull_push(half), (width, height), interpolation=cv2.INTER_LINEAR)
+    mix = np.minimum(weight, 1)
+    return colour * mix + coarse * (1 - mix)
+
+
+def _srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1."""
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+_SRGB_TO_LINEAR = _srgb_to_linear(np.arange(256) / 255).astype(np.float32)
+#: Linear light halfway (in code values) between two neighbouring 8-bit codes.
+_LINEAR_THRESHOLDS = _srgb_to_linear((np.arange(255) + 0.5) / 255).astype(np.float32)

@@ -1,0 +1,85 @@
+"""Summary and curves of a training run, from its ``metrics.jsonl`` alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from model.training_log import LOSSES
+from pipeline.files import write_bytes
+
+#: Steps at either end of a run over which losses are averaged for the summary.
+ENDS = 10
+#: Steps of the moving average in the plots, at most; short runs use a tenth of their length.
+SMOOTHING = 100
+
+
+def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """First and last ten means of the four losses, both lambdas, and the best validation of a run."""
+    if not records:
+        return {}
+    losses = {
+        name: {
+            f"first_{ENDS}_mean": fmean(record[name] for record in records[:ENDS]),
+            f"last_{ENDS}_mean": fmean(record[name] for record in records[-ENDS:]),
+        }
+        for name in LOSSES
+    }
+    last = records[-1]
+    validations = [record for record in records if "validation_total" in record]
+    best = min(validations, key=lambda record: record["validation_total"], default=None)
+    return {
+        "steps": last["step"],
+        "losses": losses,
+        "lambda_mm": last["lambda_mm"],
+        "lambda_dp": last["lambda_dp"],
+        "best_validation": best and {"step": best["step"], "total": best["validation_total"]},
+        "skipped_updates": sum(
+            record[f"{task}_gradient_norm"] is None for record in records for task in ("mm", "dp")
+        ),
+        "training_seconds": sum(record["seconds"] for record in records),
+    }
+
+
+def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
+    """Plot the four losses (log scale) and both lambdas, as in the supplement's Figure 4, into a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    steps = np.array([record["step"] for record in records])
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    panels = figure.subplots(2, 3)
+    for panel, name in zip(panels.flat, (*LOSSES, "lambda_mm", "lambda_dp"), strict=True):
+        values = np.array([record[name] for record in records])
+        panel.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
+        panel.plot(*_smoothed(steps, values), color="tab:blue", linewidth=1.5)
+        validated = [record for record in records if f"validation_{name}" in record]
+        if validated:
+            panel.plot(
+                [record["step"] for record in validated],
+                [record[f"validation_{name}"] for record in validated],
+                "o-",
+                color="tab:orange",
+                markersize=3,
+                label="validation",
+            )
+            panel.legend(fontsize=8)
+        if name in LOSSES and (values > 0).all():
+            panel.set_yscale("log")
+        panel.set_title(name.replace("_", " "), fontsize=10)
+        panel.set_xlabel("step", fontsize=8)
+        panel.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return write_bytes(path, buffer.getvalue())
+
+
+def _smoothed(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    width = max(1, min(SMOOTHING, len(values) // 10))
+    window = np.ones(width) / width
+    return steps[width - 1 :], np.convolve(values, window, mode="valid")

@@ -1,0 +1,157 @@
+"""The joint data set in memory: luminance planes as uint8, loaded once, cropped where the network runs.
+
+GIFNet sees one luminance plane per image (BT.601). It is computed once and rounded to 8 bits, as if the
+tiles had been stored as grey images, which is how the published network was trained; the rounding moves no
+value by more than half a grey level. The 2 x 10^4 tiles of the published schedule take 2 GB at 160 x 160
+with four planes, so a GPU holds them whole and a step costs one gather.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.folders import pair_folders
+from model.sampling import Crops
+from pipeline.files import InputError, sha256_text
+from pipeline.images import luminance, read_grey, to_uint8
+from pipeline.shards import load_arrays
+
+#: Share of the free GPU memory that the data may take; the rest is the network's.
+MAX_MEMORY_SHARE = 0.5
+#: Folders of MFI-WHU by role.
+_UNPAIRED_NAMES = {"near": "source_1", "far": "source_2", "ground_truth": "full_clear"}
+#: Samples turned to luminance at once, to bound the float copy.
+_LUMINANCE_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneSet:
+    """N samples of P luminance planes."""
+
+    planes: Tensor  # uint8 (N, P, T, T), on the device of the network or on the host
+    roles: tuple[str, ...]  # names of the P planes
+    ids: tuple[str, ...]  # of the N samples; "frame#tile"
+    digest: str  # of the data set they come from
+
+    @property
+    def tile(self) -> int:
+        """Side of the tiles in pixels."""
+        return self.planes.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def to_device(self, device: torch.device) -> PlaneSet:
+        """Move to the device if the planes fit; otherwise they stay on the host and crops are streamed."""
+        if device.type == "cpu" or not _fits(self.planes, device):
+            return self
+        return PlaneSet(planes=self.planes.to(device), roles=self.roles, ids=self.ids, digest=self.digest)
+
+
+def load_joint(shards: Path, roles: Sequence[str]) -> PlaneSet:
+    """Load the planes named in ``roles`` (fields of the shards) of all samples of a finished data set.
+
+    Raises:
+        InputError: the data set is unfinished, damaged or empty.
+    """
+    stacks = []
+    for role in roles:
+        # One field at a time: only one field's colour pixels are ever in memory.
+        arrays, digest = load_arrays(shards, (role,))
+        stacks.append(to_luminance(arrays[role]))
+    ids, _ = load_arrays(shards, ("id",))
+    planes = torch.from_numpy(np.stack(stacks, axis=1))
+    return PlaneSet(planes=planes, roles=tuple(roles), ids=tuple(ids["id"]), digest=digest)
+
+
+def load_unpaired(folder: Path, tile: int) -> PlaneSet:
+    """Load focus pairs with ground truth that show other scenes than the joint set, cut into tiles.
+
+    The layout is that of MFI-WHU: ``source_1`` (near), ``source_2`` (far) and ``full_clear`` (ground
+    truth), or the same folders named ``near``, ``far`` and ``ground_truth``; files of a triple share their
+    name. What does not fill a tile at the right and lower border is left out.
+
+    Raises:
+        InputError: a folder is missing, a triple is incomplete or differs in size, or no image holds a tile.
+    """
+    names = (
+        _UNPAIRED_NAMES
+        if (folder / _UNPAIRED_NAMES["near"]).is_dir()
+        else {role: role for role in _UNPAIRED_NAMES}
+    )
+    pairs = pair_folders({role: folder / name for role, name in names.items()}).require_complete()
+    tiles: list[np.ndarray] = []
+    ids: list[str] = []
+    for stem in pairs.stems:
+        images = {role: read_grey(path) for role, path in pairs.paths[stem].items()}
+        shapes = {role: image.shape for role, image in images.items()}
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"{folder}: {stem} has images of different sizes {shapes}; they must be aligned")
+        stack = np.stack([images[role] for role in _UNPAIRED_NAMES])
+        for row in range(0, stack.shape[1] - tile + 1, tile):
+            for column in range(0, stack.shape[2] - tile + 1, tile):
+                ids.append(f"{stem}#{len(ids)}")
+                tiles.append(stack[:, row : row + tile, column : column + tile])
+    if not tiles:
+        raise InputError(f"{folder}: no image holds a tile of {tile} pixels, the tile size of the joint set")
+    planes = np.stack(tiles)
+    return PlaneSet(
+        planes=torch.from_numpy(planes),
+        roles=tuple(_UNPAIRED_NAMES),
+        ids=tuple(ids),
+        digest=sha256_text("\n".join(ids) + hashlib.sha256(planes.data).hexdigest()),
+    )
+
+
+def to_luminance(tiles: np.ndarray) -> np.ndarray:
+    """uint8 (N, T, T, 3) RGB or (N, T, T) grey -> uint8 (N, T, T) BT.601 luminance, rounded."""
+    if tiles.ndim == 3:
+        return tiles
+    planes = np.empty(tiles.shape[:-1], np.uint8)
+    for start in range(0, len(tiles), _LUMINANCE_BLOCK):
+        block = slice(start, start + _LUMINANCE_BLOCK)
+        planes[block] = to_uint8(luminance(tiles[block].astype(np.float32) / 255))
+    return planes
+
+
+def split_validation(ids: Sequence[str], share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation samples.
+
+    Whole frames are held out, never single tiles of a frame that is trained on. Which ones depends on their
+    ids alone, so a grown data set keeps its validation frames. At least one frame is trained on; with
+    ``share`` above 0 and two frames or more, at least one is held out.
+    """
+    frames = np.array([sample_id.rsplit("#", 1)[0] for sample_id in ids])
+    ranked = sorted(set(frames.tolist()), key=sha256_text)
+    count = 0
+    if share > 0:
+        count = min(len(ranked) - 1, max(1, round(share * len(ranked))))
+    held_out = np.isin(frames, ranked[:count])
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:
+    """Cut and flip: uint8 (N, P, T, T) -> uint8 (B, P, crop, crop) where the planes are."""
+    index = torch.from_numpy(np.stack([crops.samples, crops.tops, crops.lefts, crops.flips]))
+    if planes.is_cuda:
+        index = index.pin_memory().to(planes.device, non_blocking=True)
+    samples, tops, lefts, flips = index
+    # A view of every possible window; indexing it copies just the chosen ones.
+    windows = planes.unfold(2, crop, 1).unfold(3, crop, 1)
+    cut = windows[samples, :, tops, lefts]
+    for bit, axis in ((1, -2), (2, -1)):
+        flip = (flips & bit).bool()[:, None, None, None]
+        cut = torch.where(flip, cut.flip(axis), cut)
+    return cut
+
+
+def _fits(planes: Tensor, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return planes.nbytes <= MAX_MEMORY_SHARE * free

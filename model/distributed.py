@@ -1,0 +1,103 @@
+"""One training run on several GPUs or machines, started by torchrun.
+
+    torchrun --nproc-per-node 4 cli.py train SHARDS -o RUN                                 one machine
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 cli.py train ...     on each of two
+
+Every process computes its part of the global batch. The losses of GIFNet are not means over samples
+(MS-SSIM averages over the batch before it takes powers), so averaging losses or gradients of parts would
+train on something else. Instead the *outputs* are gathered, two planes per sample; each process computes
+the loss of the whole batch, of which only its own outputs carry gradient; and the sum of the gradients over
+the processes is exactly the gradient that one process would have had.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.device import resolve_device
+from pipeline.files import InputError
+
+
+class Team:
+    """The processes of a run; a team of one when torchrun is not involved. A context manager."""
+
+    def __init__(self, device_name: str) -> None:
+        """Join the processes that torchrun started, and take a device each.
+
+        Args:
+            device_name: as in :func:`pipeline.device.resolve_device`; in a team, ``auto`` and ``cuda`` give
+            each process of
+                a machine its own GPU.
+        """
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = resolve_device(device_name)
+        if self.size == 1:
+            return
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def part(self, batch_size: int) -> slice:
+        """This process's samples of the global batch.
+
+        Raises:
+            InputError: the batch cannot be split evenly.
+        """
+        if batch_size % self.size:
+            raise InputError(
+                f"train: batch_size {batch_size} cannot be split over {self.size} processes evenly"
+            )
+        share = batch_size // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Join the parts of all processes along the first axis; only the own part carries gradient."""
+        if self.size == 1:
+            return part
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        dist.all_gather(parts, part.detach().contiguous())
+        parts[self.rank] = part
+        return torch.cat(parts)
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Add up the gradients that exist, in one all-reduce. Which ones exist is the same everywhere."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        joined = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(joined)
+        for gradient, total in zip(gradients, joined.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.size > 1:
+            dist.destroy_process_group()

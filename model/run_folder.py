@@ -1,0 +1,109 @@
+"""The folder of a training run, and what makes going on with it safe.
+
+config.json          settings, digest of the data, versions
+metrics.jsonl        one line per step
+checkpoints/         step-00000500.pt ...: the last few training states
+weights.safetensors  the result; best.safetensors the weights with the lowest validation loss
+summary.json, curves.png, pictures/, tensorboard/
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.checkpoint import TrainingState, load_training_state
+from model.train_config import TrainConfig
+from pipeline.files import InputError, read_json, write_json
+
+
+class RunFolder:
+    """Paths and checkpoints of one run; see the module's table."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.jsonl"
+        self.weights = path / "weights.safetensors"
+        self.best_weights = path / "best.safetensors"
+        self.summary = path / "summary.json"
+        self.curves = path / "curves.png"
+        self.pictures = path / "pictures"
+        self.tensorboard = path / "tensorboard"
+        self._checkpoints = path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """File of the training state after ``step`` steps."""
+        return self._checkpoints / f"step-{step:08d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """Existing checkpoints, oldest first."""
+        return sorted(
+            path
+            for path in self._checkpoints.glob("step-*.pt")
+            if re.fullmatch(r"step-\d{8,}\.pt", path.name)
+        )
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the latest checkpoints."""
+        for path in self.checkpoints()[:-keep]:
+            path.unlink(missing_ok=True)
+
+    def begin(self, config: TrainConfig, data_digest: str, *, resume: bool) -> TrainingState | None:
+        """Check that a run may start or go on here; return the state it goes on from, if any.
+
+        A damaged checkpoint is passed over, with a word, for the one before it.
+
+        Raises:
+            InputError: there is a run and ``resume`` is off; settings or data are not those of the run; or
+            there are
+                checkpoints and all are damaged.
+        """
+        if not self.config.is_file():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise InputError(f"{self.path}: not empty and not a training run; choose another -o")
+            return None
+        if not resume:
+            raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
+        state = self._latest()
+        earlier = read_json(self.config)
+        if state is not None:
+            earlier = {"config": state.config, "data_digest": state.data_digest}
+        changes = config.changes(earlier["config"])
+        if data_digest != earlier["data_digest"]:
+            changes.append(f"data: {earlier['data_digest'][:12]} -> {data_digest[:12]}")
+        if changes:
+            raise InputError(
+                f"{self.path}: cannot go on, the run was begun with other settings ({'; '.join(changes)});"
+                " restore them or choose another -o"
+            )
+        return state
+
+    def write_config(self, config: TrainConfig, data_digest: str) -> None:
+        """Write ``config.json``. Until it is there, the folder holds no run."""
+        versions = {
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        }
+        value: dict[str, Any] = {"config": config.to_json(), "data_digest": data_digest, "versions": versions}
+        write_json(self.config, value)
+
+    def _latest(self) -> TrainingState | None:
+        failure: InputError | None = None
+        for path in reversed(self.checkpoints()):
+            try:
+                state = load_training_state(path)
+            except InputError as error:
+                print(f"passed over: {error}", file=sys.stderr)
+                failure = failure or error
+                continue
+            return state
+        if failure is not None:
+            raise failure
+        return None

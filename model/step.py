@@ -1,0 +1,210 @@
+"""The alternating training step: one MM update, then one DP update, by one optimizer.
+
+Both updates run the whole network with one of the tasks as the main one. A tensor that a task does not
+reach has no gradient in its update (None, not zero), so Adam leaves it alone: its moments and its step
+count move only with the task that trains it. 31 of the published layout's 114 tensors sit out each update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.distributed import Team
+from model.feed import Batch
+from model.information import InformationMeasure, information_weights
+from model.losses import dp_loss, mean_squared_error, mm_loss, ms_dissimilarity
+from model.network import GIFNet
+from model.train_config import TrainConfig
+from model.transformer import Task
+
+_AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}
+
+
+class NonFiniteError(Exception):
+    """A loss or gradient that is not finite; the update that it belongs to was not made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLosses:
+    """Losses of one task on one batch, scalars."""
+
+    task: Tensor  # of the fused image
+    public: Tensor  # of the reconstruction
+    total: Tensor  # their weighted sum
+
+
+def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """The reduced type of ``fp16``, ``bf16``, ``off`` or ``auto`` (fp16 on CUDA, none on the CPU)."""
+    if name == "auto":
+        name = "fp16" if device.type == "cuda" else "off"
+    return _AMP_DTYPES[name]
+
+
+def task_outputs(network: GIFNet, batch: Batch, main: Task) -> Tensor:
+    """Fused image and reconstruction of the main task, float32 (B, 2, H, W).
+
+    The other task's encoder features carry no gradient.
+    """
+    mm_planes, dp_planes = (batch.infrared, batch.visible), (batch.dp_a, batch.dp_b)
+    # Features with gradient come first: autocast caches the cast weights, and weights that it first cast
+    # without gradient would stay without it.
+    if main == "mm":
+        mm = own = network.encode(*mm_planes)
+        with torch.no_grad():
+            dp = network.encode(*dp_planes)
+    else:
+        dp = own = network.encode(*dp_planes)
+        with torch.no_grad():
+            mm = network.encode(*mm_planes)
+    fused = network.fuse_features(mm, dp, main=main)
+    return torch.cat([fused.float(), network.reconstruct(own).float()], dim=1)
+
+
+def task_losses(
+    outputs: Tensor, batch: Batch, main: Task, information: tuple[Tensor, Tensor], config: TrainConfig
+) -> TaskLosses:
+    """Losses of one task.
+
+    MM: the squared errors to both sources, weighted by their information, and the public loss to the
+    visible image. DP: the squared error and the public loss to the image that both sources were made from.
+    With DP pairs of other scenes the truth of each task is its own (supplement, Eq. 4).
+
+    Args:
+        outputs: of :func:`task_outputs`.
+        information: (w_ir, w_vis), each (B,); used by MM alone.
+    """
+    fused, reconstruction = outputs[:, :1], outputs[:, 1:]
+    if main == "mm":
+        truth = batch.visible
+        task = mm_loss(fused, batch.infrared, batch.visible, *information)
+        task_weight, public_weight = config.mm_task_weight, config.mm_public_weight
+    else:
+        truth = batch.dp_truth
+        task = dp_loss(fused, truth)
+        task_weight, public_weight = config.dp_task_weight, config.dp_public_weight
+    public = config.public_ssim_weight * ms_dissimilarity(reconstruction, truth)
+    public = public + config.public_mse_weight * mean_squared_error(reconstruction, truth)
+    return TaskLosses(task=task, public=public, total=task_weight * task + public_weight * public)
+
+
+class AlternatingStep:
+    """Network, optimizer and gradient scaler of a run, and the step that moves them.
+
+    Args:
+        network: on the team's device; trained in place.
+        measure: information measure behind w_ir and w_vis.
+    """
+
+    def __init__(
+        self, network: GIFNet, config: TrainConfig, *, measure: InformationMeasure, team: Team
+    ) -> None:
+        self.network, self._config, self._measure, self._team = network, config, measure, team
+        # Published: Adam with its default momenta. The fused form is one kernel on CUDA and on the CPU.
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
+        self._amp = amp_dtype(config.amp, team.device)
+        # Disabled, it hands everything through: one code path for all precisions.
+        self.scaler = torch.amp.GradScaler(team.device.type, enabled=self._amp is torch.float16)
+        self._before = _Snapshot(self.optimizer)
+
+    def __call__(self, batch: Batch, learning_rate: float) -> dict[str, float]:
+        """Train on one global batch: an MM update, then a DP update.
+
+        Returns:
+            ``mm_task``, ``mm_public``, ``dp_task``, ``dp_public``, the norm of each task's gradient, and the
+            batch's mean ``w_ir``.
+
+        Raises:
+            NonFiniteError: network and optimizer are as they were before the call.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._before.take()
+        part = self._team.part(len(batch))
+        own = batch[part]
+        information = self._team.gather(
+            torch.stack(information_weights(self._measure, own.infrared, own.visible), 1)
+        )
+        weights = (information[:, 0], information[:, 1])
+        record = {"w_ir": float(weights[0].mean())}
+        try:
+            record |= self._update(batch, own, "mm", weights)
+            record |= self._update(batch, own, "dp", weights)
+        except NonFiniteError:
+            self._before.restore()
+            raise
+        return record
+
+    @torch.no_grad()
+    def validate(self, network: GIFNet, batches: Iterable[Batch]) -> dict[str, float]:
+        """Mean losses of a network over batches of any size, in this process alone, and their total."""
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in batches:
+            weights = information_weights(self._measure, batch.infrared, batch.visible)
+            for main in ("mm", "dp"):
+                with self._autocast():
+                    outputs = task_outputs(network, batch, main)
+                losses = task_losses(outputs, batch, main, weights, self._config)
+                for name in ("task", "public", "total"):
+                    value = float(getattr(losses, name)) * len(batch)
+                    sums[f"{main}_{name}"] = sums.get(f"{main}_{name}", 0.0) + value
+            count += len(batch)
+        means = {name: value / count for name, value in sums.items()}
+        total = means.pop("mm_total") + means.pop("dp_total")
+        return {**means, "total": total}
+
+    def _update(
+        self, batch: Batch, own: Batch, main: Task, weights: tuple[Tensor, Tensor]
+    ) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            outputs = task_outputs(self.network, own, main)
+        losses = task_losses(self._team.gather(outputs), batch, main, weights, self._config)
+        self.scaler.scale(losses.total).backward()
+        self._team.sum_gradients(self.network.parameters())
+        self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # The one moment at which the host waits for the device, before anything is changed.
+        task, public, norm = torch.stack([losses.task.detach(), losses.public.detach(), norm]).tolist()
+        # In fp16 a gradient may overflow: the scaler then skips the update and lowers its scale, within
+        # reason.
+        overflow_is_normal = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
+        if not math.isfinite(task + public + (0.0 if overflow_is_normal else norm)):
+            raise NonFiniteError(f"{main} step: task loss {task}, public loss {public}, gradient norm {norm}")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._team.device.type, dtype=self._amp, enabled=self._amp is not None)
+
+
+class _Snapshot:
+    """A copy of the parameters and of Adam's state, renewed in place by a few fused copies."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._copies: list[Tensor] = []
+
+    def take(self) -> None:
+        live = self._live()
+        if len(live) != len(self._copies):  # Adam makes a tensor's state with its first gradient
+            self._copies = [tensor.detach().clone() for tensor in live]
+        else:
+            torch._foreach_copy_(self._copies, live)
+
+    def restore(self) -> None:
+        if len(self._copies) != len(self._live()):
+            self._optimizer.state.clear()  # the step that failed was the first: there was no state
+        torch._foreach_copy_(self._live(), self._copies)
+
+    def _live(self) -> list[Tensor]:
+        parameters = [p.detach() for group in self._optimizer.param_groups for p in group["params"]]
+        moments = [t for state in self._optimizer.state.values() for t in state.values()]
+        return parameters + moments

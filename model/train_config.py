@@ -1,0 +1,132 @@
+"""Settings of a training run. Imports no torch, so that help texts can show the defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.files import InputError
+
+AMP_NAMES = ("auto", "fp16", "bf16", "off")
+DP_TASKS = ("mfif", "meif", "both")
+SCHEDULES = ("constant", "cosine")
+MEASURES = ("pyramid", "densenet121")
+#: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
+MIN_CROP = 32
+#: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
+#: them.
+FREE_KEYS = frozenset({"device", "checkpoint_every", "keep_checkpoints", "picture_every"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How GIFNet is trained. The defaults follow the paper where it is specific."""
+
+    #: Batches. Each is one MM update and one DP update; the paper's two epochs are 5,000.
+    steps: int = 5000
+    #: Samples per batch over all processes together.
+    batch_size: int = 8
+    #: Side of the square crops in pixels.
+    crop: int = 128
+    #: Whether crops are mirrored at random along both axes. The paper does not.
+    flip: bool = True
+    #: Digital-photography task: mfif (near/far, as published), meif (over/under), or both in turn.
+    dp_task: str = "mfif"
+    #: Folder of focus pairs with ground truth of other scenes (layout of MFI-WHU), to train without the joint
+    #: data set's own pairs: the supplement's ablation. Empty: the joint data set's.
+    dp_folder: str = ""
+
+    #: Learning rate of Adam.
+    lr: float = 1e-3
+    #: constant (as published), or cosine: down to 0 at the last step.
+    schedule: str = "constant"
+    #: Steps of linear warm-up from 0 to lr.
+    warmup_steps: int = 0
+    #: Per-step decay of the exponential moving average of the weights, such as 0.999; 0: none is kept.
+    ema_decay: float = 0.0
+    #: Weights to start from (any file that fuse takes); empty: a fresh network.
+    init: str = ""
+
+    #: Information measure behind w_ir and w_vis: pyramid, or densenet121 (as published).
+    information: str = "pyramid"
+    #: File of ImageNet weights for densenet121; empty: timm downloads them.
+    information_weights: str = ""
+    #: Weights of the losses. The published sums have 1 everywhere.
+    mm_task_weight: float = 1.0
+    mm_public_weight: float = 1.0
+    dp_task_weight: float = 1.0
+    dp_public_weight: float = 1.0
+    public_ssim_weight: float = 1.0
+    public_mse_weight: float = 1.0
+
+    #: Share of the frames held out for validation; 0: none.
+    validation_share: float = 0.05
+    #: Steps between two validations.
+    validate_every: int = 500
+    #: Steps between two pictures of validation samples.
+    picture_every: int = 1000
+    #: Steps between two checkpoints.
+    checkpoint_every: int = 500
+    #: Latest checkpoints that are kept.
+    keep_checkpoints: int = 3
+    #: Train on the first batch again and again, to see whether the network can learn at all.
+    overfit: bool = False
+
+    #: Mixed precision: fp16, bf16, off, or auto: fp16 on a CUDA GPU, off on the CPU.
+    amp: str = "auto"
+    #: auto, cpu, cuda or cuda:N.
+    device: str = "auto"
+    #: On CUDA, use only kernels that repeat exactly, so that a resumed run equals an uninterrupted one bit
+    #: for bit. The CPU always does.
+    deterministic: bool = True
+    #: Of the fresh network, the order of the samples, the crops and the flips.
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, known in (
+            ("amp", AMP_NAMES),
+            ("dp_task", DP_TASKS),
+            ("schedule", SCHEDULES),
+            ("information", MEASURES),
+        ):
+            if getattr(self, key) not in known:
+                raise InputError(f"train: {key} is {getattr(self, key)!r}; use one of {', '.join(known)}")
+        at_least = {"batch_size": 1, "crop": MIN_CROP, "warmup_steps": 0, "seed": 0}
+        at_least |= dict.fromkeys(
+            ("steps", "validate_every", "picture_every", "checkpoint_every", "keep_checkpoints"), 1
+        )
+        for key, least in at_least.items():
+            if getattr(self, key) < least:
+                raise InputError(f"train: {key} is {getattr(self, key)}; it must be at least {least}")
+        for key in (field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise InputError(f"train: {key} is {getattr(self, key)}; it must be 0 or more")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"train: lr is {self.lr}; it must be above 0")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if not 0 <= self.validation_share < 1:
+            raise InputError(f"train: validation_share is {self.validation_share}; it must be in [0, 1)")
+        if self.dp_folder and self.dp_task != "mfif":
+            raise InputError("train: dp_folder holds focus pairs; use it with dp_task mfif")
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings by name, as written to ``config.json``."""
+        return dataclasses.asdict(self)
+
+    def changes(self, earlier: dict[str, Any]) -> list[str]:
+        """What keeps a run with ``earlier`` settings from going on with these: ``"lr: 0.001 -> 0.01"``.
+
+        Under a constant learning rate a run may be made longer, since no step before depends on the number.
+        """
+        free = FREE_KEYS | ({"steps"} if self.schedule == "constant" else set())
+        mine = self.to_json()
+        keys = sorted(mine.keys() | earlier.keys())
+        absent = "(absent)"
+        return [
+            f"{key}: {earlier.get(key, absent)} -> {mine.get(key, absent)}"
+            for key in keys
+            if key not in free and earlier.get(key, absent) != mine.get(key, absent)
+        ]

@@ -1,0 +1,279 @@
+"""Training GIFNet from a joint data set.
+
+    python cli.py train SHARDS -o RUN                                           one GPU, or the CPU
+    torchrun --nproc-per-node 4 cli.py train SHARDS -o RUN                      four GPUs of one machine
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 cli.py train SHARDS -o RUN
+
+Everything that a step depends on is a function of the settings and the step's number, or stands in the
+checkpoint; so a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from model.checkpoint import TrainingState, load_network, save_training_state, save_weights, weights_digest
+from model.curves import draw_curves, summarise
+from model.distributed import Team
+from model.feed import TrainingData
+from model.information import load_measure
+from model.network import GIFNet, NetworkConfig
+from model.run_folder import RunFolder
+from model.schedule import learning_rate
+from model.step import AlternatingStep, NonFiniteError, task_outputs
+from model.train_config import TrainConfig
+from model.training_log import TrainingLog, read_metrics
+from pipeline.files import InputError, write_json
+from pipeline.progress import Progress
+
+__all__ = ["TrainConfig", "train"]
+
+
+def train(config: TrainConfig, shards: Path, out: Path, *, resume: bool = False) -> Path:
+    """Train on a finished joint data set and return the weights file ``out/weights.safetensors``.
+
+    Args:
+        config: settings.
+        shards: folder of the data set.
+        out: folder of the run; what it holds is listed in :mod:`model.run_folder`.
+        resume: go on with the run in ``out`` if there is one.
+
+    Raises:
+        InputError: unusable data or weights, a run that cannot go on with these settings, or a loss that is
+        not
+            finite (the message names the step, its samples, and the checkpoint of before).
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step is finished and saved.
+    """
+    with Team(config.device) as team, _repeatable(config, team.device):
+        team.part(config.batch_size)
+        data = TrainingData(config, Path(shards), device=team.device)
+        folder = RunFolder(Path(out))
+        state = folder.begin(config, data.digest, resume=resume)
+        team.wait()  # nobody writes before everybody has read
+        run = _Run(config, data, folder, team, state)
+        run.train()
+        return folder.weights
+
+
+class _Run:
+    """The live objects of one run and the loop over its steps."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TrainingData,
+        folder: RunFolder,
+        team: Team,
+        state: TrainingState | None,
+    ) -> None:
+        self.config, self.data, self.folder, self.team = config, data, folder, team
+        network = _start_network(config).to(team.device).to(memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(network).eval() if config.ema_decay else None
+        measure = load_measure(config.information, weights=config.information_weights, device=team.device)
+        self.step = AlternatingStep(network, config, measure=measure, team=team)
+        self.done = 0
+        self.best: float | None = None  # lowest validation loss so far
+        self.validation = data.validation_batches() if team.is_first else []
+        if state is not None:
+            self._restore(state)
+
+    def train(self) -> None:
+        """Run the steps that are left, then write the result."""
+        with ExitStack() as stack:
+            stop_requested = stack.enter_context(_stop_on_signal())
+            log = progress = None
+            if self.team.is_first:
+                self.folder.write_config(self.config, self.data.digest)
+                log = stack.enter_context(TrainingLog(self.folder, self.done))
+                total, done = max(self.config.steps, self.done), self.done
+                progress = stack.enter_context(Progress("train", total=total, unit="step", initial=done))
+            while self.done < self.config.steps:
+                record = self._one_step()
+                stopping = self.team.any(stop_requested())
+                if log is not None and progress is not None:
+                    record |= self._watch(log)
+                    log.write(record)
+                    progress.advance(note=_note(record))
+                    if stopping or self._due(self.config.checkpoint_every):
+                        self._save()
+                if stopping:
+                    raise KeyboardInterrupt(f"stopped after step {self.done}; go on with --resume")
+        if self.team.is_first:
+            self._finish()
+        self.team.wait()
+
+    def _one_step(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        rate = learning_rate(self.config, self.done)
+        try:
+            record: dict[str, Any] = self.step(self.data.batch(self.done), rate)
+        except NonFiniteError as error:
+            if self.team.is_first:
+                self._save()
+            raise InputError(
+                f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
+                f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
+                f"{self.folder.checkpoint(self.done)}; try a lower --lr or --amp off"
+            ) from None
+        self.done += 1
+        if self.average is not None:
+            # The first weights are not worth averaging: the decay starts low and rises to its value.
+            decay = min(self.config.ema_decay, (1 + self.done) / (10 + self.done))
+            live = [p.detach() for p in self.network.parameters()]
+            torch._foreach_lerp_([p.detach() for p in self.average.parameters()], live, 1 - decay)
+        gates = self.network.transformer
+        return {
+            "step": self.done,
+            "lr": rate,
+            **record,
+            "lambda_mm": float(gates.lambda_mm.detach()),
+            "lambda_dp": float(gates.lambda_dp.detach()),
+            "seconds": round(time.perf_counter() - start, 4),
+        }
+
+    def _watch(self, log: TrainingLog) -> dict[str, float]:
+        """Validate and draw where it is time; keep the best weights."""
+        record: dict[str, float] = {}
+        if not self.validation:
+            return record
+        if self._due(self.config.validate_every):
+            losses = self.step.validate(self.result, self.validation)
+            record = {f"validation_{name}": value for name, value in losses.items()}
+            if self.best is None or losses["total"] < self.best:
+                self.best = losses["total"]
+                save_weights(self.folder.best_weights, self.result, self._facts())
+        if self._due(self.config.picture_every):
+            batch = self.validation[0]
+            with torch.no_grad():
+                mm, dp = (task_outputs(self.result, batch, main) for main in ("mm", "dp"))
+            titles = {
+                "fused MM": mm[:, :1],
+                "fused DP": dp[:, :1],
+                "REC of MM": mm[:, 1:],
+                "REC of DP": dp[:, 1:],
+            }
+            log.picture(self.done, batch, titles)
+        return record
+
+    def _due(self, every: int) -> bool:
+        return self.done % every == 0 or self.done == self.config.steps
+
+    def _save(self) -> None:
+        """Write a checkpoint, and the curves so far."""
+        extra: dict[str, Any] = {"best": self.best}
+        if self.average is not None:
+            extra["average"] = dict(self.average.state_dict())
+        save_training_state(
+            self.folder.checkpoint(self.done),
+            network=self.network,
+            optimizer=self.step.optimizer,
+            scaler=self.step.scaler,
+            step=self.done,
+            config=self.config.to_json(),
+            data_digest=self.data.digest,
+            extra=extra,
+        )
+        self.folder.prune(self.config.keep_checkpoints)
+        if records := read_metrics(self.folder.metrics):
+            draw_curves(records, self.folder.curves)
+
+    def _restore(self, state: TrainingState) -> None:
+        self.network.load_state_dict(state.network)
+        self.step.optimizer.load_state_dict(state.optimizer)
+        self.step.scaler.load_state_dict(state.scaler)
+        if self.average is not None:
+            self.average.load_state_dict(state.extra["average"])
+        self.done, self.best = state.step, state.extra["best"]
+
+    def _finish(self) -> None:
+        save_weights(self.folder.weights, self.result, self._facts())
+        summary = summarise(read_metrics(self.folder.metrics))
+        summary |= {
+            "weights_digest": weights_digest(self.result),
+            "data_digest": self.data.digest,
+            "samples": self.data.num_samples,
+            "device": _device_name(self.team.device),
+            "processes": self.team.size,
+        }
+        write_json(self.folder.summary, summary)
+
+    @property
+    def network(self) -> GIFNet:
+        """The network that learns."""
+        return self.step.network
+
+    @property
+    def result(self) -> GIFNet:
+        """The network that is validated and written: the average where one is kept."""
+        return self.network if self.average is None else self.average
+
+    def _facts(self) -> dict[str, Any]:
+        return {"step": self.done, "config": self.config.to_json(), "data_digest": self.data.digest}
+
+
+def _start_network(config: TrainConfig) -> GIFNet:
+    if config.init:
+        return load_network(Path(config.init))
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
+        torch.manual_seed(config.seed)
+        return GIFNet(NetworkConfig())
+
+
+def _note(record: dict[str, Any]) -> str:
+    mm, dp = (record[f"{task}_task"] + record[f"{task}_public"] for task in ("mm", "dp"))
+    return f"mm {mm:.4f} dp {dp:.4f} lambda {record['lambda_mm']:.3f} {record['lambda_dp']:.3f}"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Any]:
+    """Yield a function that says whether Ctrl-C or SIGTERM came. A second one acts at once."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set  # handlers belong to the main thread
+        return
+    earlier: dict[int, Any] = {}
+    number: int
+
+    def request(number: int, _: FrameType | None) -> None:
+        requested.set()
+        signal.signal(number, earlier[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        earlier[number] = signal.signal(number, request)
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _repeatable(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Choose CUDA kernels that repeat exactly, or else the fastest; undone afterwards."""
+    if device.type != "cuda":
+        yield
+        return
+    flags = torch.backends.cudnn.flags
+    before = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+    try:
+        with flags(enabled=True, benchmark=not config.deterministic, deterministic=config.deterministic):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,113 @@
+"""What a run records while it goes: ``metrics.jsonl``, TensorBoard if it is installed, and pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.feed import Batch
+from model.run_folder import RunFolder
+from pipeline.contact_sheet import contact_sheet
+from pipeline.files import InputError, write_bytes
+from pipeline.images import to_uint8, write_image
+
+#: The losses that every step and every validation has.
+LOSSES = ("mm_task", "mm_public", "dp_task", "dp_public")
+#: Rows of a picture.
+PICTURE_ROWS = 4
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Records of ``metrics.jsonl``, one per step. A last line that a kill cut short is left out.
+
+    Raises:
+        InputError: the file is missing or another line is damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    records = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise InputError(f"{path}:{number}: not JSON; restore the file or delete the run") from None
+    return records
+
+
+class TrainingLog:
+    """The open log of a run. A context manager.
+
+    Args:
+        folder: of the run.
+        step: steps that are done; records of later steps, of a run that was killed, are taken back.
+    """
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        kept = (
+            [r for r in read_metrics(folder.metrics) if r["step"] <= step] if folder.metrics.is_file() else []
+        )
+        write_bytes(folder.metrics, "".join(_line(record) for record in kept).encode())
+        self._folder = folder
+        self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self._board = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one step's record. It is in the file when the call returns."""
+        self._file.write(_line(record))
+        self._file.flush()
+        if self._board is not None:
+            for name, value in record.items():
+                if isinstance(value, (int, float)) and name != "step":
+                    self._board.add_scalar(name, value, record["step"])
+
+    def picture(self, step: int, batch: Batch, outputs: dict[str, Tensor]) -> None:
+        """Write validation samples: inputs, fused and reconstructed planes.
+
+        Args:
+            batch: (B, 1, H, W) planes; the first few samples are shown.
+            outputs: column title -> (B, 1, H, W) in about [0, 1].
+        """
+        columns = {
+            "infrared": batch.infrared,
+            "visible": batch.visible,
+            "DP a": batch.dp_a,
+            "DP b": batch.dp_b,
+        }
+        columns |= outputs
+        count = min(PICTURE_ROWS, len(batch))
+        rows = [[_picture(plane[i, 0]) for plane in columns.values()] for i in range(count)]
+        sheet = contact_sheet(rows, titles=list(columns))
+        write_image(self._folder.pictures / f"step-{step:08d}.png", sheet)
+        if self._board is not None:
+            self._board.add_image("validation", sheet, step, dataformats="HWC")
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _line(record: dict[str, Any]) -> str:
+    """JSON knows no infinity: an overflowed gradient norm is written as null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(finite) + "\n"
+
+
+def _picture(plane: Tensor) -> np.ndarray:
+    return to_uint8(plane.detach().to("cpu", torch.float32).numpy())

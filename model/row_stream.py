@@ -86,13 +86,15 @@ class RowReader:
         return joined[:, :, :rows]
 
 
-def first_rows(strips: Strips, rows: int) -> Iterator[Tensor]:
-    """The first ``rows`` rows of a stream, without asking for a strip more than they need."""
-    source = iter(strips)
-    while rows > 0:
-        strip = next(source)[:, :, :rows]
-        rows -= strip.shape[2]
-        yield strip
+def rows_of(strips: Strips, rows: range) -> Iterator[Tensor]:
+    """Those rows of a stream, without asking for a strip more than they need."""
+    source, first = iter(strips), 0
+    while first < rows.stop:
+        strip = next(source)
+        part = strip[:, :, max(0, rows.start - first) : rows.stop - first]
+        first += strip.shape[2]
+        if part.shape[2]:
+            yield part
 
 
 def reflected(index: int, size: int) -> int:

@@ -3,7 +3,7 @@
 The revised layer norm needs the mean and the deviation of a whole map, so an image is passed over several
 times: to embed its features and measure both streams, to run the first block and measure its output, and so
 on, and to run the last block and the decoder. What a pass made is kept for the next one as far as the
-memory budget allows, from the bottom of the image upwards; the rows above are computed again.
+memory budget allows; the other rows are computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
 from model.network import GIFNet
-from model.row_stream import RowReader, Strips, convolve, convolved, first_rows, padded_blocks
+from model.row_stream import RowReader, Strips, convolve, convolved, padded_blocks, rows_of
 from model.strip_block import HALO, StreamStrip, parts, relu_, window_grid
 from model.transformer import Statistics, Task
 
@@ -25,6 +25,8 @@ from model.transformer import Statistics, Task
 CPU_STRIP_PIXELS = 20_000
 #: Values whose moments are taken at once: they are read three times and should stay in the cache.
 MOMENT_VALUES = 1 << 19
+#: Rows that the encoder's three convolutions and the embedding see above and below their own.
+EMBED_REACH = 4
 
 
 class FusionEngine:
@@ -73,12 +75,13 @@ class _Passes:
         self.map_height = self.height + -self.height % step
         self.map_width = self.width + -self.width % step
         self.rows = engine.strip_rows or max(8, CPU_STRIP_PIXELS // self.width // 8 * 8)
-        # Map 0 has twice the channels and is cheaper to compute again, so the others come first.
+        # Of map 0, with twice the channels, the first rows are kept, of the others the last rows: so the
+        # next map grows where this one has been used up, and no two of them together exceed the budget.
         rows = engine.memory_bytes // (self.map_width * network.channels * self.dtype.itemsize)
-        spare = max(0, rows - self.map_height)
+        last = range(max(0, self.map_height - rows), self.map_height)
         self.kept = [
-            _Kept(self.map_height, spare),
-            *(_Kept(self.map_height, rows) for _ in network.blocks[1:]),
+            _Kept(range(min(rows // 2, self.map_height))),
+            *(_Kept(last) for _ in network.blocks[1:]),
         ]
         self.weights: list[tuple[StreamWeights, ...]] = []
 
@@ -111,30 +114,44 @@ class _Passes:
 
     def map(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``: kept ones where there are any, the others computed again."""
-        yield from first_rows(self.compute(index), self.kept[index].first_row)
-        yield from self.kept[index].drain()
+        kept, self.kept[index] = self.kept[index], _Kept(range(0))
+        if kept.rows.start:
+            yield from rows_of(self.compute(index), range(kept.rows.start))
+        yield from kept.drain()
+        if kept.rows.stop < self.map_height:
+            assert index == 0, "of later maps the last rows are kept"
+            yield from self.embed_from(kept.rows.stop)
 
-    def encode(self) -> Iterator[Tensor]:
-        """Encoder features, (1, C, rows, W)."""
-        strips = self.planes()
+    def embed_from(self, row: int) -> Iterator[Tensor]:
+        """Map 0 from ``row`` on."""
+        # Begun a few rows earlier, as if the image did, the wrong border has left the map by then.
+        step = self.network.alignment
+        start = max(0, min(row, self.height - step) - EMBED_REACH) // step * step
+        strips = self.embed(self.encode(start), start)
+        return rows_of(strips, range(row - start, self.map_height - start))
+
+    def encode(self, start: int = 0) -> Iterator[Tensor]:
+        """Encoder features of the rows from ``start`` on, (1, C, rows, W)."""
+        strips = self.planes(start)
         for affine in self.network.encoder:
             strips = (
-                torch.cat([rows, relu_(out)], dim=1) for rows, out in convolved(strips, self.height, affine)
+                torch.cat([rows, relu_(out)], dim=1)
+                for rows, out in convolved(strips, self.height - start, affine)
             )
         return strips
 
-    def planes(self) -> Iterator[Tensor]:
+    def planes(self, start: int) -> Iterator[Tensor]:
         # The last strip is never a thin one: it is reflected within itself.
-        starts = range(0, max(self.height - 8, 1), self.rows)
-        for start, stop in itertools.pairwise([*starts, self.height]):
-            pair = torch.stack([self.a[start:stop], self.b[start:stop]], dim=-1)[None].permute(0, 3, 1, 2)
+        rows = range(start, max(self.height - 8, start + 1), self.rows)
+        for first, stop in itertools.pairwise([*rows, self.height]):
+            pair = torch.stack([self.a[first:stop], self.b[first:stop]], dim=-1)[None].permute(0, 3, 1, 2)
             yield pair.to(device=self.device, dtype=self.dtype)
 
-    def embed(self, features: Strips) -> Iterator[Tensor]:
+    def embed(self, features: Strips, start: int = 0) -> Iterator[Tensor]:
         """Features -> both embedded streams (1, 2C, rows, W'), main first."""
         if (self.map_height, self.map_width) != (self.height, self.width):
-            features = padded_blocks(features, self.height, halo=0, step=self.network.alignment)
-        for _, embedded in convolved(features, self.map_height, self.network.embed):
+            features = padded_blocks(features, self.height - start, halo=0, step=self.network.alignment)
+        for _, embedded in convolved(features, self.map_height - start, self.network.embed):
             yield embedded
 
     def cross(self, embedded: Strips) -> Iterator[Tensor]:
@@ -225,24 +242,24 @@ class _Moments:
 
 
 class _Kept:
-    """The last rows of a map, kept for the next pass."""
+    """Some rows of a map, kept for the next pass."""
 
-    def __init__(self, height: int, rows: int) -> None:
-        self.first_row = max(0, height - rows)
-        self._height, self._received = height, 0
+    def __init__(self, rows: range) -> None:
+        self.rows = rows
+        self._received = 0
         self._strips: list[Tensor] = []
 
     def add(self, strip: Tensor) -> None:
-        """Take the next strip of the map; of those above the first row nothing is held."""
-        self._received += strip.shape[2]
-        rows = min(strip.shape[2], self._received - self.first_row)
-        if rows == strip.shape[2]:
+        """Take the next strip of the map; rows outside the range are not held."""
+        start, self._received = self._received, self._received + strip.shape[2]
+        low, high = max(start, self.rows.start), min(self._received, self.rows.stop)
+        if high - low == strip.shape[2]:
             self._strips.append(strip)
-        elif rows > 0:
-            self._strips.append(strip[:, :, -rows:].clone(memory_format=torch.channels_last))
+        elif low < high:
+            part = strip[:, :, low - start : high - start]
+            self._strips.append(part.clone(memory_format=torch.channels_last))
 
     def drain(self) -> Iterator[Tensor]:
         """Hand the strips out, once, and forget them."""
-        self.first_row = self._height
         while self._strips:
             yield self._strips.pop(0)

@@ -20,6 +20,7 @@ from model.network import GIFNet
 from model.row_stream import RowReader, Strips, convolve, convolved, padded_blocks, rows_of
 from model.strip_block import HALO, StreamStrip, parts, relu_, window_grid
 from model.transformer import Statistics, Task
+from pipeline.files import InputError
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
 CPU_STRIP_PIXELS = 20_000
@@ -57,11 +58,20 @@ class FusionEngine:
         self._folded: dict[Task, FoldedNetwork] = {}
 
     def fuse_planes(self, a: np.ndarray, b: np.ndarray, *, main: Task = "dp") -> np.ndarray:
-        """Fuse two planes, float32 (H, W) in [0, 1] -> float32 (H, W) in [0, 1]."""
+        """Fuse two planes, float32 (H, W) in [0, 1] -> float32 (H, W) in [0, 1].
+
+        Raises:
+            InputError: the planes are smaller than the network's windows need.
+        """
+        assert a.shape == b.shape, f"{a.shape} and {b.shape}"
+        if min(a.shape) < (smallest := self.network.config.min_side):
+            raise InputError(
+                f"an image of {a.shape[0]}x{a.shape[1]} is too small: both sides need {smallest} pixels"
+            )
         if main not in self._folded:
             self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
         with torch.inference_mode():
-            return _Passes(self, self._folded[main], a, b).run()
+            return _Passes(self, self._folded[main], np.ascontiguousarray(a), np.ascontiguousarray(b)).run()
 
 
 class _Passes:

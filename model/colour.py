@@ -1,0 +1,147 @@
+"""Colour of fused images: the network fuses luminance, this module decides on chroma.
+
+Chroma is BT.601, full range, centred on 0. Where two inputs bring colour, each component is their average
+weighted by its own distance from grey. Where a colour leaves the RGB cube at the fused luminance, both
+components are reduced by one factor: hue and luminance stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.images import luminance, rgb_to_ycbcr, ycbcr_to_rgb
+
+#: Which of the inputs bring colour.
+Givers = Literal["all", "first", "last"]
+#: True colour, or the arithmetic of the published test script (for comparison only).
+COLOUR_MODES = ("true", "upstream")
+#: Rows converted at a time: large images are never held as several float planes.
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Who gives what in one kind of fusion. All inputs give structure."""
+
+    givers: Givers
+    summary: str
+
+
+#: Presets by name. a is the first input.
+TASKS = {
+    "auto": Preset("all", "whatever the inputs are; every coloured one gives its share of the colour"),
+    "ivif": Preset("last", "a infrared, b visible, which gives the colour"),
+    "mfif": Preset("all", "near- and far-focused; both give the colour"),
+    "meif": Preset("all", "over- and under-exposed; both give the colour"),
+    "nir": Preset("last", "a near infrared, b visible, which gives the colour"),
+    "medical": Preset("first", "a PET or SPECT in colour, b MRI or CT"),
+    "pansharpen": Preset("all", "a multispectral bands, b panchromatic; every band is fused with b"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input image, uint8 or uint16, (H, W) or (H, W, 3) RGB; ``low`` and ``high`` become 0 and 1."""
+
+    image: np.ndarray
+    low: float
+    high: float
+
+    def plane(self) -> np.ndarray:
+        """Luminance, (H, W) float32 in [0, 1]."""
+        if self.image.ndim == 2:
+            return self.scaled(slice(None))
+        plane = np.empty(self.image.shape[:2], np.float32)
+        for rows in _row_slices(plane):
+            plane[rows] = luminance(self.scaled(rows))
+        return plane
+
+    def scaled(self, rows: slice) -> np.ndarray:
+        """Some rows, float32 in [0, 1]."""
+        values = self.image[rows].astype(np.float32)
+        if self.low:
+            values -= np.float32(self.low)
+        values /= np.float32(self.high - self.low)
+        return values if self.high - self.low == np.iinfo(self.image.dtype).max else values.clip(0, 1)
+
+
+def colour_givers(sources: Sequence[Source], givers: Givers) -> list[Source]:
+    """The inputs whose chroma counts, in order; empty if the result is grey."""
+    chosen = {"all": sources, "first": sources[:1], "last": sources[-1:]}[givers]
+    return [source for source in chosen if source.image.ndim == 3]
+
+
+def colourise(
+    fused: np.ndarray, sources: Sequence[Source], *, mode: str = "true", bits: int = 8
+) -> np.ndarray:
+    """Fused luminance and the chroma of ``sources`` -> image.
+
+    Args:
+        fused: (H, W) float32 in [0, 1].
+        sources: images (H, W, 3) that bring colour; none for a grey result.
+        mode: ``true`` or ``upstream``.
+        bits: 8 or 16.
+
+    Returns:
+        uint8 or uint16, (H, W) without sources, else (H, W, 3) RGB.
+    """
+    dtype = np.uint8 if bits == 8 else np.uint16
+    if not sources:
+        return _quantise(fused, dtype)
+    image = np.empty((*fused.shape, 3), dtype)
+    for rows in _row_slices(fused):
+        chroma = [rgb_to_ycbcr(source.scaled(rows))[..., 1:] for source in sources]
+        if mode == "upstream":
+            image[rows] = _quantise(_upstream(fused[rows], chroma), dtype)
+        else:
+            image[rows] = _quantise(apply_chroma(fused[rows], merge_chroma(chroma)), dtype)
+    return image
+
+
+def merge_chroma(chroma: Sequence[np.ndarray]) -> np.ndarray:
+    """Fold (..., 2) chroma of several images, centred on 0: average weighted by |C|, each component apart.
+
+    Grey has no weight, so grey and a colour give that colour.
+    """
+    merged = chroma[0]
+    for other in chroma[1:]:
+        weight, other_weight = np.abs(merged), np.abs(other)
+        total = weight + other_weight
+        merged = (merged * weight + other * other_weight) / np.where(total > 0, total, 1)
+    return merged
+
+
+def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Luminance (...) in [0, 1] and chroma (..., 2) -> RGB (..., 3) in [0, 1], of that hue and luminance.
+
+    The chroma is scaled by the largest factor up to 1 with which the colour fits into the RGB cube.
+    """
+    y = luma[..., None]
+    offset = ycbcr_to_rgb(np.concatenate([np.zeros_like(y), chroma], axis=-1))
+    room = np.where(offset > 0, 1 - y, y)
+    distance = np.abs(offset)
+    fits = np.divide(room, distance, out=np.ones_like(room), where=distance > room)
+    return np.clip(y + offset * fits.min(axis=-1, keepdims=True), 0, 1)
+
+
+def _upstream(luma: np.ndarray, chroma: Sequence[np.ndarray]) -> np.ndarray:
+    """As published: weights |C - 128| of chroma that was never offset by 128, channels clipped."""
+    merged = chroma[0]
+    half = np.float32(128 / 255)
+    for other in chroma[1:]:
+        weight, other_weight = np.abs(merged - half), np.abs(other - half)
+        merged = (merged * weight + other * other_weight) / (weight + other_weight)
+    return ycbcr_to_rgb(np.concatenate([luma[..., None], merged], axis=-1))
+
+
+def _quantise(values: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
+    top = np.float32(np.iinfo(dtype).max)
+    return np.rint(np.clip(values, 0, 1) * top).astype(dtype)
+
+
+def _row_slices(image: np.ndarray) -> list[slice]:
+    return [slice(first, first + _ROWS) for first in range(0, image.shape[0], _ROWS)]

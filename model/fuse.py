@@ -1,0 +1,128 @@
+"""Fuse files, folders, stacks, bands and videos: read ahead, compute, write behind, keep account."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from model.checkpoint import load_network, weights_digest
+from model.fuse_config import FuseConfig
+from model.fuse_jobs import Job, list_jobs
+from model.fuse_recipes import Recipe, choose_recipe
+from model.fused_log import FusedLog
+from model.memory import free_memory_bytes
+from model.strips import FusionEngine
+from pipeline.device import resolve_device
+from pipeline.files import InputError
+from pipeline.progress import Progress
+
+#: Results that wait for the disk before the network waits for them.
+WRITES_BEHIND = 2
+
+
+@dataclass
+class FuseSummary:
+    """What became of everything that was found: each name is in one of these."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # results that existed
+    failed: dict[str, str] = field(default_factory=dict)  # name -> reason
+    unmatched: dict[str, list[str]] = field(default_factory=dict)  # name -> inputs that lack it
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing failed. Unmatched files are told, but no failure."""
+        return not self.failed
+
+
+def fuse(config: FuseConfig, inputs: Sequence[Path], out: Path) -> FuseSummary:
+    """Fuse whatever the inputs are.
+
+    Args:
+        config: how.
+        inputs: one (to enhance it), two, or more (fused in order) files or folders; see
+            :func:`model.fuse_jobs.list_jobs`. Videos are files.
+        out: folder of results, with a log ``fused.jsonl``; or the result's file.
+
+    Raises:
+        InputError: nothing can be done at all. What concerns one result is in the summary instead.
+    """
+    out = Path(out)
+    listed = list_jobs(inputs, out, suffix=config.suffix, pansharpen=config.task == "pansharpen")
+    network = load_network(config.weights)
+    device = resolve_device(config.device)
+    budget = free_memory_bytes(device) // 2 if config.memory_bytes is None else config.memory_bytes
+    engine = FusionEngine(network, device=device, precision=config.precision, memory_bytes=budget)
+    settings = {
+        "weights": weights_digest(network),
+        "task": config.task,
+        "main_task": config.main_task,
+        "precision": config.precision,
+        "colour": config.colour,
+        "range_16bit": config.range_16bit,
+        "bits": config.bits,
+        "resize": config.resize,
+    }
+    log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
+    todo, done = log.split(listed.jobs, overwrite=config.overwrite)
+    log.begin(todo)
+    summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
+    with Progress("fuse", total=len(todo), unit="image") as progress:
+        _run(choose_recipe(config, engine, todo), todo, summary, log, progress, read_ahead=config.jobs)
+    return summary
+
+
+def _run(
+    recipe: Recipe,
+    jobs: list[Job],
+    summary: FuseSummary,
+    log: FusedLog,
+    progress: Progress,
+    *,
+    read_ahead: int,
+) -> None:
+    """Overlap reading, fusing and writing; collect bad input, let everything else through."""
+    waiting: deque[tuple[Job, Future[Any]]] = deque()
+    writing: deque[tuple[Job, float, Future[tuple[int, int]]]] = deque()
+    upcoming = iter(jobs)
+
+    def fail(job: Job, error: InputError) -> None:
+        summary.failed[job.name] = str(error)
+        progress.message(f"failed: {error}")
+        progress.advance()
+
+    def finish_write() -> None:
+        job, seconds, future = writing.popleft()
+        try:
+            size_hw = future.result()
+        except InputError as error:
+            fail(job, error)
+            return
+        log.append(job, size_hw=size_hw, seconds=seconds)
+        summary.done.append(job.name)
+        progress.advance(note=job.name)
+
+    with ThreadPoolExecutor(read_ahead) as readers, ThreadPoolExecutor(1) as writer:
+        waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, read_ahead))
+        while waiting:
+            job, reading = waiting.popleft()
+            waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, 1))
+            try:
+                loaded = reading.result()
+                start = time.perf_counter()
+                result = recipe.fuse(loaded)
+            except InputError as error:
+                fail(job, error)
+                continue
+            seconds = time.perf_counter() - start
+            writing.append((job, seconds, writer.submit(recipe.write, job, result)))
+            if len(writing) > WRITES_BEHIND:
+                finish_write()
+        while writing:
+            finish_write()

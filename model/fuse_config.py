@@ -1,0 +1,83 @@
+"""Settings of fusing. Nothing here needs torch: the command line reads its defaults from this."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.colour import COLOUR_MODES, TASKS
+from model.sources import check_range
+from pipeline.files import InputError
+from pipeline.images import SUFFIXES
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+#: Main task by the name of what it was trained for -> stream of the network that is decoded.
+MAIN_TASKS = {"mfif": "dp", "ivif": "mm"}
+RESIZE_CHOICES = ("a", "b")
+BIT_DEPTHS = (8, 16)
+_SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseConfig:
+    """How images are fused."""
+
+    #: Who gives structure and who gives colour: a name in ``model.colour.TASKS``.
+    task: str = "auto"
+    #: Stream that is decoded; the published results use mfif for every task.
+    main_task: str = "mfif"
+    #: Weights file; None for the shipped ones.
+    weights: Path | None = None
+    #: fp32 is exact; bf16 and fp16 are faster and not.
+    precision: str = "fp32"
+    #: auto, cpu, cuda or cuda:N.
+    device: str = "auto"
+    #: Memory in bytes for feature maps; None takes half of what is free. What does not fit is computed again.
+    memory_bytes: int | None = None
+    #: true, or upstream for the arithmetic of the published test script.
+    colour: str = "true"
+    #: Values of 16-bit inputs that become black and white: full, percentile (of each image) or LOW:HIGH.
+    range_16bit: str = "full"
+    #: Bits per channel of the results; those of pan-sharpening have the type of their bands.
+    bits: int = 8
+    #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
+    resize: str | None = None
+    #: Ending, and so format, of results in folders.
+    suffix: str = ".png"
+    #: Whether results that exist are made again.
+    overwrite: bool = False
+    #: Pairs that are read ahead at a time, one thread each.
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        _check_choice("task", self.task, TASKS)
+        _check_choice("main task", self.main_task, MAIN_TASKS)
+        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("colour", self.colour, COLOUR_MODES)
+        _check_choice("bits", self.bits, BIT_DEPTHS)
+        _check_choice("resize", self.resize, (None, *RESIZE_CHOICES))
+        _check_choice("suffix", self.suffix, SUFFIXES)
+        check_range(self.range_16bit)
+        if self.bits == 16 and self.suffix not in _SIXTEEN_BIT_SUFFIXES:
+            raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)}")
+        if self.memory_bytes is not None and self.memory_bytes < 0:
+            raise InputError(f"fuse: memory is {self.memory_bytes} bytes; give 0 or more")
+        if self.jobs < 1:
+            raise InputError(f"fuse: jobs is {self.jobs}; give 1 or more")
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of ``1GB``, ``512 MiB`` or ``1000000``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|)", text.strip(), re.IGNORECASE)
+    if not match:
+        raise InputError(f"memory {text!r}: give bytes or a number with KB, MB, GB, KiB, MiB or GiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    if value not in choices:
+        names = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise InputError(f"fuse: {name} is {value!r}; use {names}")

@@ -1,0 +1,137 @@
+"""How each kind of input is read, fused and written: pictures, multispectral scenes, videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from model.colour import TASKS, Source, colour_givers, colourise
+from model.fuse_config import MAIN_TASKS, FuseConfig
+from model.fuse_jobs import BAND_SUFFIXES, Job, is_video
+from model.multiband import Bands, read_bands, write_bands
+from model.pansharpen import pansharpen
+from model.sources import read_source, same_size
+from model.strips import FusionEngine
+from model.transformer import Task
+from model.video import fuse_video
+from pipeline.files import InputError
+from pipeline.images import read_image, write_image
+
+
+class Recipe(Protocol):
+    """Three steps that may run at once for different jobs; all raise InputError for bad input."""
+
+    def read(self, job: Job) -> Any:
+        """Decode a job's inputs."""
+
+    def fuse(self, loaded: Any) -> Any:
+        """Take what ``read`` returned through the network."""
+
+    def write(self, job: Job, result: Any) -> tuple[int, int]:
+        """Write what ``fuse`` returned; height and width in pixels."""
+
+
+def choose_recipe(config: FuseConfig, engine: FusionEngine, jobs: Sequence[Job]) -> Recipe:
+    """The recipe for a run's jobs, which are all of one kind."""
+    if config.task == "pansharpen":
+        return Scenes(config, engine)
+    return (Videos if jobs and is_video(jobs[0].inputs[0]) else Pictures)(config, engine)
+
+
+class Pictures:
+    """Images that the network fuses, in colour or not."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
+        self.config, self.engine = config, engine
+        self.main = cast(Task, MAIN_TASKS[config.main_task])
+
+    def read(self, job: Job) -> list[Source]:
+        sources = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
+        images = same_size([s.image for s in sources], [str(p) for p in job.inputs], self.config.resize)
+        return [Source(image, s.low, s.high) for image, s in zip(images, sources, strict=True)]
+
+    def fuse(self, sources: list[Source]) -> tuple[np.ndarray, list[Source]]:
+        return fold(self.engine, sources, self.main), sources
+
+    def write(self, job: Job, result: tuple[np.ndarray, list[Source]]) -> tuple[int, int]:
+        fused, sources = result
+        givers = colour_givers(sources, TASKS[self.config.task].givers)
+        image = colourise(fused, givers, mode=self.config.colour, bits=self.config.bits)
+        write_image(job.output, image)
+        return fused.shape[0], fused.shape[1]
+
+
+class Scenes:
+    """Multispectral bands that a panchromatic image sharpens."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
+        self.config, self.engine = config, engine
+        self.main = cast(Task, MAIN_TASKS[config.main_task])
+
+    def read(self, job: Job) -> tuple[Bands, Bands]:
+        *band_files, pan_file = job.inputs
+        parts = [_read_bands(path) for path in band_files]
+        if len({(part.values.shape[1:], part.values.dtype) for part in parts}) > 1:
+            raise InputError(f"{band_files[0].parent}: bands of different size or type")
+        pan = _read_bands(pan_file)
+        if pan.values.shape[0] != 1:
+            raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
+        return Bands(np.concatenate([part.values for part in parts]), parts[0].geography), pan
+
+    def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
+        bands, pan = scene
+        return pansharpen(
+            self.engine,
+            bands,
+            pan,
+            main=self.main,
+            range_16bit=self.config.range_16bit,
+            resize=self.config.resize,
+        )
+
+    def write(self, job: Job, result: Bands) -> tuple[int, int]:
+        write_bands(job.output, result)
+        return result.values.shape[1], result.values.shape[2]
+
+
+class Videos:
+    """Videos, frame by frame; each is read and written while it is fused."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
+        self.config, self.engine = config, engine
+        self.main = cast(Task, MAIN_TASKS[config.main_task])
+
+    def read(self, job: Job) -> Job:
+        return job
+
+    def fuse(self, job: Job) -> tuple[int, int]:
+        givers = TASKS[self.config.task].givers
+
+        def fuse_frame(frames: list[np.ndarray]) -> np.ndarray:
+            names = [str(path) for path in job.inputs]
+            sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
+            fused = fold(self.engine, sources, self.main)
+            return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
+
+        return fuse_video(job.inputs, job.output, fuse_frame)
+
+    def write(self, job: Job, result: tuple[int, int]) -> tuple[int, int]:
+        return result
+
+
+def fold(engine: FusionEngine, sources: Sequence[Source], main: Task) -> np.ndarray:
+    """Fuse the luminance of all sources in order, (H, W) float32; a single one with itself."""
+    fused = sources[0].plane()
+    for source in sources[1:] or sources:
+        fused = engine.fuse_planes(fused, source.plane(), main=main)
+    return fused
+
+
+def _read_bands(path: Path) -> Bands:
+    if path.suffix.lower() in BAND_SUFFIXES:
+        return read_bands(path)
+    image = read_image(path)
+    return Bands(image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0))

@@ -1,0 +1,39 @@
+"""How much memory there is to use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory that can still be taken on a device: of a GPU, or of this machine or container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    limits = [_available()]
+    group = Path("/sys/fs/cgroup")
+    limit, used = _read_int(group / "memory.max"), _read_int(group / "memory.current")
+    if limit is not None and used is not None:
+        limits.append(max(0, limit - used))
+    return min(limits)
+
+
+def _available() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    # Elsewhere only the size of the memory is known everywhere; half of it is often free.
+    return (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 4 << 30
+    )
+
+
+def _read_int(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # absent, or "max"
+        return None

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.files import InputError, atomic_path
+from pipeline.files import InputError, write_bytes
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
@@ -68,7 +68,9 @@ class DepthNetwork(nn.Module):
         features = self.bottleneck(coarsest)
         for join, lateral in zip(self.joins, reversed(finer), strict=True):
             features = join(features, lateral)
-        return F.interpolate(self.head(features), frames.shape[-2:], mode="bilinear", align_corners=False)
+        with torch.autocast(frames.device.type, enabled=False):  # log depth needs more than bfloat16's 8 bits
+            log_inverse = self.head(features.float())
+            return F.interpolate(log_inverse, frames.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def save_depth_network(
@@ -91,12 +93,9 @@ def save_depth_network(
         "size_hw": list(size_hw),
         "training": training,
     }
-    with atomic_path(path) as temporary:
-        # One key: safetensors writes several in no fixed order, and equal weights should be equal bytes.
-        safetensors.torch.save_file(
-            state, temporary, {"description": json.dumps(description, sort_keys=True)}
-        )
-    return Path(path)
+    # One key: safetensors writes several in no fixed order, and equal weights should be equal bytes.
+    metadata = {"description": json.dumps(description, sort_keys=True)}
+    return write_bytes(path, safetensors.torch.save(state, metadata))
 
 
 def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ TINY = DepthTrainingConfig(
     encoder="regnetx_002", size_hw=(64, 64), scenes=6, held_out=1, steps=15, batch_size=2, save_every=5,
     warmup_steps=2, pairs=200, device="cpu",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """So small a network gains nothing from two threads, and loses much where they share a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 # --- losses ---------------------------------------------------------------------------------------------

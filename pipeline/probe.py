@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
+from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -119,7 +119,15 @@ def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, st
     """Write weights and form as safetensors, atomically; ``metadata`` are further strings for the header."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in probe.state_dict().items()}
     header = {"format": WEIGHTS_FORMAT, "config": json.dumps(asdict(probe.config)), **metadata}
-    return write_bytes(path, save(tensors, metadata=header))
+    return write_bytes(path, _canonical(save(tensors, metadata=header)))
+
+
+def _canonical(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library writes metadata in random order."""
+    length = int.from_bytes(data[:8], "little")
+    header = canonical_json(json.loads(data[8 : 8 + length])).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _curve(config: ProbeConfig) -> nn.Sequential:

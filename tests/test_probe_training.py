@@ -1,0 +1,149 @@
+"""Training of the probe: it learns a known exposure change, is repeatable, and names unusable data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from pipeline.files import InputError
+from pipeline.images import write_image
+from pipeline.probe import load_probe
+from pipeline.probe_training import (
+    ExposureScene,
+    ProbeTrainingConfig,
+    best_gamma,
+    fit_probe,
+    probe_figures,
+    psnr,
+    read_scenes,
+    split_scenes,
+    train_probe,
+)
+
+SHORT = ProbeTrainingConfig(
+    steps=3, scenes_per_step=2, patches_per_scene=2, patch_px=16, held_out_every=2, device="cpu"
+)
+
+
+def _manifest(folder: Path, scenes: int = 4, size: tuple[int, int] = (40, 48)) -> Path:
+    """Smooth random pictures, exposed twice."""
+    rng = np.random.default_rng(0)
+    for number in range(scenes):
+        coarse = rng.random((5, 6, 3)).repeat(size[0] // 5, 0).repeat(size[1] // 6, 1)
+        for role, factor in (("over", 1.6), ("under", 0.3)):
+            exposed = np.clip(coarse * factor, 0, 1) ** (1 / 2.2)
+            write_image(folder / role / f"{number}.png", np.rint(exposed * 255).astype(np.uint8))
+    path = folder / "pairs.toml"
+    path.write_text(
+        'name = "pairs"\ntitle = "Pairs"\nhomepage = "https://example.org"\nlicence = "none"\n'
+        'citation = "none"\n[roles]\nover = "over/{id}.png"\nunder = "under/{id}.png"\n'
+    )
+    return path
+
+
+def _curve_scenes(count: int) -> list[ExposureScene]:
+    """Scenes whose exposures are known functions of the input, which no gamma describes."""
+    rng = np.random.default_rng(1)
+    scenes = []
+    for number in range(count):
+        fused = rng.integers(0, 256, (12, 12)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+        level = fused / 255
+        over, under = np.minimum(1.8 * level + 0.1, 1), 0.5 * level
+        planes = [np.rint(plane * 255).astype(np.uint8) for plane in (over, under)]
+        scenes.append(ExposureScene(id=str(number), fused=fused, over=planes[0], under=planes[1]))
+    return scenes
+
+
+def test_it_learns_a_known_exposure_change() -> None:
+    scenes = _curve_scenes(6)
+    config = ProbeTrainingConfig(
+        steps=120, scenes_per_step=3, patches_per_scene=4, patch_px=16, learning_rate=4e-3, average_decay=0.9
+    )
+    probe = fit_probe(config, scenes[:5], torch.device("cpu"))
+    figures = probe_figures(probe, scenes[:5], scenes[5:])
+    for role in ("over", "under"):
+        assert figures[f"{role}_psnr"] > figures[f"{role}_gamma_psnr"] + 3
+        assert figures[f"{role}_mean"] == pytest.approx(figures[f"{role}_true_mean"], abs=0.05)
+
+
+def test_the_command_in_short_is_repeatable_and_describes_itself(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    first = train_probe(SHORT, manifest, None, tmp_path / "first.safetensors")
+    second = train_probe(SHORT, manifest, tmp_path, tmp_path / "second.safetensors")
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size < 200_000
+    with safe_open(first, framework="np") as file:
+        header = file.metadata()
+    assert json.loads(header["held_out"]) == ["1", "3"]
+    assert json.loads(header["training"])["steps"] == 3
+    assert {"over_psnr", "over_gamma_psnr", "under_mean"} <= json.loads(header["figures"]).keys()
+    assert load_probe(first).digest == load_probe(second).digest
+
+
+def test_scenes_hold_the_fusion_of_the_pair(tmp_path: Path) -> None:
+    for scene in read_scenes(_manifest(tmp_path)):
+        assert scene.under.mean() < scene.fused.mean() < scene.over.mean()
+
+
+def test_best_gamma_finds_the_exponent_that_made_the_data() -> None:
+    level = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+    over, under = (np.rint((level / 255) ** gamma * 255).astype(np.uint8) for gamma in (0.5, 2.5))
+    scenes = [ExposureScene(id="a", fused=level, over=over, under=under)]
+    assert best_gamma(scenes, "over") == pytest.approx(0.5, rel=0.02)
+    assert best_gamma(scenes, "under") == pytest.approx(2.5, rel=0.02)
+
+
+def test_psnr() -> None:
+    """An error of one tenth everywhere is 20 dB."""
+    assert psnr(np.full((4, 4), 0.4), np.full((4, 4), 0.5)) == pytest.approx(20)
+
+
+def test_held_out_scenes_are_every_nth() -> None:
+    scenes = _curve_scenes(7)
+    training, held_out = split_scenes(scenes, 3)
+    assert [scene.id for scene in held_out] == ["2", "5"]
+    assert [scene.id for scene in training] == ["0", "1", "3", "4", "6"]
+    with pytest.raises(InputError, match="too few"):
+        split_scenes(scenes, 8)
+
+
+def test_unusable_data_is_named(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path, size=(10, 12))
+    with pytest.raises(InputError, match="smaller than a patch"):
+        train_probe(SHORT, manifest, None, tmp_path / "out.safetensors")
+    write_image(tmp_path / "over" / "2.png", np.zeros((10, 13, 3), np.uint8))
+    with pytest.raises(InputError, match=r"2\.png: pair of two sizes, 13x10 and 12x10"):
+        read_scenes(manifest)
+    write_image(tmp_path / "over" / "2.png", np.zeros((10, 12, 3), np.uint8))
+    with pytest.raises(InputError, match="swap"):
+        read_scenes(manifest)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"steps": 0}, {"patch_px": 9}, {"learning_rate": 0.0}, {"average_decay": 1.0}, {"held_out_every": 1}],
+)
+def test_config_refuses_what_cannot_work(bad: dict) -> None:
+    with pytest.raises(InputError):
+        ProbeTrainingConfig(**bad)
+
+
+def test_shipped_weights_beat_a_global_gamma(shared: Path) -> None:
+    """On the photographs that they were not trained on."""
+    manifest = Path(__file__).resolve().parents[1] / "manifests" / "mefb.toml"
+    with safe_open(Path(__file__).resolve().parents[1] / "model/weights/probe.safetensors", "np") as file:
+        held_out = json.loads(file.metadata()["held_out"])
+    scenes = read_scenes(manifest, shared / "data/mefb")
+    training, validation = split_scenes(scenes, ProbeTrainingConfig.held_out_every)
+    assert [scene.id for scene in validation] == held_out
+    figures = probe_figures(load_probe(None), training, validation)
+    gain = {role: figures[f"{role}_psnr"] - figures[f"{role}_gamma_psnr"] for role in ("over", "under")}
+    assert gain["over"] > 3 and gain["under"] > 1.5
+    for role in gain:
+        assert figures[f"{role}_mean"] == pytest.approx(figures[f"{role}_true_mean"], abs=0.05)

@@ -110,11 +110,12 @@ def evaluate(
         "images_folder": images.name,
         "images": pairs.stems,
         "methods": names,
-        "baselines": {name: _folder_name(name) for name in BASELINES},
-        "metrics": {
-            name: {"title": m.title, "unit": m.unit, "higher_is_better": m.higher_is_better}
+        "baselines": {name: _folder_name(name) for name in BASELINES},  # -> folder of its images
+        "error_maps": {name: f"errors/{_folder_name(name)}" for name in names if ground_truth is not None},
+        "metrics": [
+            {"name": name, "title": m.title, "unit": m.unit, "higher_is_better": m.higher_is_better}
             for name, m in metrics.items()
-        },
+        ],
         "left_out": left_out,
         **summarise(rows, names, metrics),
     }

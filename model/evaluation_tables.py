@@ -63,50 +63,39 @@ def summarise(
 def markdown_table(summary: Mapping[str, Any]) -> str:
     """Mean ± standard error per method and metric; the best of each column is bold, baselines are italic."""
     metrics = summary["metrics"]
-    best = {name: best_method(summary, name) for name in metrics}
     lines = [
-        "| method | " + " | ".join(heading(summary, name) for name in metrics) + " |",
+        "| method | " + " | ".join(_heading(summary, metric) for metric in metrics) + " |",
         "|---" + "|---:" * len(metrics) + "|",
     ]
-    for method in summary["methods"]:
+    columns = [_column(summary, metric) for metric in metrics]
+    for row, method in enumerate(summary["methods"]):
         label = method.replace("|", "\\|")
-        cells = [f"*{label}*" if method in summary["baselines"] else label]
-        for name in metrics:
-            text = _cell(summary["means"][method][name], summary["standard_errors"][method][name])
-            cells.append(f"**{text}**" if method == best[name] else text)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in notes(summary)) + "\n"
+        label = f"*{label}*" if method in summary["baselines"] else label
+        lines.append("| " + " | ".join([label, *(column[row] for column in columns)]) + " |")
+    listed = ["Bold is best; italic rows are baselines without any network.", *notes(summary)]
+    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in listed) + "\n"
 
 
 def csv_table(summary: Mapping[str, Any]) -> str:
     """One line per method: name, kind, number of images, then mean and standard error of each metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [column for name in summary["metrics"] for column in (name, f"{name} standard error")]
+    names = [metric["name"] for metric in summary["metrics"]]
+    columns = [column for name in names for column in (name, f"{name} standard error")]
     writer.writerow(["method", "kind", "images", *columns])
     for method in summary["methods"]:
         kind = "baseline" if method in summary["baselines"] else "method"
-        values = [
-            value
-            for name in summary["metrics"]
-            for value in (summary["means"][method][name], summary["standard_errors"][method][name])
-        ]
+        means, errors = summary["means"][method], summary["standard_errors"][method]
+        values = [value for name in names for value in (means[name], errors[name])]
         writer.writerow([method, kind, len(summary["images"]), *("" if v is None else v for v in values)])
     return text.getvalue()
-
-
-def heading(summary: Mapping[str, Any], name: str) -> str:
-    """Abbreviation, arrow towards better, and marks of what it can be gamed with."""
-    arrow = "↑" if summary["metrics"][name]["higher_is_better"] else "↓"
-    return f"{name} {arrow}" + "".join(MARKS[game] for game in summary["marks"][name])
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What a reader of the table has to know."""
     count, config = len(summary["images"]), summary["config"]
-    over = f"{count} pair" if count == 1 else f"{count} pairs"
     lines = [
-        f"Mean ± standard error over {over}; bold is best; italic rows are baselines without any network.",
+        f"Mean ± standard error over {count} pair{'' if count == 1 else 's'}.",
         f"Scored: {summary['colour']}. Convention: {config['convention']} ({summary['convention']}).",
     ]
     if any(summary["marks"].values()):
@@ -115,10 +104,24 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def best_method(summary: Mapping[str, Any], name: str) -> str:
-    """The method (or baseline) with the best mean."""
-    sign = 1 if summary["metrics"][name]["higher_is_better"] else -1
-    return max(summary["methods"], key=lambda method: sign * summary["means"][method][name])
+def _heading(summary: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """Abbreviation, arrow towards better, and marks of what it can be gamed with."""
+    marks = "".join(MARKS[game] for game in summary["marks"][metric["name"]])
+    return f"{metric['name']} {'↑' if metric['higher_is_better'] else '↓'}{marks}"
+
+
+def _column(summary: Mapping[str, Any], metric: Mapping[str, Any]) -> list[str]:
+    """Cells of one metric, with as many decimals as give its largest mean about four digits."""
+    means = [summary["means"][method][metric["name"]] for method in summary["methods"]]
+    errors = [summary["standard_errors"][method][metric["name"]] for method in summary["methods"]]
+    largest = max(abs(mean) for mean in means)
+    decimals = int(np.clip(3 - np.floor(np.log10(largest)), 0, 4)) if largest else 4
+    best = max(means) if metric["higher_is_better"] else min(means)
+    cells = []
+    for mean, error in zip(means, errors, strict=True):
+        text = f"{mean:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
+        cells.append(f"**{text}**" if mean == best else text)
+    return cells
 
 
 def _win_rate(one: np.ndarray, other: np.ndarray, higher_is_better: bool) -> float:
@@ -128,10 +131,3 @@ def _win_rate(one: np.ndarray, other: np.ndarray, higher_is_better: bool) -> flo
 
 def _standard_error(values: np.ndarray) -> float | None:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-
-
-def _cell(mean: float, error: float | None) -> str:
-    """As many decimals as give about four digits."""
-    decimals = int(np.clip(3 - np.floor(np.log10(abs(mean))), 0, 4)) if mean else 4
-    text = f"{mean:.{decimals}f}"
-    return text if error is None else f"{text} ± {error:.{decimals}f}"

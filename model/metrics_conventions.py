@@ -37,7 +37,7 @@ class Convention:
 
 
 CONVENTIONS: dict[str, Convention] = {
-    "standard": Convention("model/metrics.py", tuple(METRICS), {}),
+    "standard": Convention("the definitions of this program", tuple(METRICS), {}),
     "matlab-toolbox": Convention(
         "github.com/Linfeng-Tang/Image-Fusion, General Evaluation Metric",
         ("EN", "AG", "SCD", "CC", "Qabf"),

@@ -7,7 +7,7 @@ two sources unless they say otherwise. Grey levels 0-255.
 from __future__ import annotations
 
 import numpy as np
-from skimage.metrics import structural_similarity
+from skimage import metrics as skimage_metrics  # loads its functions when they are first used
 
 from model.metrics_windows import correlation, grey_levels
 
@@ -106,7 +106,7 @@ def structural_similarity_sum(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -
 def structural_similarity_range_two(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     """SSIM as scikit-image's old default for float: 7x7 uniform window, data range 2, summed."""
     f, *sources = (image.astype(np.float32) for image in grey_levels(fused, a, b))
-    return float(sum(structural_similarity(f, source, data_range=2) for source in sources))
+    return float(sum(skimage_metrics.structural_similarity(f, source, data_range=2) for source in sources))
 
 
 def multi_scale_similarity(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -145,7 +145,7 @@ def _decibels(peak: float, error: float) -> float:
 
 def _ssim(x: np.ndarray, y: np.ndarray, k1: float = 0.01) -> float:
     return float(
-        structural_similarity(
+        skimage_metrics.structural_similarity(
             x, y, data_range=255, K1=k1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
     )

@@ -79,7 +79,7 @@ def test_tables(tmp_path: Path) -> None:
     assert len(rows) == 2 + len(methods) + len(BASELINES)
     for column in range(2, 2 + len(FEW.metrics)):
         cells = [row.replace("\\|", "").split("|")[column] for row in rows[2:]]
-        assert sum("**" in cell for cell in cells) == 1
+        assert 1 <= sum("**" in cell for cell in cells) < len(cells)
     summary = json.loads(out.read_text())
     with open(out.with_suffix(".csv"), newline="") as file:
         lines = list(csv.DictReader(file))
@@ -153,7 +153,7 @@ def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp
     config = EvaluateConfig(metrics=("EN", "MS-SSIM"), jobs=1)
     out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
     summary = json.loads(out.read_text())
-    assert list(summary["metrics"]) == ["EN"]
+    assert [metric["name"] for metric in summary["metrics"]] == ["EN"]
     assert summary["left_out"] == {"MS-SSIM": "needs 176 pixels a side"}
     assert "MS-SSIM is left out: needs 176 pixels a side" in out.with_suffix(".md").read_text()
     with pytest.raises(InputError, match="too small for MS-SSIM"):

@@ -1,0 +1,160 @@
+"""Looking inside a network: feature maps of the shared encoder and of both branches, and both main tasks.
+
+For each pair the page compares the fused image with DP and with MM as main task (the supplement's Figure 3)
+and shows the encoder's and both branches' strongest channels (its Figure 5). Beside the page, every channel
+is written into one PNG for each part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.folders import FolderPairs
+from model.network import GIFNet
+from model.report import ReportConfig, write_page
+from model.report_pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
+from model.transformer import Task
+from pipeline.contact_sheet import heat
+from pipeline.files import InputError
+from pipeline.images import read_grey, to_uint8, write_image
+from pipeline.progress import Progress
+
+#: Channels of each part on the page, those that vary most.
+_CHANNELS = 11
+#: Width of one channel in the sheets of all of them.
+_SHEET_SIDE_PX = 192
+_BRANCHES: dict[str, Task] = {"DP branch": "dp", "MM branch": "mm"}
+
+
+def feature_report(
+    network: GIFNet, pairs: FolderPairs, out: Path, *, config: ReportConfig | None = None
+) -> Path:
+    """Write the page ``out`` and, in ``NAME-features/``, sheets of all channels; return ``out``.
+
+    Args:
+        network: on the device where it is to run.
+        pairs: with the roles a and b; larger images are scaled down to the pictures' size before the
+            network sees them. Pairs beyond the limit of the page's pictures get their sheets alone.
+
+    Raises:
+        InputError: an image cannot be read, the two of a pair differ in size, or ``out`` is no .html.
+    """
+    out, config = Path(out), config or ReportConfig()
+    content: dict[str, Any] = {
+        "kind": "features",
+        "title": "Feature maps",
+        "facts": [
+            ["pairs", len(pairs.stems)],
+            ["channels", network.config.channels],
+            ["λ of MM", f"{network.transformer.lambda_mm.item():.3f}"],
+            ["λ of DP", f"{network.transformer.lambda_dp.item():.3f}"],
+        ],
+        "pairs": [],
+    }
+    used = 0
+    with Progress("features", total=len(pairs.stems), unit="pair") as progress:
+        for stem in pairs.stems:
+            a, b = _read_pair(pairs, stem, config.picture_side_px)
+            groups, parts = _look_inside(network, a, b, config.picture_side_px)
+            used += total_bytes([tile["picture"] for group in groups for tile in group["tiles"]])
+            if used <= config.pictures_limit_mb * 2**20 or not content["pairs"]:
+                content["pairs"].append({"name": stem, "groups": groups})
+            for name, maps in parts.items():
+                folder = out.with_name(f"{out.stem}-features") / stem
+                write_image(folder / f"{name.lower().replace(' ', '-')}.png", _sheet(maps))
+            progress.advance()
+    left_out = len(pairs.stems) - len(content["pairs"])
+    if left_out:
+        content["facts"].append(["not shown, over the limit", left_out])
+    return write_page(content, out)
+
+
+def _read_pair(pairs: FolderPairs, stem: str, side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = (read_grey(pairs.paths[stem][role]) for role in ("a", "b"))
+    if a.shape != b.shape:
+        raise InputError(f"{stem}: a and b differ in size; resize or register them first")
+    scale = min(1.0, side_px / max(a.shape))
+    if scale < 1:
+        size = round(a.shape[1] * scale), round(a.shape[0] * scale)
+        a, b = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (a, b))
+    return a, b
+
+
+def _look_inside(
+    network: GIFNet, a: np.ndarray, b: np.ndarray, side_px: int
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Groups of tiles for the page, and name -> maps (C, H, W) for the sheets."""
+    device = next(network.parameters()).device
+    planes = [torch.from_numpy(plane).to(device)[None, None].float() / 255 for plane in (a, b)]
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        encoded = network.encode(*planes)
+        refined = {name: network.transformer(encoded, encoded, main=main) for name, main in _BRANCHES.items()}
+        fused = {main: network.fuse_features(encoded, encoded, main=main) for main in _BRANCHES.values()}
+    network.train(training)
+    dp, mm = (to_uint8(_maps(fused[main])[0]) for main in ("dp", "mm"))
+    difference = cv2.absdiff(dp, mm)
+    pictures = {"a": a, "b": b, "fused, DP is main": dp, "fused, MM is main": mm}
+    pictures[f"difference (0 to {ERROR_RANGE_LEVELS} levels)"] = coloured_error(difference)
+    groups = [
+        {
+            "title": "Main task",
+            "note": f"The same pair with either task as main task; they differ by {difference.mean():.1f} "
+            "grey levels on average.",
+            "tiles": [
+                {"label": name, "picture": data_uri(image, side_px)} for name, image in pictures.items()
+            ],
+        }
+    ]
+    # The encoder passes its two inputs on as its first channels; they are shown above.
+    parts = {"Shared encoder": _maps(encoded)[2:]} | {name: _maps(x) for name, x in refined.items()}
+    first = {"Shared encoder": 2}
+    for name, maps in parts.items():
+        strongest = np.argsort(-maps.std((1, 2)), kind="stable")[:_CHANNELS]
+        tiles = [{"label": "mean over channels", "picture": data_uri(_coloured(maps.mean(0)), side_px)}]
+        tiles += [
+            {
+                "label": f"channel {channel + first.get(name, 0)}",
+                "picture": data_uri(_coloured(maps[channel]), side_px // 2),
+                "detail": f"σ {maps[channel].std():.3g}",
+            }
+            for channel in strongest
+        ]
+        groups.append(
+            {
+                "title": name,
+                "note": f"The {len(strongest)} of {len(maps)} channels that vary most, each from its 1st to "
+                "its 99th percentile.",
+                "tiles": tiles,
+            }
+        )
+    return groups, parts
+
+
+def _maps(features: Tensor) -> np.ndarray:
+    """(1, C, H, W) -> (C, H, W) float32."""
+    return features[0].float().cpu().numpy()
+
+
+def _coloured(channel: np.ndarray) -> np.ndarray:
+    """One map as (H, W, 3) RGB, dark at its 1st and bright at its 99th percentile; a flat map is dark."""
+    low, high = np.percentile(channel, (1, 99))
+    return heat((channel - low) / (high - low) if high > low else np.zeros_like(channel))
+
+
+def _sheet(maps: np.ndarray) -> np.ndarray:
+    """All channels row by row, (rows * h, columns * w, 3) RGB."""
+    height, width = maps.shape[1:]
+    scale = min(1.0, _SHEET_SIDE_PX / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    tiles = [cv2.resize(_coloured(channel), size, interpolation=cv2.INTER_AREA) for channel in maps]
+    columns = int(np.ceil(np.sqrt(len(tiles) * size[1] / size[0])))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])

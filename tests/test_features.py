@@ -1,0 +1,68 @@
+"""Feature maps and the comparison of main tasks, on a small random network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from metric_pictures import picture
+from test_report import content_of, decoded
+
+from model.features import feature_report
+from model.folders import FolderPairs, pair_folders
+from model.network import GIFNet, NetworkConfig
+from model.report import ReportConfig
+from pipeline.files import InputError
+from pipeline.images import read_image, to_uint8, write_image
+
+
+@pytest.fixture(scope="module")
+def network() -> GIFNet:
+    torch.manual_seed(0)
+    return GIFNet(NetworkConfig(feature_growth=8))
+
+
+def write_pairs(root: Path, stems: tuple[str, ...] = ("x", "day/y")) -> FolderPairs:
+    for index, stem in enumerate(stems):
+        write_image(root / "a" / f"{stem}.png", picture(index, (40, 56)))
+        write_image(root / "b" / f"{stem}.png", picture(10 + index, (40, 56)))
+    return pair_folders({"a": root / "a", "b": root / "b"})
+
+
+def test_page_and_sheets(tmp_path: Path, network: GIFNet) -> None:
+    network.train()
+    out = feature_report(network, write_pairs(tmp_path), tmp_path / "page.html")
+    content = content_of(out)
+    assert network.training  # left as it was
+    assert [pair["name"] for pair in content["pairs"]] == ["day/y", "x"]
+    titles = [group["title"] for group in content["pairs"][0]["groups"]]
+    assert titles == ["Main task", "Shared encoder", "DP branch", "MM branch"]
+    assert all(len(group["tiles"]) == 12 for group in content["pairs"][0]["groups"][1:])
+    for name in ("shared-encoder", "dp-branch", "mm-branch"):
+        assert read_image(tmp_path / "page-features" / "day" / "y" / f"{name}.png").ndim == 3
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_fused_images_are_the_networks(tmp_path: Path, network: GIFNet) -> None:
+    content = content_of(feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html"))
+    tiles = {tile["label"]: tile["picture"] for tile in content["pairs"][0]["groups"][0]["tiles"]}
+    a, b = (torch.from_numpy(picture(seed, (40, 56)))[None, None] / 255 for seed in (0, 10))
+    for main in ("dp", "mm"):
+        with torch.inference_mode():
+            expected = to_uint8(network.eval()(a, b, main=main)[0, 0].numpy())
+        shown = decoded(tiles[f"fused, {main.upper()} is main"])
+        assert np.abs(shown.astype(int) - expected).mean() < 3, main  # JPEG
+
+
+def test_limits_and_errors(tmp_path: Path, network: GIFNet) -> None:
+    pairs = write_pairs(tmp_path)
+    config = ReportConfig(picture_side_px=64, pictures_limit_mb=0.001)
+    content = content_of(feature_report(network, pairs, tmp_path / "p.html", config=config))
+    assert len(content["pairs"]) == 1 and ["not shown, over the limit", 1] in content["facts"]
+    assert (tmp_path / "p-features" / "x").is_dir()
+    write_image(tmp_path / "b" / "x.png", picture(1, (40, 60)))
+    with pytest.raises(InputError, match="x: a and b differ in size"):
+        feature_report(network, pairs, tmp_path / "q.html")

@@ -1,0 +1,242 @@
+"""Pages: what they hold, how large they are, and that hostile names stay text."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from metric_pictures import picture
+
+from model.baselines import BASELINES
+from model.evaluate import EvaluateConfig, evaluate
+from model.report import ReportConfig, report, write_page
+from model.report_pictures import coloured_error, data_uri, spread
+from pipeline.files import InputError, write_json
+from pipeline.images import write_image
+
+EVIL = "</script><img src=x onerror=alert(1)>&\"'"
+
+
+class Page(HTMLParser):
+    """Tags of a page and the text of its data element."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.data = self._inside = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self._inside = "data" if ("id", "content") in attrs else ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.data += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    return json.loads(Page(path).data)
+
+
+def evaluation(root: Path, name: str = "copy", pairs: int = 3, ground_truth: bool = False) -> Path:
+    for index in range(pairs):
+        for role, seed in (("a", 0), ("b", 50), ("copy", 50)):
+            write_image(root / role / f"{index:02}.png", picture(seed + index, (64, 80)))
+    config = EvaluateConfig(metrics=("EN", "SCD", "Qabf"), jobs=1)
+    return evaluate(
+        config,
+        root / "a",
+        root / "b",
+        {name: root / "copy"},
+        root / "results.json",
+        ground_truth=root / "b" if ground_truth else None,
+    )
+
+
+def training_run(root: Path, steps: int = 30, finished: bool = True) -> Path:
+    lines = []
+    for step in range(1, steps + 1):
+        record = {"step": step, "lr": 1e-3, "lambda_mm": 0.5 - step / 100, "lambda_dp": 0.5 - step / 70}
+        record |= dict.fromkeys(("mm_task", "mm_public", "dp_task", "dp_public"), 1 / step)
+        record |= {"mm_gradient_norm": None if step == 3 else 0.5, "something_new": float(step)}
+        if step % 10 == 0:
+            record["validation_mm_task"] = 0.8 / step
+        lines.append(json.dumps(record))
+    root.mkdir(parents=True)
+    (root / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 31, "lr"')
+    write_json(root / "config.json", {"config": {"steps": steps, "note": EVIL}, "versions": {"torch": "2"}})
+    for step in (10, 20, 30):
+        write_image(root / "pictures" / f"step-{step:08d}.png", picture(step))
+    if finished:
+        write_json(
+            root / "summary.json", {"best_validation": {"step": 20, "total": 0.1}, "training_seconds": 5000}
+        )
+    return root
+
+
+def test_an_evaluation_page_is_complete_and_needs_nothing_else(tmp_path: Path) -> None:
+    summary = json.loads((source := evaluation(tmp_path)).read_text())
+    out = report(source, tmp_path / "report.html")
+    page, content = Page(out), content_of(out)
+    assert page.addresses == ["data:,"]
+    assert set(re.findall(r"\w+://[^\s\"']*", out.read_text())) == {"http://www.w3.org/2000/svg"}  # a name
+    assert "default-src 'none'" in out.read_text()
+    assert [m["name"] for m in content["metrics"]] == ["EN", "SCD", "Qabf"]
+    assert [m["name"] for m in content["methods"]] == ["copy", *BASELINES]
+    assert content["means"][0][1] == pytest.approx(summary["means"]["copy"]["SCD"], rel=1e-5)
+    assert content["metrics"][0]["marks"] == summary["marks"]["EN"] != []
+    assert len(content["scores"][0][0]) == 3
+    gallery = content["gallery"]
+    names = [column["name"] for column in gallery["columns"]]
+    assert names == ["a (a)", "b (b)", "copy", *BASELINES]
+    assert [pair["image"] for pair in gallery["pairs"]] == [0, 1, 2] and gallery["note"] == ""
+    shown = decoded(gallery["pairs"][1]["pictures"][2])
+    assert np.abs(shown.astype(int) - picture(51, (64, 80))).mean() < 4
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    out = report(evaluation(tmp_path, name=EVIL), tmp_path / "report.html")
+    page = Page(out)
+    assert page.tags.count("script") == 2 and "img" not in page.tags
+    assert content_of(out)["methods"][0]["name"] == EVIL
+    out = report(training_run(tmp_path / "run <b>&"), tmp_path / "run.html")
+    assert Page(out).tags.count("script") == 2 and "b" not in Page(out).tags
+    assert ["note", EVIL] in content_of(out)["settings"]
+
+
+def test_error_maps_and_ground_truth_are_in_the_gallery(tmp_path: Path) -> None:
+    out = report(evaluation(tmp_path, ground_truth=True), tmp_path / "report.html")
+    gallery = content_of(out)["gallery"]
+    kinds = [column["kind"] for column in gallery["columns"]]
+    assert kinds.count("error") == 1 + len(BASELINES) and gallery["columns"][2]["name"] == "ground truth"
+    perfect = decoded(gallery["pairs"][0]["pictures"][kinds.index("error")])
+    assert perfect.max() < 10  # the copy is the truth: its error map is dark
+
+
+def test_the_pictures_stay_within_the_limit_and_are_spread_over_the_set(tmp_path: Path) -> None:
+    source = evaluation(tmp_path, pairs=8)
+    whole = report(source, tmp_path / "whole.html").stat().st_size
+    gallery = content_of(tmp_path / "whole.html")["gallery"]
+    size = sum(len(uri) for pair in gallery["pairs"] for uri in pair["pictures"])
+    limit = size / 2 / 2**20
+    out = report(source, tmp_path / "half.html", ReportConfig(pictures_limit_mb=limit))
+    gallery = content_of(out)["gallery"]
+    assert sum(len(uri) for pair in gallery["pairs"] for uri in pair["pictures"]) <= limit * 2**20
+    shown = [pair["image"] for pair in gallery["pairs"]]
+    assert len(shown) in (3, 4) and shown[0] == 0 and shown[-1] >= 4 and shown == sorted(shown)
+    assert f"{len(shown)} of 8 pairs are shown" in gallery["note"]
+    assert out.stat().st_size < whole
+    # The table still covers all pairs.
+    assert len(content_of(out)["scores"][0][0]) == 8
+
+
+def test_the_same_evaluation_gives_the_same_page(tmp_path: Path) -> None:
+    source = evaluation(tmp_path)
+    pages = [report(source, tmp_path / name).read_bytes() for name in ("1.html", "2.html")]
+    assert pages[0] == pages[1]
+
+
+def test_an_evaluation_may_move_with_its_images(tmp_path: Path) -> None:
+    evaluation(tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert report(tmp_path / "new" / "results.json", tmp_path / "report.html").is_file()
+
+
+def test_a_training_page_shows_every_recorded_number(tmp_path: Path) -> None:
+    out = report(training_run(tmp_path / "run", steps=1000), tmp_path / "run.html")
+    content = content_of(out)
+    charts = {chart["title"]: chart for chart in content["charts"]}
+    gates = charts["Cross-fusion gates λ"]
+    assert [curve["name"] for curve in gates["curves"]] == ["λ of MM", "λ of DP"] and not gates["log"]
+    task = charts["MM task loss"]
+    assert task["log"] and [curve["name"] for curve in task["curves"]] == ["training", "validation"]
+    assert len(task["curves"][0]["points"]) <= 400 and task["curves"][0]["points"][-1][0] == 1000
+    step, mean, low, high = task["curves"][0]["points"][0]
+    assert (step, low, high) == (3, pytest.approx(1 / 3, rel=1e-4), 1.0) and low < mean < high
+    assert charts["something new"]["curves"][0]["points"][-1][1] == pytest.approx(999.5, rel=1e-3)
+    assert [picture["label"] for picture in content["pictures"]] == ["step 10", "step 20", "step 30"]
+    assert ["best validation", "0.1 at step 20"] in content["facts"]
+    assert ["training time", "83 min"] in content["facts"]
+    assert ["steps", "1000"] in content["settings"] and ["versions.torch", "2"] in content["settings"]
+
+
+def test_an_unfinished_run_has_a_page_too(tmp_path: Path) -> None:
+    run = training_run(tmp_path / "run", finished=False)
+    (run / "config.json").unlink()
+    content = content_of(report(run, tmp_path / "run.html"))
+    assert ["state", "not finished"] in content["facts"] and content["settings"] == []
+
+
+def test_unusable_input(tmp_path: Path) -> None:
+    source = evaluation(tmp_path)
+    with pytest.raises(InputError, match=r"ending in \.html"):
+        report(source, tmp_path / "report.pdf")
+    with pytest.raises(InputError, match="no such file"):
+        report(tmp_path / "none.json", tmp_path / "r.html")
+    with pytest.raises(InputError, match="no training run"):
+        report(tmp_path / "a", tmp_path / "r.html")
+    write_json(tmp_path / "other.json", {"format": "something"})
+    with pytest.raises(InputError, match="not the summary of an evaluation"):
+        report(tmp_path / "other.json", tmp_path / "r.html")
+    write_json(tmp_path / "newer.json", json.loads(source.read_text()) | {"format_version": 99})
+    with pytest.raises(InputError, match="version 99"):
+        report(tmp_path / "newer.json", tmp_path / "r.html")
+    (tmp_path / "a" / "01.png").unlink()
+    with pytest.raises(InputError, match="01 have gone since"):
+        report(source, tmp_path / "r.html")
+    source.with_suffix(".jsonl").write_text("")
+    with pytest.raises(InputError, match="does not belong to its summary"):
+        report(source, tmp_path / "r.html")
+    run = training_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="no step is recorded"):
+        report(run, tmp_path / "r.html")
+    for bad in ({"picture_side_px": 3}, {"pictures_limit_mb": 0}):
+        with pytest.raises(InputError):
+            ReportConfig(**bad)
+
+
+def test_the_data_cannot_end_its_element(tmp_path: Path) -> None:
+    text = "<!-- script --></script><!-- data --> \u2028 ü"
+    out = write_page({"title": text, "kind": "features", "facts": [], "pairs": []}, tmp_path / "p.html")
+    assert content_of(out)["title"] == text
+    assert Page(out).tags.count("title") == 1
+
+
+def decoded(uri: str) -> np.ndarray:
+    data = np.frombuffer(base64.b64decode(uri.partition("base64,")[2]), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+
+
+def test_pictures() -> None:
+    assert decoded(data_uri(picture(1, (300, 400)), 200)).shape == (150, 200)
+    assert decoded(data_uri(picture(1, (30, 40)), 200)).shape == (30, 40)
+    flat = np.zeros((50, 50, 3), np.uint8)
+    flat[..., 0] = 255
+    assert data_uri(flat, 100).startswith("data:image/png")
+    assert decoded(data_uri(flat, 100)).min() == 76  # red, not blue
+    assert decoded(data_uri(np.full((20, 20), 0x8000, np.uint16), 100)).max() == 128
+    error = coloured_error(np.array([[0, 32, 64, 255]], np.uint8))
+    assert error.shape == (1, 4, 3) and (np.diff(error.astype(int).sum(-1)[0, :3]) > 0).all()
+    assert (error[0, 2] == error[0, 3]).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
+def test_spread_covers_the_range_from_the_beginning(count: int) -> None:
+    order = spread(count)
+    assert sorted(order) == list(range(count))
+    few = sorted(order[:5])
+    assert max(np.diff([*few, count])) <= max(1, count / 2)

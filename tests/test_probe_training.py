@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from safetensors import safe_open
 
 from pipeline.files import InputError
 from pipeline.images import write_image
-from pipeline.probe import load_probe
+from pipeline.probe import load_probe, probe_luminance
 from pipeline.probe_training import (
     ExposureScene,
     ProbeTrainingConfig,
@@ -28,6 +30,15 @@ from pipeline.probe_training import (
 SHORT = ProbeTrainingConfig(
     steps=3, scenes_per_step=2, patches_per_scene=2, patch_px=16, held_out_every=2, device="cpu"
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Steps this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _manifest(folder: Path, scenes: int = 4, size: tuple[int, int] = (40, 48)) -> Path:
@@ -62,7 +73,7 @@ def _curve_scenes(count: int) -> list[ExposureScene]:
 def test_it_learns_a_known_exposure_change() -> None:
     scenes = _curve_scenes(6)
     config = ProbeTrainingConfig(
-        steps=120, scenes_per_step=3, patches_per_scene=4, patch_px=16, learning_rate=4e-3, average_decay=0.9
+        steps=80, scenes_per_step=3, patches_per_scene=4, patch_px=16, learning_rate=8e-3, average_decay=0.9
     )
     probe = fit_probe(config, scenes[:5], torch.device("cpu"))
     figures = probe_figures(probe, scenes[:5], scenes[5:])
@@ -134,16 +145,25 @@ def test_config_refuses_what_cannot_work(bad: dict) -> None:
         ProbeTrainingConfig(**bad)
 
 
-def test_shipped_weights_beat_a_global_gamma(shared: Path) -> None:
+def test_shipped_weights_beat_a_global_gamma(shared: Path, tmp_path: Path) -> None:
     """On the photographs that they were not trained on."""
-    manifest = Path(__file__).resolve().parents[1] / "manifests" / "mefb.toml"
-    with safe_open(Path(__file__).resolve().parents[1] / "model/weights/probe.safetensors", "np") as file:
-        held_out = json.loads(file.metadata()["held_out"])
-    scenes = read_scenes(manifest, shared / "data/mefb")
-    training, validation = split_scenes(scenes, ProbeTrainingConfig.held_out_every)
-    assert [scene.id for scene in validation] == held_out
-    figures = probe_figures(load_probe(None), training, validation)
-    gain = {role: figures[f"{role}_psnr"] - figures[f"{role}_gamma_psnr"] for role in ("over", "under")}
+    repository = Path(__file__).resolve().parents[1]
+    with safe_open(repository / "model/weights/probe.safetensors", "np") as file:
+        header = file.metadata()
+    for role in ("over", "under"):
+        (tmp_path / role).mkdir()
+        for name in json.loads(header["held_out"]):
+            (source,) = (shared / "data/mefb" / role).glob(f"{name}.*")
+            shutil.copy(source, tmp_path / role)
+    scenes, stated = read_scenes(repository / "manifests/mefb.toml", tmp_path), json.loads(header["figures"])
+    probe, gain = load_probe(None), {}
+    for number, role in enumerate(("over", "under")):
+        scores = []
+        for scene in scenes:
+            truth = getattr(scene, role) / np.float32(255)
+            baseline = (scene.fused / np.float32(255)) ** stated[f"{role}_gamma"]
+            scores.append((psnr(probe_luminance(scene.fused, probe)[number], truth), psnr(baseline, truth)))
+        mean, baseline_mean = np.mean(scores, axis=0)
+        assert mean == pytest.approx(stated[f"{role}_psnr"], abs=0.01)
+        gain[role] = mean - baseline_mean
     assert gain["over"] > 3 and gain["under"] > 1.5
-    for role in gain:
-        assert figures[f"{role}_mean"] == pytest.approx(figures[f"{role}_true_mean"], abs=0.05)

@@ -148,7 +148,8 @@ def _make_sample(
         near, far = focus_pair(visible, inverse_depth, draw, tile=tile)
     inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
     with content.timed("exposure"):
-        over, under = exposure_pair(visible[inside], models.probe)
+        rng = random_stream(config.seed, "synth", sample_id, "exposure")
+        over, under = exposure_pair(visible[inside], models.probe, config.exposure, rng)
     return {
         "id": sample_id,
         "infrared": infrared[inside],

@@ -1,0 +1,155 @@
+"""Commands of stage two: train, fuse, evaluate, report. They parse, call and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.colour import COLOUR_MODES, TASKS
+from model.evaluate import COLOUR, EvaluateConfig
+from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
+from model.metrics_conventions import CONVENTIONS
+from model.report import ReportConfig
+from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, SCHEDULES, TrainConfig
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
+from pipeline.files import InputError
+
+
+@click.command()
+@click.argument("shards", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the run.")
+@setting(TrainConfig, "steps", help="Batches; the paper's two epochs are 5000.")
+@setting(TrainConfig, "batch_size", help="Samples per batch, over all processes together.")
+@setting(TrainConfig, "crop", help="Side of the square crops, in pixels.")
+@setting(TrainConfig, "lr", help="Learning rate of Adam.")
+@setting(TrainConfig, "schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
+@setting(TrainConfig, "warmup_steps", help="Steps of linear warm-up.")
+@setting(TrainConfig, "amp", type=click.Choice(AMP_NAMES), help="Mixed precision; auto is fp16 on CUDA.")
+@setting(TrainConfig, "dp_task", type=click.Choice(DP_TASKS), help="Digital-photography task.")
+@setting(
+    TrainConfig, "dp_folder", help="Unpaired focus pairs with ground truth (MFI-WHU layout): the ablation."
+)
+@setting(TrainConfig, "information", type=click.Choice(MEASURES), help="Measure behind w_ir and w_vis.")
+@setting(
+    TrainConfig, "information_weights", help="ImageNet weights of densenet121, if not downloaded by timm."
+)
+@setting(TrainConfig, "ema_decay", help="Of the moving average of the weights, such as 0.999; 0 keeps none.")
+@setting(TrainConfig, "validate_every", help="Steps between validations.")
+@setting(TrainConfig, "checkpoint_every", help="Steps between checkpoints.")
+@setting(TrainConfig, "overfit", is_flag=True, show_default=False, help="Train on one batch only, to debug.")
+@setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
+@setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
+@setting(TrainConfig, "seed", help="Of the network, the order and the crops.")
+@click.option("--resume", is_flag=True, help="Go on with the run in OUT.")
+def train(shards: Path, out: Path, resume: bool, **settings: Any) -> None:
+    """Train GIFNet on a joint dataset: alternating MM and DP steps; Ctrl-C saves and stops.
+
+    \b
+    Example:
+        gifnet train dataset -o run --steps 5000
+        torchrun --nproc-per-node 4 cli.py train dataset -o run --batch-size 32
+    """
+    from model.trainer import train as run_training
+
+    click.echo(run_training(TrainConfig(**settings), shards, out, resume=resume))
+
+
+@click.command()
+@click.option("-a", "a", type=ANY_PATH, required=True, help="Infrared, near, over, PET, bands, ...")
+@click.option("-b", "b", type=ANY_PATH, help="Visible, far, under, MRI, pan; none enhances A alone.")
+@click.option("-c", "--also", type=ANY_PATH, multiple=True, help="A further input of a stack.")
+@click.option("-o", "--out", type=ANY_PATH, required=True, help="Folder of results, or the result.")
+@setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help="Who gives the colour.")
+@setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
+@setting(FuseConfig, "weights", type=FILE, show_default="the shipped ones", help="Weights, also Final.model.")
+@setting(FuseConfig, "precision", type=click.Choice(PRECISIONS), help="fp32 is exact; the others are faster.")
+@setting(FuseConfig, "device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--memory", help="For feature maps, such as 1GB  [default: half of what is free].")
+@setting(FuseConfig, "colour", type=click.Choice(COLOUR_MODES), help="upstream: the published arithmetic.")
+@setting(FuseConfig, "range_16bit", help="Black and white of 16-bit inputs: full, percentile or LOW:HIGH.")
+@setting(FuseConfig, "bits", type=click.Choice(["8", "16"]), help="Bits per channel of the results.")
+@setting(FuseConfig, "resize", type=click.Choice(RESIZE_CHOICES), help="Which input adapts to the other.")
+@setting(FuseConfig, "suffix", help="Format of the results in folders.")
+@setting(FuseConfig, "overwrite", is_flag=True, show_default=False, help="Make results again that exist.")
+@setting(FuseConfig, "jobs", help="Pairs read ahead at a time.")
+def fuse(
+    a: Path, b: Path | None, also: tuple[Path, ...], out: Path, memory: str | None, bits: str, **settings: Any
+) -> None:
+    """Fuse two files, two folders (paired by name), a stack of more, two videos, or enhance one.
+
+    \b
+    Example:
+        gifnet fuse -a LLVIP/infrared/test -b LLVIP/visible/test -o fused --task ivif
+        gifnet fuse -a pet.png -b mri.png -o fused.png --task medical
+    """
+    from model.fuse import fuse as run_fusion
+
+    budget = None if memory is None else parse_memory(memory)
+    inputs = [path for path in (a, b, *also) if path is not None]
+    summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)
+    for name, lacking in summary.unmatched.items():
+        click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
+    counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
+    click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
+    finish(not summary.complete)
+
+
+@click.command()
+@click.option("-a", "a", type=FOLDER, required=True, help="First sources: infrared, near, over, ...")
+@click.option("-b", "b", type=FOLDER, required=True, help="Second sources: visible, far, under, ...")
+@click.option("-f", "--fused", multiple=True, required=True, metavar="NAME=DIR", help="A method.")
+@click.option("--ground-truth", type=FOLDER, help="True images, where there are any.")
+@click.option("-o", "--out", type=FILE, required=True, help="Summary, .json; tables go beside.")
+@setting(EvaluateConfig, "convention", type=click.Choice(list(CONVENTIONS)), help="Whose definitions.")
+@click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
+@setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
+@setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")
+def evaluate(
+    a: Path, b: Path, fused: tuple[str, ...], ground_truth: Path | None, out: Path, **settings: Any
+) -> None:
+    """Score the fused images of one or more methods, beside trivial baselines.
+
+    \b
+    Example:
+        gifnet evaluate -a infrared -b visible -f ours=fused -f other=other/fused -o results.json
+    """
+    from model.evaluate import evaluate as run_evaluation
+    from model.evaluate import parse_method
+
+    methods = dict(parse_method(text) for text in fused)
+    path = run_evaluation(EvaluateConfig(**settings), a, b, methods, out, ground_truth=ground_truth)
+    click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
+    click.echo(path)
+
+
+@click.command()
+@click.argument("source", type=ANY_PATH)
+@click.option("-o", "--out", type=FILE, required=True, help="Page to write, .html.")
+@setting(ReportConfig, "picture_side_px", help="Longer side of embedded pictures.")
+@setting(ReportConfig, "pictures_limit_mb", help="All pictures together.")
+@click.option("--features", is_flag=True, help="SOURCE is weights: show their feature maps.")
+@click.option("-a", "a", type=FOLDER, help="With --features: first sources.")
+@click.option("-b", "b", type=FOLDER, help="With --features: second sources.")
+def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | None, **settings: Any) -> None:
+    """Make one self-contained page of an evaluation, a training run, or a network's feature maps.
+
+    \b
+    Example:
+        gifnet report results.json -o report.html
+        gifnet report run -o training.html
+    """
+    config = ReportConfig(**settings)
+    if not features:
+        from model.report import report as write_report
+
+        click.echo(write_report(source, out, config))
+        return
+    from model.checkpoint import load_network
+    from model.features import feature_report
+    from model.folders import pair_folders
+
+    if a is None or b is None:
+        raise InputError("report --features: give the pairs with -a and -b")
+    click.echo(feature_report(load_network(source), pair_folders({"a": a, "b": b}), out, config=config))

@@ -1,0 +1,84 @@
+"""What all commands have in common: errors in one line, exit status, options with a config's defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.files import InputError
+
+DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+ANY_PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """A group that turns bad input into one line and exit status 2, and keeps the order of definition."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(UNUSABLE)
+        except BrokenPipeError:
+            raise  # the reader of our output has gone; click ends quietly
+        except OSError as error:
+            # A full disk or a folder without write permission is no defect of the program either.
+            click.echo(f"error: {error.filename or ctx.command_path}: {error.strerror or error}", err=True)
+            ctx.exit(UNUSABLE)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+class Size(click.ParamType):
+    """Rows x columns, such as 480x640."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        if not (match := re.fullmatch(r"(\d+)x(\d+)", str(value))):
+            self.fail(f"{value!r} is not a size; give rows x columns, such as 480x640", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class Part(click.ParamType):
+    """One share of the work, such as 3/8."""
+
+    name = "K/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        if not (match := re.fullmatch(r"(\d+)/(\d+)", str(value))):
+            self.fail(f"{value!r} is not a part; give K/N, such as 3/8", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable[[Any], Any]:
+    """An option whose default is that of a config's field: defaults live in the dataclasses alone."""
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    default = fields[name].default
+    shown = attributes.pop("show_default", True)
+    return click.option(
+        *(flags or (f"--{name.replace('_', '-')}",)), default=default, show_default=shown, **attributes
+    )
+
+
+def finish(failures: bool) -> None:
+    """Leave with the status that says whether everything asked for was done."""
+    click.get_current_context().exit(WITH_FAILURES if failures else DONE)

@@ -1,0 +1,131 @@
+"""Commands of stage one: sample, synth, inspect. They parse, call and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import FILE, FOLDER, Part, Size, finish, setting
+from pipeline.depth import DEPTH_SOURCES
+from pipeline.engines import ENGINES, RunOptions
+from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
+from pipeline.focus import FOCUS_MODES, FocusConfig
+from pipeline.plan import COMPRESSIONS, SynthesisConfig
+from pipeline.scenes import SampleConfig
+
+
+@click.command()
+@click.argument("out", type=FOLDER)
+@setting(SampleConfig, "pairs", help="Number of visible/infrared pairs.")
+@setting(
+    SampleConfig, "size_hw", "--size", "size_hw", type=Size(), show_default="480x640", help="Rows x columns."
+)
+@setting(SampleConfig, "seed", help="Another seed gives other scenes.")
+def sample(out: Path, **settings: Any) -> None:
+    """Render procedural street scenes: aligned visible and infrared frames with exact inverse depth.
+
+    \b
+    Example:
+        gifnet sample scenes --pairs 24
+        gifnet synth scenes/manifest.toml -o dataset
+    """
+    from pipeline.scenes import write_samples
+
+    click.echo(write_samples(SampleConfig(**settings), out))
+
+
+@click.command()
+@click.argument("manifest", type=FILE)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset; a stopped run goes on.")
+@click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("--split", help="Which of the manifest's splits.")
+@setting(SynthesisConfig, "depth", help=f"Depth source: {', '.join(DEPTH_SOURCES)}.")
+@setting(
+    SynthesisConfig,
+    "refine_depth",
+    "--refine/--no-refine",
+    "refine_depth",
+    help="Guided filter on depth edges.",
+)
+@setting(SynthesisConfig, "probe", help="default, a weights file, or the folder of the authors' two files.")
+@setting(FocusConfig, "mode", "--focus", type=click.Choice(FOCUS_MODES), help="How focus pairs are made.")
+@setting(
+    ExposureConfig, "mode", "--exposure", type=click.Choice(EXPOSURE_MODES), help="How exposures are made."
+)
+@setting(SynthesisConfig, "tile", help="Side of the square tiles, in pixels.")
+@setting(SynthesisConfig, "tiles_per_frame", help="Samples cut from each frame.")
+@setting(SynthesisConfig, "samples_per_shard", help="Samples in each file.")
+@setting(SynthesisConfig, "compress", type=click.Choice(COMPRESSIONS), help="gzip: half the size, slower.")
+@setting(SynthesisConfig, "seed", help="Of thresholds, blurs and tile positions.")
+@setting(RunOptions, "device", help="auto, cpu, cuda or cuda:N.")
+@setting(RunOptions, "jobs", help="Worker processes; -1 is one for each core.")
+@setting(RunOptions, "engine", type=click.Choice(ENGINES), help="Where the workers run.")
+@setting(RunOptions, "part", type=Part(), show_default="1/1", help="Make the K-th of N shares of the shards.")
+@click.option("--profile", is_flag=True, help="Print how long each stage took.")
+def synth(
+    manifest: Path,
+    out: Path,
+    root: Path | None,
+    split: str | None,
+    focus: str,
+    exposure: str,
+    device: str,
+    jobs: int,
+    engine: str,
+    part: tuple[int, int],
+    profile: bool,
+    **settings: Any,
+) -> None:
+    """Make a joint dataset: near-/far-focused and over-/under-exposed samples from infrared/visible pairs.
+
+    \b
+    Example:
+        gifnet synth manifests/llvip.toml --root LLVIP --split train -o dataset
+    """
+    from pipeline.synthesis import synthesise
+
+    config = SynthesisConfig(
+        focus=FocusConfig(mode=focus), exposure=ExposureConfig(mode=exposure), **settings
+    )
+    options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
+    summary = synthesise(config, manifest, out, root=root, split=split, options=options)
+    for problem in summary.problems:
+        click.echo(f"failed: {problem}", err=True)
+    if profile:
+        total = sum(summary.seconds.values()) or 1.0
+        for stage, spent in sorted(summary.seconds.items(), key=lambda item: -item[1]):
+            click.echo(f"{stage:10s} {spent:8.1f} s {spent / total:6.1%}", err=True)
+    account = f"written {summary.written} + skipped {summary.skipped} + failed {summary.failed}"
+    index = summary.index or "not yet, other parts are still to be made"
+    click.echo(f"seen {summary.seen} = {account}; index: {index}")
+    finish(bool(summary.problems))
+
+
+@click.command()
+@click.argument("shards", type=FOLDER)
+@click.option("--verify", "check", is_flag=True, help="Compare every byte with the index.")
+@click.option("--preview", type=FILE, help="Write a contact sheet of samples, PNG or JPEG.")
+@click.option("--export", type=FOLDER, help="Write the published trainer's folder layout.")
+def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None) -> None:
+    """Show what is in a dataset and how it was made, verify it, picture it, or export it.
+
+    \b
+    Example:
+        gifnet inspect dataset --verify --preview samples.png
+    """
+    from pipeline import inspection
+    from pipeline.shards import verify
+
+    click.echo(inspection.describe(shards))
+    if preview:
+        click.echo(f"preview: {inspection.preview(shards, preview)}")
+    if export:
+        click.echo(f"exported {inspection.export_folders(shards, export)} samples to {export}")
+    if check:
+        problems = verify(shards)
+        for problem in problems:
+            click.echo(f"damaged: {problem}", err=True)
+        click.echo(f"verified: {len(problems)} problems")
+        finish(bool(problems))

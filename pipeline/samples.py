@@ -149,7 +149,7 @@ def _make_sample(
     inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
     with content.timed("exposure"):
         rng = random_stream(config.seed, "synth", sample_id, "exposure")
-        over, under = exposure_pair(visible[inside], models.probe, config.exposure, rng)
+        over, under = exposure_pair(visible[inside], models.probe, config=config.exposure, rng=rng)
     return {
         "id": sample_id,
         "infrared": infrared[inside],

@@ -1,28 +1,35 @@
-"""Over-/under-exposed pair of a picture (GIFNet, Section 3.2).
+"""Over-/under-exposed pair of a picture: the probe (GIFNet, Section 3.2) or a camera's response.
 
 The probe decides the luminance; the chroma is the source's own, so both pictures keep its hues.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.camera_response import CameraConfig, camera_pair
 from pipeline.files import InputError
 from pipeline.images import luminance, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
-from pipeline.probe import ExposureProbe, probe_luminance
+
+if TYPE_CHECKING:
+    from pipeline.probe import ExposureProbe
 
 #: How a pair is made; the first is the default.
-EXPOSURE_MODES = ("probe",)
+EXPOSURE_MODES = ("probe", "camera-response")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExposureConfig:
     """How exposure pairs are made."""
 
-    #: ``probe``: the information probe decides the luminance of both pictures.
+    #: ``probe``: the information probe decides the luminance of both pictures. ``camera-response``: other
+    #: exposure times of a simulated camera.
     mode: str = "probe"
+    #: The camera of the mode ``camera-response``.
+    camera: CameraConfig = field(default_factory=CameraConfig)
 
     def __post_init__(self) -> None:
         if self.mode not in EXPOSURE_MODES:
@@ -30,17 +37,42 @@ class ExposureConfig:
             raise InputError(f"exposure mode {self.mode!r} is unknown; use one of {modes}")
 
 
-def exposure_pair(visible: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:
-    """Over- and under-exposed version of a picture, each (H, W, 3) uint8.
+def exposure_pair(
+    visible: np.ndarray,
+    probe: ExposureProbe,
+    *,
+    config: ExposureConfig | None = None,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Over- and under-exposed version of a picture, each (H, W, 3) uint8, in the config's mode.
 
-    The pair is a function of the given pixels alone: a tile gives the same bits whatever frame it was cut
-    from and whatever else is computed. Only within ``probe.reach_px`` of its borders, which are mirrored,
-    does a tile differ from the cut of its processed frame.
+    The pair is a function of the given pixels (and of the random stream, for the camera) alone: a tile gives
+    the same bits whatever frame it was cut from and whatever else is computed.
+
+    Args:
+        visible: (H, W, 3) uint8 RGB.
+        probe: used in the mode ``probe``.
+        config: default: the mode ``probe``.
+        rng: the sample's own stream for this purpose; the mode ``camera-response`` needs it.
+    """
+    if config is not None and config.mode == "camera-response":
+        assert rng is not None, "camera-response draws curve, steps and noise"
+        return camera_pair(visible, config.camera, rng)
+    return probe_pair(visible, probe)
+
+
+def probe_pair(visible: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:
+    """Over- and under-exposed version of a picture by the probe, each (H, W, 3) uint8.
+
+    Only within ``probe.reach_px`` of its borders, which are mirrored, does a tile differ from the cut of its
+    processed frame.
 
     Args:
         visible: (H, W, 3) uint8 RGB.
         probe: from :func:`pipeline.probe.load_probe`; runs on the device where its weights are.
     """
+    from pipeline.probe import probe_luminance  # needs torch, which help texts should not wait for
+
     rgb = visible.astype(np.float32) / 255
     over, under = probe_luminance(to_uint8(luminance(rgb)), probe)
     chroma = rgb_to_ycbcr(rgb)[..., 1:]

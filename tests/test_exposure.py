@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.camera_response import camera_pair
 from pipeline.exposure import ExposureConfig, exposure_pair, relight
 from pipeline.files import InputError
 from pipeline.images import luminance, rgb_to_ycbcr
@@ -51,6 +52,17 @@ def test_a_pair_depends_on_the_pixels_alone() -> None:
         assert np.array_equal(a, b)
         difference = np.abs(a.astype(int) - frame_result[10:74, 8:72])[inner]
         assert difference.max() <= 1
+
+
+def test_the_mode_decides_who_makes_the_pair() -> None:
+    probe = ExposureProbe().eval()
+    frame = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    config = ExposureConfig(mode="camera-response")
+    by_camera = exposure_pair(frame, probe, config=config, rng=np.random.default_rng(1))
+    expected = camera_pair(frame, config.camera, np.random.default_rng(1))
+    for got, camera, from_probe in zip(by_camera, expected, exposure_pair(frame, probe), strict=True):
+        assert np.array_equal(got, camera)
+        assert not np.array_equal(got, from_probe)
 
 
 def test_unknown_modes_are_refused() -> None:

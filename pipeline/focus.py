@@ -222,12 +222,20 @@ def _lens_pair(
         radius = settings.lens.blur_radius_px(
             inverse_depth, focus_m=focus_m, f_number=settings.f_number, frame_width=visible.shape[1]
         )
-        halo = math.ceil(np.abs(radius).max()) + 1
+        halo = _halo(np.abs(radius), draw, tile)
         top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
         around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
         image = defocus(visible[around], radius[around])[draw.row - top :, draw.col - left :]
         pair.append(image[:tile, :tile].copy())
     return pair[0], pair[1]
+
+
+def _halo(radius_px: np.ndarray, draw: FocusDraw, tile: int) -> int:
+    """How far around the tile pixels lie whose blur reaches into it."""
+    rows, cols = (np.arange(side) for side in radius_px.shape)
+    beside = np.maximum(np.maximum(draw.row - rows, rows - (draw.row + tile - 1)), 0)[:, None]
+    distance = np.maximum(beside, np.maximum(draw.col - cols, cols - (draw.col + tile - 1)))
+    return int(distance[radius_px + 1 >= distance].max()) + 1
 
 
 def _gaussian_kernel(sigma_px: float) -> np.ndarray:

@@ -86,15 +86,22 @@ def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
     """
     light = _SRGB_TO_LINEAR[visible]
     layers = _layer_numbers(radius_px)
-    numbers = np.unique(layers)
+    size = np.abs(radius_px)
     result = np.zeros_like(light)
-    for number in numbers:  # back to front
+    farthest, nearest = layers.min(), layers.max()
+    for number in range(farthest, nearest + 1):  # back to front
         own = layers == number
-        covered = _extent(layers, number) if number > numbers[0] else None
-        colour = _filled(light, _own_colour(layers, number))
+        if not own.any():
+            continue
         # Exact for a plane parallel to the sensor, whatever the layers' steps.
-        radius = float(np.abs(radius_px[own]).mean())
-        result = _composite(result, colour, covered, radius)
+        radius = float(size[own].mean())
+        covered = np.ones_like(own)
+        if number > farthest:
+            rim = size[layers > number].max(initial=0) + radius + 2  # nearer layers are opaque beyond it
+            covered = _extent(layers, number, rim)
+        window = _window(covered, math.ceil(radius) + 1)
+        colour = _filled(light[window], _own_colour(layers[window], number))
+        result[window] = _composite(result[window], colour, covered[window], radius)
     return np.searchsorted(_LINEAR_THRESHOLDS, result).astype(np.uint8)
 
 
@@ -140,27 +147,34 @@ def _own_colour(layers: np.ndarray, number: int) -> np.ndarray:
     return clean if clean.any() else known
 
 
-def _extent(layers: np.ndarray, number: int) -> np.ndarray:
+def _extent(layers: np.ndarray, number: int, rim_px: float) -> np.ndarray:
     """Where a layer lies: its own pixels, and hidden by nearer ones where it is the closest thing in sight.
 
     Surfaces that run through several layers thus stay closed, and a layer does not turn up under objects that
     it is nowhere next to.
     """
     hidden = (layers > number).astype(np.uint8)
-    _, labels = cv2.distanceTransformWithLabels(
+    distance, labels = cv2.distanceTransformWithLabels(
         hidden, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     seen = hidden == 0
     layer_of_label = np.empty(labels.max() + 1, layers.dtype)
     layer_of_label[labels[seen]] = layers[seen]
-    return layer_of_label[labels] == number
+    return (layer_of_label[labels] == number) & (distance <= rim_px)
 
 
-def _composite(
-    behind: np.ndarray, colour: np.ndarray, covered: np.ndarray | None, radius: float
-) -> np.ndarray:
-    """Blur a layer and lay it over what is behind it. ``covered`` None: everywhere."""
-    if covered is None:
+def _window(covered: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The rectangle around what is covered, with a margin."""
+    rows, cols = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    return (
+        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+        slice(max(int(cols[0]) - margin, 0), int(cols[-1]) + margin + 1),
+    )
+
+
+def _composite(behind: np.ndarray, colour: np.ndarray, covered: np.ndarray, radius: float) -> np.ndarray:
+    """Blur a layer and lay it over what is behind it."""
+    if covered.all():
         return _blurred(colour, radius)
     alpha = covered.astype(np.float32)[..., None]
     layer = _blurred(np.concatenate([colour * alpha, alpha], axis=-1), radius)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,20 @@ def parse_method(text: str) -> tuple[str, Path]:
     if not name.strip() or not folder:
         raise InputError(f"-f {text}: give a method as NAME=DIR")
     return name.strip(), Path(folder)
+
+
+def parse_methods(texts: Iterable[str]) -> dict[str, Path]:
+    """Name -> folder of several ``NAME=DIR``, in their order.
+
+    Raises:
+        InputError: one is not of that form, or a name occurs twice.
+    """
+    methods: dict[str, Path] = {}
+    for name, folder in map(parse_method, texts):
+        if name in methods:
+            raise InputError(f"-f {name}=...: given twice; every method needs a name of its own")
+        methods[name] = folder
+    return methods
 
 
 def evaluate(

@@ -42,9 +42,9 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
         "kind": "evaluation",
         "title": "Fusion evaluation",
         "facts": [
-            ["pairs", len(summary["images"])],
-            ["methods", len(methods) - len(summary["baselines"])],
-            ["baselines", len(summary["baselines"])],
+            ["pairs scored", len(summary["images"])],
+            ["methods compared", len(methods) - len(summary["baselines"])],
+            ["baselines beside them", len(summary["baselines"])],
             ["convention", config_of["convention"]],
             ["scored", config_of["colour"]],
         ],
@@ -143,7 +143,8 @@ def _columns(
         readers.append(reader)
 
     for role in ("a", "b"):
-        add(f"{role} ({Path(summary['folders'][role]).name})", "source", partial(original, role=role))
+        folder = Path(summary["folders"][role]).name
+        add(role if folder == role else f"{role} ({folder})", "source", partial(original, role=role))
     truth = "ground truth" in summary["folders"]
     if truth:
         add("ground truth", "source", partial(original, role="ground truth"))

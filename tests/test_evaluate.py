@@ -12,7 +12,7 @@ import pytest
 from metric_pictures import picture
 
 from model.baselines import BASELINES
-from model.evaluate import EvaluateConfig, evaluate, parse_method
+from model.evaluate import EvaluateConfig, evaluate, parse_method, parse_methods
 from model.evaluation_tables import summarise
 from model.metrics import METRICS, compute_metrics
 from model.metrics_conventions import metrics_of
@@ -207,6 +207,9 @@ def test_bad_arguments(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             EvaluateConfig(**bad)
     assert parse_method("SeAFusion=a/b=c") == ("SeAFusion", Path("a/b=c"))
+    assert list(parse_methods(["b=1", "a=2"])) == ["b", "a"]
+    with pytest.raises(InputError, match="given twice"):
+        parse_methods(["a=1", "a=2"])
     for text in ("SeAFusion", "=dir", "name="):
         with pytest.raises(InputError, match="NAME=DIR"):
             parse_method(text)

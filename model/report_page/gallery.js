@@ -6,7 +6,7 @@ const KEY_STEP = 0.05;
 /** A grid of {label, picture, detail, baseline}; pointing at one tile magnifies the same place in all. */
 function zoomGrid() {
   const grid = element("div", { class: "tiles" });
-  const state = { x: 0.5, y: 0.5, zoom: 3, locked: false };
+  const state = { x: 0.5, y: 0.5, zoom: 3, locked: false, touch: false };
 
   const apply = (on) => {
     grid.classList.toggle("zoomed", on);
@@ -27,8 +27,9 @@ function zoomGrid() {
     if (event.pointerType !== "touch" && !grid.contains(event.relatedTarget)) apply(state.locked = false);
   });
   // A tap magnifies and a second one ends it; with a mouse, pointing is enough.
+  grid.addEventListener("pointerdown", (event) => { state.touch = event.pointerType === "touch"; });
   grid.addEventListener("click", (event) => {
-    if (event.pointerType !== "touch" || !event.target.closest(".view")) return;
+    if (!state.touch || !event.target.closest(".view")) return;
     state.locked = !state.locked;
     if (state.locked) follow(event); else apply(false);
   });

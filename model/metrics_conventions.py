@@ -39,7 +39,7 @@ class Convention:
 CONVENTIONS: dict[str, Convention] = {
     "standard": Convention("the definitions of this program", tuple(METRICS), {}),
     "matlab-toolbox": Convention(
-        "github.com/Linfeng-Tang/Image-Fusion, General Evaluation Metric",
+        "github.com/Linfeng-Tang/Image-Fusion at 53f5542, General Evaluation Metric",
         ("EN", "AG", "SCD", "CC", "Qabf"),
         {
             "SF": Difference("of the image in [0, 1]: 1/255", gradient.spatial_frequency_unit_range),
@@ -49,8 +49,8 @@ CONVENTIONS: dict[str, Convention] = {
             ),
             "MSE": Difference("of images in [0, 1]: 1/65025", similarity.mean_squared_error_unit_range),
             "PSNR": Difference(
-                "images divided by 255 twice, peak 255: 48.1 dB more",
-                similarity.peak_signal_to_noise_divided_twice,
+                "of images in [0, 1] while the peak stays 255: 48.1 dB more",
+                similarity.peak_signal_to_noise_unit_range,
             ),
             "MI": Difference(
                 "the joint histogram takes level 255 for 254 (8-bit saturation)",
@@ -70,7 +70,7 @@ CONVENTIONS: dict[str, Convention] = {
         left_out="FMI_pixel (taken on Matlab's edge() maps), FMI_dct, FMI_w",
     ),
     "cddfuse": Convention(
-        "github.com/Zhaozixiang1228/MMIF-CDDFuse, utils/Evaluator.py",
+        "github.com/Zhaozixiang1228/MMIF-CDDFuse at 40de058, utils/Evaluator.py",
         ("EN", "SD", "SF", "MSE", "CC", "SCD", "VIF", "Qabf"),
         {
             "AG": Difference("divided by H W, not (H - 1)(W - 1)", gradient.average_gradient_mean),
@@ -85,7 +85,7 @@ CONVENTIONS: dict[str, Convention] = {
         },
     ),
     "vifb": Convention(
-        "github.com/xingchenzhang/VIFB, metrics/",
+        "github.com/xingchenzhang/VIFB at 5d29ee7, metrics/",
         ("EN", "EI", "AG", "SD", "Qabf"),
         {
             "SF": Difference("sums divided by H W each", gradient.spatial_frequency_per_pixel),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from metric_pictures import picture
@@ -9,11 +11,43 @@ from metric_pictures import picture
 from model.metrics import METRICS, compute_metrics
 from model.metrics_conventions import CONVENTIONS, conventions_markdown, metrics_of
 from pipeline.files import InputError
+from pipeline.images import read_grey
+
+#: What the definitions of the published codes give in GNU Octave 7.3 (image package) for SeAFusion's result
+#: on TNO pair 01, images read as grey.
+PRINTED = {
+    "matlab-toolbox": {
+        "EN": 7.171017,
+        "SD": 8.897743,
+        "MI": 2.566855,
+        "VIF": 0.835791,
+        "MSE": 0.044452,
+    },
+    "vifb": {
+        "SF": 12.792882,
+        "MI": 1.763534,
+        "PSNR": 59.20172,
+        "RMSE": 0.078146,
+        "CE": 1.275725,
+        "Qcb": 0.526118,
+        "Qcv": 620.44988,
+    },
+}
 
 
 def scores(convention: str) -> dict[str, float]:
     fused, a, b = (picture(seed, (180, 184)) for seed in (1, 2, 3))
     return compute_metrics(fused, a, b, metrics=metrics_of(convention))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("convention", PRINTED)
+def test_published_codes_print_the_same(shared: Path, convention: str) -> None:
+    root = shared / "reference" / "metrics"
+    fused, a, b = (read_grey(root / folder / "01.png") for folder in ("seafusion", "ir", "vi"))
+    metrics = metrics_of(convention, tuple(PRINTED[convention]))
+    for name, value in compute_metrics(fused, a, b, metrics=metrics).items():
+        assert value == pytest.approx(PRINTED[convention][name], rel=1e-5, abs=6e-7), name
 
 
 def test_documented_factors() -> None:

@@ -22,7 +22,7 @@ def test_errors_and_decibels() -> None:
     assert similarity.mean_squared_error_unit_range(fused, A, B) == pytest.approx(409 / 65025)
     psnr = 10 * math.log10(65025 / 409)
     assert similarity.peak_signal_to_noise(fused, A, B) == pytest.approx(psnr)
-    assert similarity.peak_signal_to_noise_divided_twice(fused, A, B) == pytest.approx(psnr + 48.1308, 1e-6)
+    assert similarity.peak_signal_to_noise_unit_range(fused, A, B) == pytest.approx(psnr + 48.1308, 1e-6)
     assert similarity.peak_signal_to_noise_by_maximum(fused, A, B) == pytest.approx(
         10 * math.log10(34**2 / 409)
     )

@@ -33,7 +33,7 @@ class Convention:
     source: str  # where the code is
     same: tuple[str, ...]  # metrics that agree with the standard
     differs: dict[str, Difference]
-    left_out: str = ""  # what it prints that is not reproduced, and why
+    remark: str = ""  # what else a reader of its figures has to know
 
 
 CONVENTIONS: dict[str, Convention] = {
@@ -67,7 +67,7 @@ CONVENTIONS: dict[str, Convention] = {
             "SSIM": Difference("is MEF-SSIM of the finest scale", perceptual.exposure_fusion_similarity_fine),
             "MS-SSIM": Difference("is MEF-SSIM", perceptual.exposure_fusion_similarity),
         },
-        left_out="FMI_pixel (taken on Matlab's edge() maps), FMI_dct, FMI_w",
+        remark="Its FMI_pixel (taken on Matlab's edge() maps), FMI_dct and FMI_w are not reproduced.",
     ),
     "cddfuse": Convention(
         "github.com/Zhaozixiang1228/MMIF-CDDFuse at 40de058, utils/Evaluator.py",
@@ -94,10 +94,10 @@ CONVENTIONS: dict[str, Convention] = {
             ),
             "SSIM": Difference("sum, not mean", similarity.structural_similarity_sum),
             "PSNR": Difference(
-                "the error is ||F - A|| / (H W), the root taken before the division",
+                "the error is the norm of F - A over H W: the root is taken before the division",
                 similarity.peak_signal_to_frobenius,
             ),
-            "RMSE": Difference("||F - A|| / (H W), mean over the sources", similarity.frobenius_error),
+            "RMSE": Difference("norm of F - A over H W, mean over the sources", similarity.frobenius_error),
             "CE": Difference("only here: relative entropy of the histograms", information.cross_entropy),
             "Qcb": Difference("images stretched to 0-255 first; zero border", perceptual.chen_blum_stretched),
             "Qcv": Difference(
@@ -105,8 +105,8 @@ CONVENTIONS: dict[str, Convention] = {
                 perceptual.chen_varshney_stretched,
             ),
         },
-        left_out="colour: VIFB averages over R, G and B, so pass --colour channels; its SF of a colour image "
-        "also counts the jumps between the channels",
+        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images. Its SF of a "
+        "colour image, which also counts the jumps between the channels, is not reproduced.",
     ),
 }
 
@@ -152,8 +152,7 @@ def conventions_markdown() -> str:
             lines.append(f"| {metric} | " + " | ".join(cell or "–" for cell in cells) + " |")
     lines.append("")
     for name, convention in others.items():
-        left_out = f" Not reproduced: {convention.left_out}." if convention.left_out else ""
-        lines.append(f"- `{name}`: {convention.source}.{left_out}")
+        lines.append(f"- `{name}`: {convention.source}. {convention.remark}".rstrip())
     return "\n".join(lines) + "\n"
 
 

@@ -105,8 +105,8 @@ CONVENTIONS: dict[str, Convention] = {
                 perceptual.chen_varshney_stretched,
             ),
         },
-        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images. Its SF of a "
-        "colour image, which also counts the jumps between the channels, is not reproduced.",
+        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images. Its SF of "
+        "a colour image, which also counts the jumps between the channels, is not reproduced.",
     ),
 }
 

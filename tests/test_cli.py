@@ -1,0 +1,172 @@
+"""The command line: every command is documented, errors are one line, and the demo's chain holds together."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import cli
+from model.evaluate import EvaluateConfig
+from model.fuse_config import FuseConfig
+from model.report import ReportConfig
+from model.train_config import TrainConfig
+from pipeline.engines import RunOptions
+from pipeline.exposure import ExposureConfig
+from pipeline.focus import FocusConfig
+from pipeline.plan import SynthesisConfig
+from pipeline.scenes import SampleConfig
+from pipeline.shard_file import ATTRIBUTES, FIELDS
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def all_commands(
+    group: click.Group = cli.main, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(all_commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    assert f"gifnet {' '.join(path)}" in (command.help or "").split("Example")[1]
+    for parameter in command.params:
+        assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+    assert run(*path, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_stands_in_the_readme(path: tuple[str, ...]) -> None:
+    assert f"`gifnet {path[0]}" in README
+    assert path[-1] in README
+
+
+@pytest.mark.parametrize(
+    ("path", "configs"),
+    [
+        (("sample",), [SampleConfig]),
+        (("synth",), [SynthesisConfig, RunOptions]),
+        (("train",), [TrainConfig]),
+        (("fuse",), [FuseConfig]),
+        (("evaluate",), [EvaluateConfig]),
+        (("report",), [ReportConfig]),
+    ],
+)
+def test_defaults_are_those_of_the_configs(path: tuple[str, ...], configs: list[type]) -> None:
+    fields = {field.name: field for config in configs for field in dataclasses.fields(config)}
+    compared = 0
+    for parameter in COMMANDS[path].params:
+        if parameter.name in fields and not isinstance(parameter, click.Argument):
+            default = fields[parameter.name].default
+            if default is dataclasses.MISSING or parameter.multiple:
+                continue
+            assert str(parameter.default) == str(default), parameter.name
+            compared += 1
+    assert compared >= 2
+
+
+def test_modes_default_to_those_of_their_configs() -> None:
+    defaults = {parameter.name: parameter.default for parameter in COMMANDS["synth",].params}
+    assert defaults["focus"] == FocusConfig().mode
+    assert defaults["exposure"] == ExposureConfig().mode
+
+
+def test_the_readme_describes_the_shards() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\(N[^|]*?) \|", README, flags=re.MULTILINE))
+    assert rows == {name: field.shape for name, field in FIELDS.items()}
+    for name, field in FIELDS.items():
+        kind = "UTF-8" if field.dtype == "str" else field.dtype
+        assert f"| `{name}` | {field.shape} | {kind} | {field.meaning} |" in README
+    for name in ATTRIBUTES:
+        assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["synth", "absent.toml", "-o", "OUT"], "absent.toml"),
+        (["synth", "MANIFEST", "-o", "OUT", "--root", "absent"], "absent"),
+        (["synth", "MANIFEST", "-o", "OUT", "--depth", "nonsense"], "depth"),
+        (["synth", "MANIFEST", "-o", "OUT", "--depth", "files:absent"], "absent"),
+        (["synth", "MANIFEST", "-o", "OUT", "--tile", "8"], "tile"),
+        (["synth", "MANIFEST", "-o", "OUT", "--samples-per-shard", "3"], "multiple"),
+        (["synth", "MANIFEST", "-o", "OUT", "--part", "3/2"], "part"),
+        (["synth", "MANIFEST", "-o", "OUT", "--device", "cuda:99"], "cuda:99"),
+        (["inspect", "absent"], "absent"),
+        (["train", "absent", "-o", "OUT"], "absent"),
+        (["fuse", "-a", "absent", "-b", "absent", "-o", "OUT"], "absent"),
+        (["fuse", "-a", "MANIFEST", "-o", "OUT", "--weights", "MANIFEST"], "manifest.toml"),
+        (["evaluate", "-a", "absent", "-b", "absent", "-f", "x=absent", "-o", "OUT.json"], "absent"),
+        (["report", "absent.json", "-o", "OUT.html"], "absent"),
+        (["weights", "import", "MANIFEST", "-o", "OUT.safetensors"], "manifest.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+    manifest = tmp_path / "manifest.toml"
+    manifest.write_text('name = "x"\n[roles]\nvisible = "v/{id}.png"\ninfrared = "i/{id}.png"\n')
+    for folder in "vi":
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "1.png"), np.zeros((40, 40), np.uint8))
+    filled = [
+        argument.replace("MANIFEST", str(manifest)).replace("OUT", str(tmp_path / "out"))
+        for argument in arguments
+    ]
+    result = run(*filled)
+    assert result.exit_code == 2, result.output
+    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and words in lines[0], result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_zero_byte_shard_is_named(tmp_path: Path) -> None:
+    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
+    assert run("sample", scenes, "--pairs", 2, "--size", "64x96").exit_code == 0
+    depth = f"files:{scenes / 'inverse_depth'}"
+    made = run("synth", scenes / "manifest.toml", "-o", dataset, "--depth", depth, "--tile", 32, "--jobs", 1)
+    assert made.exit_code in (0, 1), made.output
+    shard = next(dataset.glob("*.h5"))
+    shard.write_bytes(b"")
+    result = run("inspect", dataset, "--verify")
+    assert result.exit_code == 1
+    assert str(shard) in result.stderr
+    training = run("train", dataset, "-o", tmp_path / "run", "--steps", 1, "--crop", 32, "--device", "cpu")
+    assert training.exit_code == 2
+    assert str(shard) in training.stderr
+
+
+def test_weights_list_names_size_digest_and_card() -> None:
+    result = run("weights", "list")
+    assert result.exit_code == 0
+    for name in ("depth", "probe"):
+        assert re.search(rf"^{name} +[\d.]+ MB +[0-9a-f]{{64}} ", result.stdout, flags=re.MULTILINE)
+        assert f"{name}.md" in result.stdout
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path) -> None:
+    result = run("demo", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert len(re.findall(r"^\$ gifnet ", result.stdout, flags=re.MULTILINE)) == 7
+    for name in ("samples.png", "fused.png", "results.md", "report.html", "run/weights.safetensors"):
+        assert (tmp_path / name).stat().st_size > 1000

@@ -116,9 +116,9 @@ def evaluate(
         gifnet evaluate -a infrared -b visible -f ours=fused -f other=other/fused -o results.json
     """
     from model.evaluate import evaluate as run_evaluation
-    from model.evaluate import parse_method
+    from model.evaluate import parse_methods
 
-    methods = dict(parse_method(text) for text in fused)
+    methods = parse_methods(fused)
     path = run_evaluation(EvaluateConfig(**settings), a, b, methods, out, ground_truth=ground_truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
     click.echo(path)

@@ -124,7 +124,8 @@ class _Passes:
 
     def map(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``: kept ones where there are any, the others computed again."""
-        kept, self.kept[index] = self.kept[index], _Kept(range(0))
+        nothing = _Kept(range(self.map_height, self.map_height))
+        kept, self.kept[index] = self.kept[index], nothing
         if kept.rows.start:
             yield from rows_of(self.compute(index), range(kept.rows.start))
         yield from kept.drain()

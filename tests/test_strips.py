@@ -1,0 +1,139 @@
+"""The strip-wise engine: the whole image's result for any strips, any memory, any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from network_samples import planes, random_network
+
+from model.checkpoint import load_network
+from model.network import GIFNet, NetworkConfig
+from model.strips import FusionEngine
+from pipeline.files import InputError
+from pipeline.images import to_uint8
+
+CASES = ("ivif", "mfif", "meif", "medical", "nir", "remote_band1")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """These maps are too small to share out."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small_network(seed: int, **shape: object) -> GIFNet:
+    """A few channels, any number of blocks; fast, and as irregular as the published shape."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = GIFNet(NetworkConfig(feature_growth=2, **shape)).eval()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def whole(network: GIFNet, a: np.ndarray, b: np.ndarray, main: str) -> np.ndarray:
+    """The network itself on the whole image, in float64."""
+    with torch.inference_mode():
+        pair = (torch.from_numpy(plane).double()[None, None] for plane in (a, b))
+        fused = network.double()(*pair, main=main)[0, 0].numpy()
+    network.float()
+    return fused
+
+
+def random_planes(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    a, b = planes(1, 1, height, width, seed=seed)
+    return a[0, 0].numpy(), b[0, 0].numpy()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(5, 70), st.integers(5, 45)),
+    strip_rows=st.none() | st.integers(1, 80),
+    kept=st.floats(0, 1.3),
+    main=st.sampled_from(["mm", "dp"]),
+    shape=st.sampled_from([{}, {"local_path_quirk": True}, {"depth": 1}, {"depth": 3}, {"window": 4}]),
+)
+def test_any_size_any_strips_any_memory(
+    size: tuple[int, int], strip_rows: int | None, kept: float, main: str, shape: dict[str, int]
+) -> None:
+    network = small_network(1, **shape)
+    a, b = random_planes(*size)
+    # ``kept`` is the share of both embedded streams, 16 channels in float32, that the memory can hold.
+    memory = int(kept * (size[0] + 3) * (size[1] + 3) * 16 * 4)
+    engine = FusionEngine(network, memory_bytes=memory, strip_rows=strip_rows)
+    np.testing.assert_allclose(engine.fuse_planes(a, b, main=main), whole(network, a, b, main), atol=1e-5)
+
+
+@pytest.mark.parametrize("quirk", [False, True])
+@pytest.mark.parametrize("main", ["mm", "dp"])
+def test_the_published_shape(quirk: bool, main: str) -> None:
+    network = random_network(5, local_path_quirk=quirk)
+    a, b = random_planes(37, 30)
+    fused = FusionEngine(network, strip_rows=11, memory_bytes=30 * 98 * 4 * 15).fuse_planes(a, b, main=main)
+    assert fused.dtype == np.float32 and fused.flags.c_contiguous
+    np.testing.assert_allclose(fused, whole(network, a, b, main), atol=1e-5)
+
+
+def test_a_map_far_from_zero_keeps_its_variance() -> None:
+    network = small_network(2)
+    with torch.no_grad():
+        network.transformer.embed_dp.bias += 300  # mean of the embedded map, hundreds of deviations away
+    a, b = random_planes(40, 24)
+    fused = FusionEngine(network, strip_rows=5).fuse_planes(a, b)
+    np.testing.assert_allclose(fused, whole(network, a, b, "dp"), atol=1e-4)
+
+
+def test_an_engine_is_used_again_and_leaves_the_network_alone() -> None:
+    network = small_network(3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    engine = FusionEngine(network)
+    first = engine.fuse_planes(*random_planes(20, 30))
+    engine.fuse_planes(*random_planes(33, 16, seed=1), main="mm")
+    np.testing.assert_array_equal(engine.fuse_planes(*random_planes(20, 30)), first)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_bf16_is_close() -> None:
+    network = random_network(5)
+    a, b = random_planes(48, 40)
+    fused = FusionEngine(network, precision="bf16").fuse_planes(a, b)
+    error = np.abs(fused - whole(network, a, b, "dp"))
+    assert fused.dtype == np.float32
+    assert 0 < error.mean() < 0.02
+
+
+def test_too_small() -> None:
+    with pytest.raises(InputError, match=r"4x30 is too small: both sides need 5"):
+        FusionEngine(small_network(0)).fuse_planes(*random_planes(4, 30))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("case", CASES)
+def test_published_results(shared: Path, case: str) -> None:
+    network = load_network(shared / "reference/gifnet/Final.model")
+    with np.load(shared / "reference/gifnet/inference.npz") as reference:
+        a, b = (reference[f"{case}/{name}"].astype(np.float32) / 255 for name in "ab")
+        published = {"dp": reference[f"{case}/main_mfif"], "mm": reference[f"{case}/main_ivif"]}
+    if a.size > 1 << 16:
+        published.pop("mm")
+    for main, expected in published.items():
+        # All maps kept, and most of them computed again.
+        fused = FusionEngine(network, memory_bytes=1 << (30 if main == "dp" else 23)).fuse_planes(
+            a, b, main=main
+        )
+        assert np.abs(fused - expected).max() <= 1e-5
+        # The same 8-bit image. A float that lies on the border of two grey levels may fall to either side:
+        # the published ones do so themselves, by their distance from what float64 gives.
+        border = np.abs(expected * 255 % 1 - 0.5) < 255 * 2e-6
+        assert border.mean() < 2e-3
+        np.testing.assert_array_equal(to_uint8(fused)[~border], to_uint8(expected)[~border])

@@ -39,6 +39,9 @@ class FusionEngine:
         precision: ``fp32``, ``bf16`` or ``fp16``; statistics are float32 sums either way.
         memory_bytes: for feature maps; beyond it they are computed again.
         strip_rows: rows per strip; None chooses by width and memory.
+
+    Raises:
+        InputError: the device does not compute in this precision.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class FusionEngine:
     ) -> None:
         self.network = network
         self.device = torch.device(device)
+        _check_precision(precision, self.device)
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.memory_bytes = memory_bytes
         self.strip_rows = strip_rows
@@ -72,6 +76,15 @@ class FusionEngine:
             self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
         with torch.inference_mode():
             return _Passes(self, self._folded[main], np.ascontiguousarray(a), np.ascontiguousarray(b)).run()
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if device.type == "cuda":
+        return
+    if precision == "fp16":
+        raise InputError("--precision fp16 needs a GPU; use bf16 or fp32 on the CPU")
+    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise InputError("--precision bf16: this processor computes no bf16; use fp32")
 
 
 class _Passes:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fusing import tiny_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_samples import planes, random_network
 
 from model.checkpoint import load_network
-from model.network import GIFNet, NetworkConfig
+from model.network import GIFNet
 from model.strips import FusionEngine
 from pipeline.files import InputError
 from pipeline.images import to_uint8
@@ -28,17 +29,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def small_network(seed: int, **shape: object) -> GIFNet:
-    """A few channels, any number of blocks; fast, and as irregular as the published shape."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = GIFNet(NetworkConfig(feature_growth=2, **shape)).eval()
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter += 0.1 * torch.randn_like(parameter)
-    return network
 
 
 def whole(network: GIFNet, a: np.ndarray, b: np.ndarray, main: str) -> np.ndarray:
@@ -66,7 +56,7 @@ def random_planes(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, n
 def test_any_size_any_strips_any_memory(
     size: tuple[int, int], strip_rows: int | None, kept: float, main: str, shape: dict[str, int]
 ) -> None:
-    network = small_network(1, **shape)
+    network = tiny_network(1, **shape)
     a, b = random_planes(*size)
     # ``kept`` is the share of both embedded streams, 16 channels in float32, that the memory can hold.
     memory = int(kept * (size[0] + 3) * (size[1] + 3) * 16 * 4)
@@ -85,7 +75,7 @@ def test_the_published_shape(quirk: bool, main: str) -> None:
 
 
 def test_a_map_far_from_zero_keeps_its_variance() -> None:
-    network = small_network(2)
+    network = tiny_network(2)
     with torch.no_grad():
         network.transformer.embed_dp.bias += 300  # mean of the embedded map, hundreds of deviations away
     a, b = random_planes(40, 24)
@@ -94,7 +84,7 @@ def test_a_map_far_from_zero_keeps_its_variance() -> None:
 
 
 def test_an_engine_is_used_again_and_leaves_the_network_alone() -> None:
-    network = small_network(3)
+    network = tiny_network(3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     engine = FusionEngine(network)
     first = engine.fuse_planes(*random_planes(20, 30))
@@ -114,7 +104,7 @@ def test_bf16_is_close() -> None:
 
 def test_too_small() -> None:
     with pytest.raises(InputError, match=r"4x30 is too small: both sides need 5"):
-        FusionEngine(small_network(0)).fuse_planes(*random_planes(4, 30))
+        FusionEngine(tiny_network(0)).fuse_planes(*random_planes(4, 30))
 
 
 @pytest.mark.shared

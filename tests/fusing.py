@@ -1,0 +1,38 @@
+"""A tiny network and image files for tests of fusing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.checkpoint import save_weights
+from model.network import GIFNet, NetworkConfig
+from pipeline.images import write_image
+
+
+def tiny_network(seed: int = 0, **shape: object) -> GIFNet:
+    """A few channels; fast, and as irregular as the published shape."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = GIFNet(NetworkConfig(feature_growth=2, **shape)).eval()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def tiny_weights(folder: Path, seed: int = 0) -> Path:
+    return save_weights(folder / f"tiny{seed}.safetensors", tiny_network(seed), {})
+
+
+def picture(
+    path: Path, seed: int, *, size_hw: tuple[int, int] = (20, 24), channels: int = 1, dtype: str = "uint8"
+) -> np.ndarray:
+    """Write a random image and return it."""
+    shape = size_hw if channels == 1 else (*size_hw, channels)
+    top = np.iinfo(dtype).max
+    image = np.random.default_rng(seed).integers(0, top, shape, dtype, endpoint=True)
+    write_image(path, image)
+    return image

@@ -1,0 +1,245 @@
+"""Fusing files, folders, stacks and videos: what is done, skipped, failed and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from fusing import picture, tiny_network, tiny_weights
+
+from model.colour import Source, colourise
+from model.fuse import fuse
+from model.fuse_config import FuseConfig, parse_memory
+from model.strips import FusionEngine
+from pipeline.files import InputError
+from pipeline.images import read_image
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+def fused_plane(*planes: np.ndarray, seed: int = 0) -> np.ndarray:
+    """What the network makes of uint8 or uint16 planes, folded in order."""
+    engine = FusionEngine(tiny_network(seed))
+    scaled = [(plane / np.iinfo(plane.dtype).max).astype(np.float32) for plane in planes]
+    fused = scaled[0]
+    for plane in scaled[1:] or scaled:
+        fused = engine.fuse_planes(fused, plane)
+    return fused
+
+
+def log_of(out: Path) -> dict[str, dict[str, object]]:
+    lines = (out / "fused.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["name"]: record for record in map(json.loads, lines)}
+
+
+def test_a_folder_of_grey_pairs(tmp_path: Path, weights: Path) -> None:
+    a = {name: picture(tmp_path / "a" / f"{name}.png", i) for i, name in enumerate(("1", "night/2"))}
+    b = {name: picture(tmp_path / "b" / f"{name}.bmp", i + 9) for i, name in enumerate(("1", "night/2"))}
+    picture(tmp_path / "a/only_a.png", 5)
+    picture(tmp_path / "b/only_b.png", 5)
+    out = tmp_path / "out"
+    summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], out)
+    assert sorted(summary.done) == ["1", "night/2"] and summary.complete
+    assert summary.unmatched == {"only_a": ["b"], "only_b": ["a"]}
+    for name in a:
+        expected = np.rint(fused_plane(a[name], b[name]) * 255)
+        np.testing.assert_array_equal(read_image(out / f"{name}.png"), expected)
+    record = log_of(out)["night/2"]
+    assert record["output"] == "night/2.png" and record["size_hw"] == [20, 24]
+    assert record["inputs"] == [str(tmp_path / "a/night/2.png"), str(tmp_path / "b/night/2.bmp")]
+    assert record["seconds"] >= 0 and len(record["settings"]["weights"]) == 64
+
+
+def test_existing_results_are_skipped_until_overwritten(tmp_path: Path, weights: Path) -> None:
+    for name in ("1", "2"):
+        picture(tmp_path / f"a/{name}.png", 1)
+        picture(tmp_path / f"b/{name}.png", 2)
+    inputs, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "out"
+    config = FuseConfig(weights=weights)
+    fuse(config, inputs, out)
+    (out / "2.png").unlink()
+    (out / "1.png").write_bytes(b"left alone")
+    again = fuse(config, inputs, out)
+    assert (again.done, again.skipped) == (["2"], ["1"])
+    assert (out / "1.png").read_bytes() == b"left alone"
+    assert set(log_of(out)) == {"1", "2"}
+    other = tiny_weights(tmp_path, seed=1)
+    with pytest.raises(InputError, match=r"made with another precision, weights; use --overwrite"):
+        fuse(FuseConfig(weights=other, precision="bf16"), inputs, out)
+    over = fuse(FuseConfig(weights=other, overwrite=True), inputs, out)
+    assert sorted(over.done) == ["1", "2"]
+    assert len((out / "fused.jsonl").read_text().splitlines()) == 2
+
+
+def test_good_ones_are_done_when_bad_ones_fail(tmp_path: Path, weights: Path) -> None:
+    for name in ("good", "small", "text", "truncated", "zfine"):
+        picture(tmp_path / f"a/{name}.png", 1)
+        picture(tmp_path / f"b/{name}.png", 2)
+    picture(tmp_path / "b/small.png", 2, size_hw=(11, 24))
+    (tmp_path / "b/text.png").write_text("no image")
+    data = (tmp_path / "a/truncated.png").read_bytes()
+    (tmp_path / "a/truncated.png").write_bytes(data[: len(data) // 2])
+    summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert summary.done == ["good", "zfine"] and not summary.complete
+    assert set(summary.failed) == {"small", "text", "truncated"}
+    assert "is 20x24" in summary.failed["small"] and "is 11x24" in summary.failed["small"]
+    assert "--resize" in summary.failed["small"]
+    assert all("\n" not in reason for reason in summary.failed.values())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "fused.jsonl",
+        "good.png",
+        "zfine.png",
+    ]
+
+
+@pytest.mark.parametrize(("resize", "size_hw"), [("a", (31, 40)), ("b", (20, 24))])
+def test_resize_names_the_input_that_gives_way(
+    tmp_path: Path, weights: Path, resize: str, size_hw: tuple[int, int]
+) -> None:
+    picture(tmp_path / "a.png", 1)
+    picture(tmp_path / "b.png", 2, size_hw=(31, 40))
+    config = FuseConfig(weights=weights, resize=resize)
+    assert fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "f.png").complete
+    assert read_image(tmp_path / "f.png").shape == size_hw
+
+
+def test_colour_comes_from_the_visible_image(tmp_path: Path, weights: Path) -> None:
+    a = picture(tmp_path / "a.png", 1, channels=3)
+    b = picture(tmp_path / "b.png", 2, channels=3)
+    inputs = [tmp_path / "a.png", tmp_path / "b.png"]
+    fuse(FuseConfig(weights=weights, task="ivif"), inputs, tmp_path / "f.png")
+    planes = [Source(image, 0, 255).plane() for image in (a, b)]
+    expected = colourise(FusionEngine(tiny_network()).fuse_planes(*planes), [Source(b, 0, 255)])
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), expected)
+
+
+def test_a_stack_is_folded_and_one_image_is_fused_with_itself(tmp_path: Path, weights: Path) -> None:
+    images = [picture(tmp_path / f"{i}.png", i) for i in range(3)]
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    fuse(FuseConfig(weights=weights), files, tmp_path / "stack.png")
+    fuse(FuseConfig(weights=weights), files[:1], tmp_path / "alone.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "stack.png"), np.rint(fused_plane(*images) * 255))
+    np.testing.assert_array_equal(read_image(tmp_path / "alone.png"), np.rint(fused_plane(images[0]) * 255))
+
+
+def test_main_task(tmp_path: Path, weights: Path) -> None:
+    a, b = (picture(tmp_path / f"{i}.png", i) for i in range(2))
+    inputs = [tmp_path / "0.png", tmp_path / "1.png"]
+    fuse(FuseConfig(weights=weights, main_task="ivif"), inputs, tmp_path / "f.png")
+    scaled = [(image / 255).astype(np.float32) for image in (a, b)]
+    expected = FusionEngine(tiny_network()).fuse_planes(*scaled, main="mm")
+    np.testing.assert_array_equal(read_image(tmp_path / "f.png"), np.rint(expected * 255))
+
+
+def test_16_bits_in_and_out(tmp_path: Path, weights: Path) -> None:
+    a = picture(tmp_path / "a.png", 1, dtype="uint16")
+    b = picture(tmp_path / "b.png", 2, dtype="uint8")
+    inputs = [tmp_path / "a.png", tmp_path / "b.png"]
+    fuse(FuseConfig(weights=weights, bits=16), inputs, tmp_path / "f.tif")
+    expected = np.rint(fused_plane(a, b) * np.float32(65535))
+    np.testing.assert_array_equal(read_image(tmp_path / "f.tif"), expected)
+
+
+@pytest.mark.parametrize(("text", "low", "high"), [("2000:3000", 2000, 3000), ("percentile", 2010, 2990)])
+def test_range_of_16_bit_inputs(tmp_path: Path, weights: Path, text: str, low: int, high: int) -> None:
+    thermal = np.linspace(2010, 2990, 30 * 30).reshape(30, 30).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), thermal)
+    b = picture(tmp_path / "b.png", 2, size_hw=(30, 30))
+    config = FuseConfig(weights=weights, range_16bit=text)
+    fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "f.png")
+    stretched = ((thermal.astype(np.float32) - low) / (high - low)).clip(0, 1)
+    fused = FusionEngine(tiny_network()).fuse_planes(stretched, (b / 255).astype(np.float32))
+    assert np.abs(read_image(tmp_path / "f.png") - fused * 255).max() <= 1.5
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_video(tmp_path: Path, weights: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    for name, frames in (("a", 5), ("b", 5), ("short", 3)):
+        writer = cv2.VideoWriter(
+            str(tmp_path / f"{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (48, 32)
+        )
+        for _ in range(frames):
+            writer.write(rng.integers(0, 256, (32, 48, 3), np.uint8))
+        writer.release()
+    out = tmp_path / f"fused{suffix}"
+    assert fuse(FuseConfig(weights=weights), [tmp_path / "a.avi", tmp_path / "b.avi"], out).complete
+    capture = cv2.VideoCapture(str(out))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+    frames = 0
+    while capture.read()[0]:
+        frames += 1
+    assert frames == 5
+    failed = fuse(
+        FuseConfig(weights=weights), [tmp_path / "a.avi", tmp_path / "short.avi"], tmp_path / "no.avi"
+    )
+    assert "short.avi: ends after 3 frames" in failed.failed["a"]
+    assert not (tmp_path / "no.avi").exists()
+
+
+def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    (tmp_path / "empty").mkdir()
+    config = FuseConfig(weights=weights)
+    for inputs, message in (
+        ([tmp_path / "a.png", tmp_path / "none.png"], "does not exist"),
+        ([tmp_path / "a.png", tmp_path / "empty"], "files only or folders only"),
+        ([tmp_path / "empty", tmp_path / "empty"], "no image"),
+        ([], "no input"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fuse(config, inputs, tmp_path / "out")
+    with pytest.raises(InputError, match="fp16 needs a GPU"):
+        fuse(
+            FuseConfig(weights=weights, precision="fp16", device="cpu"),
+            [tmp_path / "a.png"],
+            tmp_path / "out",
+        )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task": "x"},
+        {"main_task": "dp"},
+        {"precision": "fp8"},
+        {"bits": 12},
+        {"resize": "c"},
+        {"range_16bit": "9:3"},
+        {"range_16bit": "0:70000"},
+        {"bits": 16, "suffix": ".jpg"},
+        {"suffix": ".gif"},
+        {"memory_bytes": -1},
+        {"jobs": 0},
+    ],
+    ids=str,
+)
+def test_settings_are_checked(settings: dict[str, object]) -> None:
+    with pytest.raises(InputError) as error:
+        FuseConfig(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_memory_sizes() -> None:
+    assert parse_memory("1GB") == 10**9
+    assert parse_memory("1.5 GiB") == 3 << 29
+    assert parse_memory("4096") == 4096
+    for text in ("", "GB", "1 TB", "-1"):
+        with pytest.raises(InputError):
+            parse_memory(text)

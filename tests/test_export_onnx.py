@@ -1,0 +1,57 @@
+"""The exported network, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fusing import tiny_network
+
+from model.export_onnx import export_onnx
+from pipeline.files import InputError
+
+
+def run(path: Path, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (fused,) = session.run(["fused"], {"a": a, "b": b})
+    return fused
+
+
+@pytest.mark.parametrize(
+    ("exported", "size_hw", "main"),
+    [
+        (None, (24, 80), "dp"),
+        pytest.param((21, 34), (21, 34), "dp", marks=pytest.mark.slow),
+        pytest.param(None, (48, 56), "mm", marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_agrees_with_the_network(
+    tmp_path: Path, exported: tuple[int, int] | None, size_hw: tuple[int, int], main: str
+) -> None:
+    pytest.importorskip("onnxscript")
+    network = tiny_network(local_path_quirk=True)
+    path = export_onnx(network, tmp_path / "network.onnx", main=main, size_hw=exported)
+    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
+    a, b = np.random.default_rng(0).random((2, 1, 1, *size_hw), np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(a), torch.from_numpy(b), main=main).numpy()
+    np.testing.assert_allclose(run(path, a, b), expected, atol=1e-5)
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else builtins)
+    with pytest.raises(InputError, match=r"needs onnxscript: pip install gifnet\[onnx\]"):
+        export_onnx(tiny_network(), tmp_path / "network.onnx")
+
+
+def test_too_small(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    with pytest.raises(InputError, match="too small"):
+        export_onnx(tiny_network(), tmp_path / "network.onnx", size_hw=(4, 30))

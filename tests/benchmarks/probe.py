@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -43,37 +42,29 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {len(scenes)} scenes")
     print("scene                 role   probe dB  gamma dB    gain  mean    true mean")
     if arguments.folds:
-        parts = [
-            (
-                scenes[fold :: arguments.folds],
-                [s for n, s in enumerate(scenes) if n % arguments.folds != fold],
-            )
-            for fold in range(arguments.folds)
-        ]
         config = ProbeTrainingConfig(steps=arguments.steps)
         rows = []
-        for held_out, training in parts:
+        for fold in range(arguments.folds):
+            training = [scene for n, scene in enumerate(scenes) if n % arguments.folds != fold]
             probe = fit_probe(config, training, torch.device("cpu"))
-            rows += [_row(probe_figures(probe, training, [scene])) for scene in held_out]
+            figures = probe_figures(probe, training, scenes[fold :: arguments.folds])
+            rows.append(_show(f"fold {fold}", figures))
     else:
         training, held_out = split_scenes(scenes, ProbeTrainingConfig.held_out_every)
         probe = load_probe(arguments.weights)
-        rows = []
-        for scene in held_out:
-            rows.append(_row(probe_figures(probe, training, [scene])))
-            _show(scene.id, rows[-1])
-    _show("mean", np.mean(rows, axis=0))
+        rows = [_show(scene.id, probe_figures(probe, training, [scene])) for scene in held_out]
+    _show("mean", {key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
 
 
-def _row(figures: dict[str, float]) -> list[list[float]]:
-    return [
-        [figures[f"{role}_{name}"] for name in ("psnr", "gamma_psnr", "mean", "true_mean")] for role in ROLES
-    ]
-
-
-def _show(name: str, row: Sequence[Sequence[float]] | np.ndarray) -> None:
-    for role, (psnr, gamma, mean, true) in zip(ROLES, row, strict=True):
-        print(f"{name:20}  {role:5}  {psnr:8.2f}  {gamma:8.2f}  {psnr - gamma:+6.2f}  {mean:.3f}  {true:.3f}")
+def _show(name: str, figures: dict[str, float]) -> dict[str, float]:
+    for role in ROLES:
+        probe, gamma = figures[f"{role}_psnr"], figures[f"{role}_gamma_psnr"]
+        mean, true = figures[f"{role}_mean"], figures[f"{role}_true_mean"]
+        print(
+            f"{name:20}  {role:5}  {probe:8.2f}  {gamma:8.2f}  {probe - gamma:+6.2f}  {mean:.3f}  {true:.3f}"
+        )
+    sys.stdout.flush()
+    return figures
 
 
 if __name__ == "__main__":

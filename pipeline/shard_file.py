@@ -194,18 +194,33 @@ def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
     assert set(values) == set(ATTRIBUTES), values.keys()
     for name in ATTRIBUTES:
         value = values[name]
-        file.attrs[name] = canonical_json(value) if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            value = canonical_json(value)
+        if isinstance(value, str):
+            # Of fixed length: strings of variable length lie in a heap that has no checksum.
+            value = np.array(value.encode(), h5py.string_dtype("utf-8", max(1, len(value.encode()))))
+        file.attrs[name] = value
+
+
+def _read_attribute(file: h5py.File, name: str, path: Path) -> Any:
+    kind = h5py.h5a.open(file.id, name.encode()).get_type()
+    if not (isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeStringID)) or (
+        isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    ):
+        raise InputError(f"{path}: attribute {name} is not of a type that a shard has")
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else int(value)
 
 
 def _check_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
-    if file.attrs.get("format") != FORMAT:
+    if "format" not in file.attrs or _read_attribute(file, "format", path) != FORMAT:
         raise InputError(f"{path}: an HDF5 file, but not a {FORMAT} shard")
-    version = file.attrs.get("format_version")
+    version = _read_attribute(file, "format_version", path)
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: shard format {version}, but this version reads {FORMAT_VERSION}; update gifnet"
         )
-    values = {name: file.attrs[name] for name in ATTRIBUTES}
+    values = {name: _read_attribute(file, name, path) for name in ATTRIBUTES}
     for name in ("config", "versions"):
         values[name] = json.loads(values[name])
     return values

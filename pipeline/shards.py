@@ -101,10 +101,11 @@ def _verify_shard(path: Path, entry: Mapping[str, Any]) -> list[str]:
         return [
             f"{path}: {path.stat().st_size} bytes, the index says {entry['bytes']}; delete it and run synth"
         ]
+    # First of all: nothing of a file that was tampered with is read.
+    if sha256_file(path) != entry["sha256"]:
+        return [f"{path}: bytes differ from the index; delete it and run synth again"]
     with open_shard(path) as shard:
         wrong = [name for name in FIELDS if array_digest(shard.read(name)) != entry["arrays"].get(name)]
     if wrong:
         return [f"{path}: {', '.join(wrong)} differ from the index; delete it and run synth again"]
-    if sha256_file(path) != entry["sha256"]:
-        return [f"{path}: bytes differ from the index; delete it and run synth again"]
     return []

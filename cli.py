@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from model.commands import evaluate, fuse, report, train
-from pipeline.command_line import FILE, FOLDER, Commands
+from model.fuse_config import MAIN_TASKS, FuseConfig
+from pipeline.command_line import FILE, FOLDER, Commands, Size
 from pipeline.commands import inspect, sample, synth
 from pipeline.contact_sheet import contact_sheet
 from pipeline.downloads import DOWNLOADS
@@ -127,6 +129,11 @@ def demo(ctx: click.Context, out: Path) -> None:
     click.echo(f"\nsources and fused pictures: {write_image(out / 'fused.png', sheet)}")
     click.echo(f"samples of the dataset:     {out / 'samples.png'}")
     click.echo(f"measures and gallery:       {out / 'report.html'}")
+
+
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others keep the defaults of their config, which needs torch."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 if __name__ == "__main__":

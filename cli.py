@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from model.commands import evaluate, fuse, report, train
-from model.fuse_config import MAIN_TASKS, FuseConfig
-from pipeline.command_line import FILE, FOLDER, Commands, Size
+from pipeline.command_line import FILE, FOLDER, Commands
 from pipeline.commands import inspect, sample, synth
 from pipeline.contact_sheet import contact_sheet
 from pipeline.downloads import DOWNLOADS

@@ -1,0 +1,168 @@
+"""CUDA against float64 on the CPU, and the benchmark table, in one run.
+
+    python tests/benchmarks/gpu.py [--device cuda] [--size 1024x1280] [--repeats 20]
+
+First the checks: fused planes and both training updates on the device are compared with float64 on the CPU;
+the script stops with status 1 where an error leaves its bound. Then the table: median times of a depth
+estimate, an exposure pair, a fused pair and a training step at each precision, beside the device's measured
+matrix and copy rates, from which floors follow. ``--device cpu --size 64x96 --repeats 2`` tries the script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from model.distributed import Team
+from model.feed import Batch
+from model.information import load_measure
+from model.network import GIFNet, NetworkConfig
+from model.step import AlternatingStep, task_losses, task_outputs
+from model.strips import FusionEngine
+from model.train_config import TrainConfig
+from pipeline.depth import load_depth_estimator
+from pipeline.exposure import exposure_pair
+from pipeline.probe import load_probe
+
+#: Largest error of a fused plane against float64, by precision.
+FUSED_BOUNDS = {"fp32": 2e-3, "bf16": 5e-2, "fp16": 1e-2}
+#: Largest relative error of the losses of one update, by precision. TF32 may take part in fp32 on CUDA.
+LOSS_BOUNDS = {"off": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
+#: Multiply-accumulates of GIFNet per pixel with both branches.
+MACS_PER_PIXEL = 785e3
+
+
+def seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Median wall time of ``work``, with the device's queue drained."""
+    times = []
+    for number in range(repeats + 2):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= 2:  # warm-up: kernels are chosen, caches filled
+            times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def random_batch(generator: np.random.Generator, size: int, crop: int) -> Batch:
+    planes = [torch.from_numpy(generator.random((size, 1, crop, crop), np.float32)) for _ in range(5)]
+    return Batch(infrared=planes[0], visible=planes[1], dp_a=planes[2], dp_b=planes[3], dp_truth=planes[4])
+
+
+def check_fusing(network: GIFNet, device: torch.device, precisions: list[str]) -> bool:
+    generator = np.random.default_rng(1)
+    a, b = (generator.random((123, 171), np.float32) for _ in "ab")
+    exact = copy.deepcopy(network).double().eval()
+    with torch.no_grad():
+        planes = [torch.from_numpy(x).double()[None, None] for x in (a, b)]
+        expected = exact(*planes)[0, 0].numpy()
+    good = True
+    for precision in precisions:
+        fused = FusionEngine(network, device=device, precision=precision).fuse_planes(a, b)
+        error = float(np.abs(fused - expected).max())
+        good &= error <= FUSED_BOUNDS[precision]
+        print(f"check: fused {precision}: largest error {error:.2e}, bound {FUSED_BOUNDS[precision]:.0e}")
+    return good
+
+
+def check_training(network: GIFNet, device: torch.device, amps: list[str]) -> bool:
+    batch = random_batch(np.random.default_rng(2), 2, 64)
+    weights = (torch.full((2,), 0.4), torch.full((2,), 0.6))
+    config, good = TrainConfig(), True
+
+    def losses(net: GIFNet, on: torch.device, dtype: torch.dtype, amp: torch.dtype | None) -> list[float]:
+        own = Batch(**{name: plane.to(on, dtype) for name, plane in vars(batch).items()})
+        found = []
+        for main in ("mm", "dp"):
+            with torch.no_grad(), torch.autocast(on.type, dtype=amp, enabled=amp is not None):
+                outputs = task_outputs(net, own, main)
+            task = task_losses(outputs, own, main, tuple(w.to(on) for w in weights), config)
+            found += [float(task.task), float(task.public)]
+        return found
+
+    exact = losses(copy.deepcopy(network).double(), torch.device("cpu"), torch.float64, None)
+    for amp in amps:
+        dtype = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+        found = losses(copy.deepcopy(network).to(device), device, torch.float32, dtype)
+        error = max(abs(x - y) / abs(y) for x, y in zip(found, exact, strict=True))
+        good &= error <= LOSS_BOUNDS[amp]
+        print(f"check: losses, amp {amp}: largest relative error {error:.2e}, bound {LOSS_BOUNDS[amp]:.0e}")
+    return good
+
+
+def print_table(network: GIFNet, device: torch.device, height: int, width: int, repeats: int) -> None:
+    generator = np.random.default_rng(3)
+    cuda = device.type == "cuda"
+    side = 8192 if cuda else 1024
+    for dtype in (torch.float32, torch.float16) if cuda else (torch.float32, torch.bfloat16):
+        x = torch.rand(side, side, device=device, dtype=dtype)
+        rate = 2 * side**3 / seconds(lambda x=x: x @ x, repeats, device)
+        print(f"ceiling: matrix product {dtype}: {rate / 1e12:.2f} TFLOP/s")
+    x = torch.rand(1 << (28 if cuda else 24), device=device)
+    print(f"ceiling: copy: {2 * x.nbytes / seconds(x.clone, repeats, device) / 1e9:.0f} GB/s")
+
+    frame = generator.integers(0, 256, (height, width, 3), np.uint8)
+    estimator, probe = load_depth_estimator("default", device=device), load_probe(None, device=device)
+    rows = [
+        ("default depth, one frame", lambda: estimator.estimate([frame], ["x"])),
+        ("exposure pair, 160x160", lambda: exposure_pair(frame[:160, :160].copy(), probe)),
+    ]
+    a, b = (generator.random((height, width), np.float32) for _ in "ab")
+    for precision in ["fp32", "bf16", "fp16"] if cuda else ["fp32"]:
+        engine = FusionEngine(network, device=device, precision=precision, memory_bytes=1 << 32)
+        rows.append((f"fuse one pair, {precision}", lambda engine=engine: engine.fuse_planes(a, b)))
+    size, crop = (8, 128) if cuda else (2, 32)
+    for amp in ["off", "bf16", "fp16"] if cuda else ["off"]:
+        config = TrainConfig(amp=amp, device=str(device), batch_size=size, crop=crop)
+        net = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
+        measure = load_measure("pyramid", weights="", device=device)
+        team = Team(config.device).__enter__()
+        step = AlternatingStep(net, config, measure=measure, team=team)
+        batch = Batch(**{n: p.to(device) for n, p in vars(random_batch(generator, size, crop)).items()})
+        rows.append((f"training step {size}x{crop}x{crop}, amp {amp}", lambda s=step, b=batch: s(b, 1e-3)))
+    for name, work in rows:
+        spent = seconds(work, repeats, device)
+        print(f"{name:42s} {spent * 1e3:10.2f} ms   {1 / spent:8.2f}/s")
+    flops = 2 * MACS_PER_PIXEL * height * width
+    print(
+        f"a fused pair is {flops / 1e12:.2f} TFLOP with both branches; a training step {160e9 * 8 / 1e12:.2f}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", default="1024x1280")
+    parser.add_argument("--repeats", type=int, default=20)
+    arguments = parser.parse_args()
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        print("no CUDA device here; --device cpu --size 64x96 --repeats 2 tries the script", file=sys.stderr)
+        return 2
+    device = torch.device(arguments.device)
+    height, width = map(int, arguments.size.split("x"))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    print(f"{name}, torch {torch.__version__}, {height}x{width}, median of {arguments.repeats}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = GIFNet(NetworkConfig())
+    cuda = device.type == "cuda"
+    good = check_fusing(network, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32"])
+    good &= check_training(network, device, ["off", "bf16", "fp16"] if cuda else ["off", "bf16"])
+    print_table(network, device, height, width, arguments.repeats)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

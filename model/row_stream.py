@@ -1,13 +1,16 @@
 """Feature maps as streams of strips: every layer keeps only the rows that it still needs.
 
 A map (1, C, H, W) is passed on as an iterator of strips (1, C, rows, W), top to bottom, of any heights that
-add up to H. A layer is a generator from strips to strips. Nothing is computed twice, whatever the receptive
-field, and a chain of layers needs the memory of a few strips, whatever the image. Strips are channels last.
+add up to H. A layer takes an iterator and returns one. Nothing is computed twice, however far a layer sees.
+While a chain of layers waits for its first one, each of them holds a few rows: hence ``map`` instead of loops
+over strips, whose variables would hold the last ones. Strips are channels last.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,9 +50,11 @@ def padded_blocks(
         else:
             stop = origin + -(-(height - origin) // step) * step
         right = -(strip.shape[3] - origin) % step
+        del strip
         yield _cut(held, height, (start - halo, stop + halo), (halo - origin, halo + right))
         start = stop
-        held = [(row, rows) for row, rows in held if row + rows.shape[2] > start - halo]
+        held = [(max(row, start - halo), _from_row(rows, start - halo - row)) for row, rows in held]
+        held = [(row, rows) for row, rows in held if rows.shape[2]]
     assert received == height, f"{received} rows of {height}"
 
 
@@ -61,10 +66,28 @@ def convolve(x: Tensor, affine: Affine, *, groups: int = 1) -> Tensor:
     return torch.conv2d(x, *affine, groups=groups)
 
 
-def convolved(strips: Strips, height: int, affine: Affine) -> Iterator[tuple[Tensor, Tensor]]:
-    """3x3 convolution with reflection padding; yields (input rows, output rows) of equal height."""
-    for block in padded_blocks(strips, height, halo=1):
-        yield block[:, :, 1:-1, 1:-1], convolve(block, affine)
+def convolved(strips: Strips, height: int, affine: Affine) -> Iterator[Tensor]:
+    """3x3 convolution with reflection padding."""
+    return map(partial(convolve, affine=affine), padded_blocks(strips, height, halo=1))
+
+
+def split_channels(strips: Strips, channels: int) -> list[Iterator[Tensor]]:
+    """A stream of (1, 2 * channels, rows, W) as two streams, of the first and of the last channels."""
+    # Not itertools.tee, which holds up to 57 strips that both have read.
+    source, queues = iter(strips), (deque[Tensor](), deque[Tensor]())
+
+    def read(queue: deque[Tensor]) -> Iterator[Tensor]:
+        while True:
+            if not queue:
+                strip = next(source, None)
+                if strip is None:
+                    return
+                queues[0].append(strip[:, :channels])
+                queues[1].append(strip[:, channels:])
+                del strip
+            yield queue.popleft()
+
+    return [read(queue) for queue in queues]
 
 
 class RowReader:
@@ -88,18 +111,27 @@ class RowReader:
 
 def rows_of(strips: Strips, rows: range) -> Iterator[Tensor]:
     """Those rows of a stream, without asking for a strip more than they need."""
-    source, first = iter(strips), 0
+    source, first, parts = iter(strips), 0, []
     while first < rows.stop:
         strip = next(source)
-        part = strip[:, :, max(0, rows.start - first) : rows.stop - first]
+        parts.append(strip[:, :, max(0, rows.start - first) : rows.stop - first])
         first += strip.shape[2]
-        if part.shape[2]:
-            yield part
+        del strip
+        if parts[0].shape[2]:
+            yield parts.pop()
+        parts.clear()
 
 
 def reflected(index: int, size: int) -> int:
     """Where reflection padding takes element ``index`` from: -1 -> 1, size -> size - 2."""
     return size - 1 - abs(size - 1 - abs(index))
+
+
+def _from_row(strip: Tensor, row: int) -> Tensor:
+    """Rows from ``row`` on, without holding on to the memory of many others."""
+    if row <= strip.shape[2] // 2:
+        return strip[:, :, max(0, row) :]
+    return strip[:, :, row:].clone(memory_format=torch.channels_last)
 
 
 def _cut(

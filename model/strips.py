@@ -17,13 +17,17 @@ from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
 from model.network import GIFNet
-from model.row_stream import RowReader, Strips, convolve, convolved, padded_blocks, rows_of
-from model.strip_block import HALO, StreamStrip, parts, relu_, window_grid
+from model.row_stream import rows_of
+from model.strip_layers import StripLayers
 from model.transformer import Statistics, Task
 from pipeline.files import InputError
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
-CPU_STRIP_PIXELS = 20_000
+CPU_STRIP_PIXELS = 20_480
+#: Rows of a strip at least: two rows of windows. With fewer, the border around them costs more than it saves.
+MIN_STRIP_ROWS = 16
+#: Numbers held per pixel of a strip while a chain of all layers works on it.
+WORKING_NUMBERS = 2_900
 #: Values whose moments are taken at once: they are read three times and should stay in the cache.
 MOMENT_VALUES = 1 << 19
 #: Rows that the encoder's three convolutions and the embedding see above and below their own.
@@ -37,7 +41,7 @@ class FusionEngine:
         network: weights; not modified.
         device: where to compute.
         precision: ``fp32``, ``bf16`` or ``fp16``; statistics are float32 sums either way.
-        memory_bytes: for feature maps; beyond it they are computed again.
+        memory_bytes: for feature maps; what does not fit is computed again.
         strip_rows: rows per strip; None chooses by width and memory.
 
     Raises:
@@ -93,38 +97,35 @@ class _Passes:
     def __init__(self, engine: FusionEngine, network: FoldedNetwork, a: np.ndarray, b: np.ndarray) -> None:
         self.network, self.device, self.dtype = network, engine.device, engine.dtype
         self.a, self.b = torch.from_numpy(a), torch.from_numpy(b)
-        self.height, self.width = a.shape
-        step = network.alignment
-        self.map_height = self.height + -self.height % step
-        self.map_width = self.width + -self.width % step
-        self.rows = engine.strip_rows or max(8, CPU_STRIP_PIXELS // self.width // 8 * 8)
+        self.layers = StripLayers(network, *a.shape)
+        self.height = self.layers.map_height
+        pixel_bytes = WORKING_NUMBERS * self.dtype.itemsize
+        pixels = CPU_STRIP_PIXELS if self.device.type == "cpu" else engine.memory_bytes // 2 // pixel_bytes
+        self.rows = engine.strip_rows or max(MIN_STRIP_ROWS, pixels // a.shape[1] // 8 * 8)
+        spare = max(0, engine.memory_bytes - min(self.rows, self.height) * a.shape[1] * pixel_bytes)
         # Of map 0, with twice the channels, the first rows are kept, of the others the last rows: so the
         # next map grows where this one has been used up, and no two of them together exceed the budget.
-        rows = engine.memory_bytes // (self.map_width * network.channels * self.dtype.itemsize)
-        last = range(max(0, self.map_height - rows), self.map_height)
-        self.kept = [
-            _Kept(range(min(rows // 2, self.map_height))),
-            *(_Kept(last) for _ in network.blocks[1:]),
-        ]
+        rows = spare // (self.layers.map_width * network.channels * self.dtype.itemsize)
+        last = range(max(0, self.height - rows), self.height)
+        self.kept = [_Kept(range(min(rows // 2, self.height))), *(_Kept(last) for _ in network.blocks[1:])]
         self.weights: list[tuple[StreamWeights, ...]] = []
 
     def run(self) -> np.ndarray:
         for index, kept in enumerate(self.kept):
-            moments = [_Moments() for _ in range(2 if index == 0 else 1)]
+            tasks = [self.network.main, self.network.other][: 2 if index == 0 else 1]
+            moments = [_Moments() for _ in tasks]
             for strip in self.compute(index):
                 for moment, part in zip(moments, strip.split(self.network.channels, dim=1), strict=True):
                     moment.add(part)
                 kept.add(strip)
-            tasks = (self.network.main, self.network.other)[: len(moments)]
+                del strip
+            measured = zip(tasks, moments, strict=True)
             self.weights.append(
-                tuple(
-                    self.network.stream(index, task, moment.statistics())
-                    for task, moment in zip(tasks, moments, strict=True)
-                )
+                tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
             )
-        fused = torch.empty((self.height, self.width), dtype=torch.float32)
+        fused = torch.empty((self.layers.height, self.layers.width), dtype=torch.float32)
         row = 0
-        for strip in self.decode(self.compute(len(self.kept)), self.encode()):
+        for strip in self.layers.decode(self.compute(len(self.kept)), self.layers.encode(self.planes())):
             fused[row : row + strip.shape[2]] = strip[0, 0]
             row += strip.shape[2]
         return fused.numpy()
@@ -132,114 +133,37 @@ class _Passes:
     def compute(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``, from what is kept of the map before it."""
         if index == 0:
-            return self.embed(self.encode())
-        return self.cross(self.map(0)) if index == 1 else self.refine(index - 1, self.map(index - 1))
+            return self.embed()
+        before = self.map(index - 1)
+        if index == 1:
+            return self.layers.cross(before, *self.weights[0])
+        return self.layers.refine(index - 1, before, *self.weights[index - 1])
 
     def map(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``: kept ones where there are any, the others computed again."""
-        nothing = _Kept(range(self.map_height, self.map_height))
-        kept, self.kept[index] = self.kept[index], nothing
+        kept, self.kept[index] = self.kept[index], _Kept(range(self.height, self.height))
         if kept.rows.start:
             yield from rows_of(self.compute(index), range(kept.rows.start))
         yield from kept.drain()
-        if kept.rows.stop < self.map_height:
+        if kept.rows.stop < self.height:
             assert index == 0, "of later maps the last rows are kept"
-            yield from self.embed_from(kept.rows.stop)
+            # Begun a few rows earlier, as if the image did, the wrong border has left the map by then.
+            step = self.network.alignment
+            start = max(0, min(kept.rows.stop, self.layers.height - step) - EMBED_REACH) // step * step
+            yield from rows_of(self.embed(start), range(kept.rows.stop - start, self.height - start))
 
-    def embed_from(self, row: int) -> Iterator[Tensor]:
-        """Map 0 from ``row`` on."""
-        # Begun a few rows earlier, as if the image did, the wrong border has left the map by then.
-        step = self.network.alignment
-        start = max(0, min(row, self.height - step) - EMBED_REACH) // step * step
-        strips = self.embed(self.encode(start), start)
-        return rows_of(strips, range(row - start, self.map_height - start))
+    def embed(self, start: int = 0) -> Iterator[Tensor]:
+        """Map 0 of the image that begins at row ``start``."""
+        return self.layers.embed(self.layers.encode(self.planes(start), start), start)
 
-    def encode(self, start: int = 0) -> Iterator[Tensor]:
-        """Encoder features of the rows from ``start`` on, (1, C, rows, W)."""
-        strips = self.planes(start)
-        for affine in self.network.encoder:
-            strips = (
-                torch.cat([rows, relu_(out)], dim=1)
-                for rows, out in convolved(strips, self.height - start, affine)
-            )
-        return strips
-
-    def planes(self, start: int) -> Iterator[Tensor]:
+    def planes(self, start: int = 0) -> Iterator[Tensor]:
+        """Both planes as strips (1, 2, rows, W)."""
+        height = self.layers.height
         # The last strip is never a thin one: it is reflected within itself.
-        rows = range(start, max(self.height - 8, start + 1), self.rows)
-        for first, stop in itertools.pairwise([*rows, self.height]):
+        rows = range(start, max(height - 8, start + 1), self.rows)
+        for first, stop in itertools.pairwise([*rows, height]):
             pair = torch.stack([self.a[first:stop], self.b[first:stop]], dim=-1)[None].permute(0, 3, 1, 2)
             yield pair.to(device=self.device, dtype=self.dtype)
-
-    def embed(self, features: Strips, start: int = 0) -> Iterator[Tensor]:
-        """Features -> both embedded streams (1, 2C, rows, W'), main first."""
-        if (self.map_height, self.map_width) != (self.height, self.width):
-            features = padded_blocks(features, self.height - start, halo=0, step=self.network.alignment)
-        for _, embedded in convolved(features, self.map_height - start, self.network.embed):
-            yield embedded
-
-    def cross(self, embedded: Strips) -> Iterator[Tensor]:
-        """First block and gate."""
-        network, channels = self.network, self.network.channels
-        main_weights, other_weights = self.weights[0]
-        twin = itertools.tee(embedded)
-        main_strips = (strip[:, :channels] for strip in twin[0])
-        other_strips = (strip[:, channels:] for strip in twin[1])
-        bias, window = network.position_bias[0], network.window
-        for (main_block, crop), (other_block, _) in zip(
-            self.blocks(main_strips, 0), self.blocks(other_strips, 0), strict=True
-        ):
-            main = StreamStrip(main_block, main_weights, window)
-            borrowed = main.padded_value if network.borrows_value else None
-            other = StreamStrip(other_block, other_weights, window, local_value=borrowed)
-            out = torch.empty_like(main_block[:, :, HALO:-HALO, HALO:-HALO])
-            grid = window_grid(out, window)
-            for part in parts(grid):
-                x, query = main.run(part, bias)
-                x.add_(other.run(part, bias, query)[0], alpha=network.gate)
-                grid[part] = x.view(grid[part].shape)
-            yield out[:, :, *crop]
-
-    def refine(self, index: int, strips: Strips) -> Iterator[Tensor]:
-        """Block ``index`` of the main stream."""
-        (weights,) = self.weights[index]
-        bias, window = self.network.position_bias[index], self.network.window
-        for block, crop in self.blocks(strips, -(window // 2) if index % 2 else 0):
-            stream = StreamStrip(block, weights, window)
-            out = torch.empty_like(block[:, :, HALO:-HALO, HALO:-HALO])
-            grid = window_grid(out, window)
-            for part in parts(grid):
-                grid[part] = stream.run(part, bias)[0].view(grid[part].shape)
-            yield out[:, :, *crop]
-
-    def blocks(self, strips: Strips, origin: int) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
-        """Padded blocks of whole windows, and where the map lies in them."""
-        start = origin
-        columns = slice(-origin, self.map_width - origin)
-        for block in padded_blocks(
-            strips, self.map_height, halo=HALO, step=self.network.window, origin=origin
-        ):
-            stop = start + block.shape[2] - 2 * HALO
-            yield block, (slice(max(0, -start), min(stop, self.map_height) - start), columns)
-            start = stop
-
-    def decode(self, refined: Strips, features: Strips) -> Iterator[Tensor]:
-        """Last block's output and encoder features -> fused rows (1, 1, rows, W), float32."""
-        strips: Strips = self.merge(refined, RowReader(features))
-        *hidden, last = self.network.decoder
-        for affine in hidden:
-            strips = (relu_(out) for _, out in convolved(strips, self.height, affine))
-        for _, out in convolved(strips, self.height, last):
-            yield out.float().tanh_().mul_(0.5).add_(0.5)
-
-    def merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:
-        left = self.height
-        for _, merged in convolved(refined, self.map_height, self.network.merge_refined):
-            rows = min(merged.shape[2], left)
-            if rows:
-                left -= rows
-                merged = merged[:, :, :rows, : self.width]
-                yield relu_(merged.add_(convolve(features.take(rows), self.network.merge_features)))
 
 
 class _Moments:

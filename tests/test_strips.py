@@ -15,7 +15,7 @@ from network_samples import planes, random_network
 
 from model.checkpoint import load_network
 from model.network import GIFNet
-from model.strips import FusionEngine
+from model.strips import WORKING_NUMBERS, FusionEngine
 from pipeline.files import InputError
 from pipeline.images import to_uint8
 
@@ -58,8 +58,9 @@ def test_any_size_any_strips_any_memory(
 ) -> None:
     network = tiny_network(1, **shape)
     a, b = random_planes(*size)
-    # ``kept`` is the share of both embedded streams, 16 channels in float32, that the memory can hold.
+    # ``kept`` is the share of both embedded streams, 16 channels in float32, that the memory holds.
     memory = int(kept * (size[0] + 3) * (size[1] + 3) * 16 * 4)
+    memory += min(strip_rows or size[0], size[0] + 3) * size[1] * WORKING_NUMBERS * 4
     engine = FusionEngine(network, memory_bytes=memory, strip_rows=strip_rows)
     np.testing.assert_allclose(engine.fuse_planes(a, b, main=main), whole(network, a, b, main), atol=1e-5)
 
@@ -69,7 +70,9 @@ def test_any_size_any_strips_any_memory(
 def test_the_published_shape(quirk: bool, main: str) -> None:
     network = random_network(5, local_path_quirk=quirk)
     a, b = random_planes(37, 30)
-    fused = FusionEngine(network, strip_rows=11, memory_bytes=30 * 98 * 4 * 15).fuse_planes(a, b, main=main)
+    fused = FusionEngine(
+        network, strip_rows=11, memory_bytes=30 * 98 * 4 * 15 + 11 * 30 * WORKING_NUMBERS * 4
+    ).fuse_planes(a, b, main=main)
     assert fused.dtype == np.float32 and fused.flags.c_contiguous
     np.testing.assert_allclose(fused, whole(network, a, b, main), atol=1e-5)
 

@@ -22,8 +22,11 @@ def random_view(
     Returns:
         float32 RGB (h, w, 3) in [0, 1] and inverse depth (h, w) in the units of the input.
     """
-    matrix = _framing(visible.shape[:2], size_hw, random)
+    matrix = _framing((visible.shape[0], visible.shape[1]), size_hw, random)
     height, width = size_hw
+    step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # scene pixels per pixel of the view
+    if step > 1.2:  # shrinking needs a low-pass filter first
+        visible = cv2.GaussianBlur(visible, (0, 0), 0.4 * step)
     frame = cv2.warpAffine(
         visible,
         matrix,
@@ -39,7 +42,9 @@ def random_view(
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT,
     )
-    return photograph(frame.astype(np.float32) / 255, random), depth
+    unit = frame.astype(np.float32) / 255
+    # Half of the views stay close to the scene's own photography, or learning is slow.
+    return (photograph(unit, random) if random.random() < 0.5 else _expose(unit, random)), depth
 
 
 def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -78,10 +83,16 @@ def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(frame, np.float32)
 
 
+def _expose(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A slightly different exposure and white balance."""
+    gains = random.uniform(0.8, 1.2, 3).astype(np.float32)
+    return np.clip(gains * frame ** np.float32(np.exp(random.uniform(-0.3, 0.3))), 0, 1)
+
+
 def _framing(source_hw: tuple[int, int], size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Affine map (2, 3) from the view's pixels to the scene's."""
     (rows, columns), (height, width) = source_hw, size_hw
-    share = np.exp(random.uniform(np.log(0.45), 0.0))  # of the largest frame that fits
+    share = np.exp(random.uniform(np.log(0.65), 0.0))  # of the largest frame that fits
     stretch = np.exp(random.uniform(-0.15, 0.15))
     largest = min(rows / height, columns / width)
     step_x, step_y = largest * share * min(1, stretch), largest * share * min(1, 1 / stretch)

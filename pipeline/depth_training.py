@@ -26,8 +26,6 @@ from pipeline.randomness import random_stream
 
 #: Inverse depth below this share of a view's nearest point counts as this share: far is far.
 FARTHEST = 0.03
-#: Scenes are rendered larger than the network's input by this factor, so that crops need no magnification.
-RENDER_SCALE = 1.25
 #: Index of the first held-out scene; training scenes are counted from 0.
 FIRST_HELD_OUT = 1_000_000
 
@@ -36,13 +34,15 @@ FIRST_HELD_OUT = 1_000_000
 class DepthTrainingConfig:
     """How the depth network is trained. The defaults are those that made the shipped weights."""
 
-    encoder: str = "regnetx_004"  # timm model that gives feature maps down to stride 32
-    size_hw: tuple[int, int] = (192, 256)  # input of the network in training, multiples of 32
-    scenes: int = 800  # rendered scenes
+    encoder: str = "resnet10t"  # timm model that gives feature maps down to stride 32
+    size_hw: tuple[int, int] = (128, 160)  # input of the network in training, multiples of 32
+    inference_size_hw: tuple[int, int] = (160, 192)  # what the weights are then run at, multiples of 32
+    render_size_hw: tuple[int, int] = (240, 320)  # scenes as rendered; views are cut from them
+    scenes: int = 1200  # rendered scenes
     randomised_share: float = 0.5  # of them, with random instead of natural textures
     held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 1500  # optimiser steps
-    batch_size: int = 8  # views per step
+    steps: int = 4000  # optimiser steps
+    batch_size: int = 12  # views per step
     learning_rate: float = 2e-3  # peak, after the warm-up; falls to 0 along a cosine
     warmup_steps: int = 200  # linear rise of the learning rate
     weight_decay: float = 0.02  # AdamW
@@ -52,7 +52,7 @@ class DepthTrainingConfig:
     row_share: float = 0.5  # of them, within one row
     average_decay: float = 0.998  # exponential moving average of the weights, which is what is saved
     mixed_precision: bool = True  # bfloat16 autocast of the network; losses and weights stay float32
-    save_every: int = 100  # steps between checkpoints, validations and exports
+    save_every: int = 250  # steps between checkpoints, validations and exports
     seed: int = 0  # of scenes, views, pairs and initial weights
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     jobs: int = 1  # rendering processes; changes no result
@@ -61,8 +61,11 @@ class DepthTrainingConfig:
         for name in ("scenes", "held_out", "steps", "batch_size", "pairs", "save_every", "jobs"):
             if getattr(self, name) < 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be at least 1")
-        if any(side < STRIDE or side % STRIDE for side in self.size_hw):
-            raise InputError(f"train-depth: size {self.size_hw} must be two multiples of {STRIDE}")
+        for name in ("size_hw", "inference_size_hw"):
+            if any(side < STRIDE or side % STRIDE for side in getattr(self, name)):
+                raise InputError(
+                    f"train-depth: {name} {getattr(self, name)} must be two multiples of {STRIDE}"
+                )
         for name in ("randomised_share", "row_share", "average_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")
@@ -106,7 +109,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
                 state.save(folder / "checkpoint.pt")
                 write_json(folder / "metrics.json", state.history)
                 facts = {"config": _plain(config), "steps_done": state.step, "metrics": state.history[-1]}
-                size = config.size_hw
+                size = config.inference_size_hw
                 save_depth_network(out, state.average, encoder=config.encoder, size_hw=size, training=facts)
     return out
 
@@ -184,8 +187,7 @@ class _State:
 
 
 def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, dict[str, SceneSet]]:
-    size = tuple(round(side * RENDER_SCALE) for side in config.size_hw)
-    common: dict[str, Any] = {"seed": config.seed, "size_hw": size, "jobs": config.jobs}
+    common: dict[str, Any] = {"seed": config.seed, "size_hw": config.render_size_hw, "jobs": config.jobs}
     randomised = round(config.randomised_share * config.scenes)
     natural = config.scenes - randomised
     parts = [
@@ -258,7 +260,7 @@ def _batch(
 def _validate(state: _State, scenes: SceneSet) -> float:
     """Mean ordinal error over whole held-out scenes."""
     errors = []
-    height, width = state.config.size_hw
+    height, width = state.config.inference_size_hw
     for index in range(len(scenes)):
         frame = cv2.resize(scenes.visible[index], (width, height), interpolation=cv2.INTER_AREA)
         tensor = torch.from_numpy(frame).to(state.device).permute(2, 0, 1)[None].float() / 255
@@ -278,4 +280,4 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 def _plain(config: DepthTrainingConfig) -> dict[str, Any]:
     """The config without what changes no result, in JSON's types."""
     fields = asdict(replace(config, jobs=1))
-    return {**fields, "size_hw": list(config.size_hw)}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}

@@ -13,7 +13,7 @@ FLAT_VALUE = 0.5
 REFINE_RADIUS = 1 / 80
 REFINE_EPSILON = 0.02**2
 #: Longer side, in pixels, of the pictures on which the filter's coefficients are found.
-REFINE_SIDE_PX = 640
+REFINE_SIDE_PX = 400
 
 
 def unit_range(inverse_depth: np.ndarray, *, saturated_percent: float = 0.0) -> np.ndarray:

@@ -19,8 +19,8 @@ from pipeline.depth_training import DepthTrainingConfig, learning_rate_at, train
 from pipeline.files import InputError, read_json
 
 TINY = DepthTrainingConfig(
-    encoder="regnetx_002", size_hw=(64, 64), scenes=6, held_out=1, steps=15, batch_size=2, save_every=5,
-    warmup_steps=2, pairs=200, device="cpu",
+    encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80), scenes=6,
+    held_out=1, steps=15, batch_size=2, save_every=5, warmup_steps=2, pairs=200, device="cpu",
 )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_a_short_training_lowers_its_loss(trained: Path) -> None:
     for kind in ("natural", "randomised"):
         assert 0 <= history[-1][f"ordinal_error_{kind}"] <= 1
     _, description = load_depth_network(trained)
-    assert description["encoder"] == TINY.encoder and description["size_hw"] == [64, 64]
+    assert description["encoder"] == TINY.encoder and description["size_hw"] == [64, 96]
     assert description["training"]["steps_done"] == 15
     assert description["training"]["config"]["seed"] == 0
 

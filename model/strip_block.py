@@ -16,7 +16,7 @@ from model.row_stream import convolve
 #: Rows and columns around a strip that the 5x5 local path reads.
 HALO = 2
 #: Windows that a core takes through the block at once: what they need stays in its second-level cache.
-WINDOWS_PER_CORE = 16
+WINDOWS_PER_CORE = 32
 
 
 class StreamStrip:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model.training_log import LOSSES
-from pipeline.files import write_bytes
+from pipeline.images import write_image
 
 #: Steps at either end of a run over which losses are averaged for the summary.
 ENDS = 10
@@ -74,9 +73,9 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
         panel.set_title(name.replace("_", " "), fontsize=10)
         panel.set_xlabel("step", fontsize=8)
         panel.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return write_bytes(path, buffer.getvalue())
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return write_image(path, np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def _smoothed(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

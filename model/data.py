@@ -139,17 +139,20 @@ def split_validation(ids: Sequence[str], share: float) -> tuple[np.ndarray, np.n
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:
     """Cut and flip: uint8 (N, P, T, T) -> uint8 (B, P, crop, crop) where the planes are."""
-    index = torch.from_numpy(np.stack([crops.samples, crops.tops, crops.lefts, crops.flips]))
-    if planes.is_cuda:
-        index = index.pin_memory().to(planes.device, non_blocking=True)
-    samples, tops, lefts, flips = index
+    samples, tops, lefts = _index(np.stack([crops.samples, crops.tops, crops.lefts]), planes.device)
     # A view of every possible window; indexing it copies just the chosen ones.
     windows = planes.unfold(2, crop, 1).unfold(3, crop, 1)
     cut = windows[samples, :, tops, lefts]
     for bit, axis in ((1, -2), (2, -1)):
-        flip = (flips & bit).bool()[:, None, None, None]
-        cut = torch.where(flip, cut.flip(axis), cut)
+        flipped = _index(np.flatnonzero(crops.flips & bit), planes.device)
+        cut[flipped] = cut[flipped].flip(axis)
     return cut
+
+
+def _index(values: np.ndarray, device: torch.device) -> Tensor:
+    """Indices on the device; a GPU takes them from pinned memory, so the host does not wait for it."""
+    index = torch.from_numpy(values)
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
 
 
 def _fits(planes: Tensor, device: torch.device) -> bool:

@@ -130,14 +130,14 @@ class AlternatingStep:
             torch.stack(information_weights(self._measure, own.infrared, own.visible), 1)
         )
         weights = (information[:, 0], information[:, 1])
-        record = {"w_ir": float(weights[0].mean())}
+        record: dict[str, float] = {}
         try:
             record |= self._update(batch, own, "mm", weights)
             record |= self._update(batch, own, "dp", weights)
         except NonFiniteError:
             self._before.restore()
             raise
-        return record
+        return record | {"w_ir": float(weights[0].mean())}
 
     @torch.no_grad()
     def validate(self, network: GIFNet, batches: Iterable[Batch]) -> dict[str, float]:

@@ -27,6 +27,7 @@ from model.checkpoint import TrainingState, load_network, save_training_state, s
 from model.curves import draw_curves, summarise
 from model.distributed import Team
 from model.feed import TrainingData
+from model.host_memory import kept_in_process
 from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
 from model.run_folder import RunFolder
@@ -55,7 +56,7 @@ def train(config: TrainConfig, shards: Path, out: Path, *, resume: bool = False)
             finite (the message names the step, its samples, and the checkpoint of before).
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step is finished and saved.
     """
-    with Team(config.device) as team, _repeatable(config, team.device):
+    with Team(config.device) as team, _repeatable(config, team.device), kept_in_process(team.device):
         team.part(config.batch_size)
         data = TrainingData(config, Path(shards), device=team.device)
         folder = RunFolder(Path(out))
@@ -124,7 +125,8 @@ class _Run:
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
                 f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
-                f"{self.folder.checkpoint(self.done)}; try a lower --lr or --amp off"
+                f"{self.folder.checkpoint(self.done)}; begin a new run with --init from it and a lower --lr, or"
+                " with --amp off"
             ) from None
         self.done += 1
         if self.average is not None:
@@ -133,12 +135,13 @@ class _Run:
             live = [p.detach() for p in self.network.parameters()]
             torch._foreach_lerp_([p.detach() for p in self.average.parameters()], live, 1 - decay)
         gates = self.network.transformer
+        lambda_mm, lambda_dp = torch.cat([gates.lambda_mm, gates.lambda_dp]).tolist()
         return {
             "step": self.done,
             "lr": rate,
             **record,
-            "lambda_mm": float(gates.lambda_mm.detach()),
-            "lambda_dp": float(gates.lambda_dp.detach()),
+            "lambda_mm": lambda_mm,
+            "lambda_dp": lambda_dp,
             "seconds": round(time.perf_counter() - start, 4),
         }
 

@@ -1,0 +1,228 @@
+"""Training data: planes, order, crops, hold-out, unpaired pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joint_data import SHIFTS, write_joint
+
+from model.data import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
+from model.feed import TrainingData
+from model.sampling import Crops, SampleOrder, centre_crops
+from model.train_config import TrainConfig
+from pipeline.files import InputError
+from pipeline.shards import load_arrays
+
+CPU = torch.device("cpu")
+Joint = Callable[..., Path]
+
+
+@pytest.fixture
+def make_joint(tmp_path: Path) -> Joint:
+    """Writes a data set, see :func:`joint_data.write_joint`."""
+    return partial(write_joint, tmp_path / "joint")
+
+
+def tiny(**settings: Any) -> TrainConfig:
+    return TrainConfig(**{"batch_size": 2, "crop": 32, "device": "cpu"} | settings)
+
+
+def test_luminance_is_bt601_rounded() -> None:
+    # BT.601: 0.299, 0.587, 0.114 of 255 are 76.2, 149.7, 29.1.
+    tiles = np.zeros((1, 2, 2, 3), np.uint8)
+    tiles[0, 0, 0], tiles[0, 0, 1], tiles[0, 1, 0], tiles[0, 1, 1] = (
+        (255, 0, 0),
+        (0, 255, 0),
+        (0, 0, 255),
+        255,
+    )
+    assert to_luminance(tiles)[0].tolist() == [[76, 150], [29, 255]]
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    assert np.array_equal(to_luminance(np.repeat(grey[..., None], 3, axis=-1)), grey)
+    assert to_luminance(grey) is grey
+
+
+def test_joint_set_holds_the_named_planes_of_all_samples_in_order(make_joint: Joint) -> None:
+    folder = make_joint(frames=3, tiles_per_frame=2, samples_per_shard=4)
+    arrays, digest = load_arrays(folder, ("id", "infrared", "visible_under"))
+    stored = load_joint(folder, ("infrared", "visible_under"))
+    assert stored.planes.shape == (6, 2, 40, 40) and stored.planes.dtype == torch.uint8
+    assert stored.ids == tuple(arrays["id"]) and stored.digest == digest and stored.tile == 40
+    assert np.array_equal(stored.planes[:, 0].numpy(), arrays["infrared"])
+    exact = arrays["visible_under"] @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(stored.planes[:, 1].numpy() - exact).max() <= 0.5 + 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    count=st.integers(1, 20),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 2**32),
+    crop=st.sampled_from([32, 40]),
+)
+def test_every_epoch_shows_every_sample_once_whatever_the_batch(
+    count: int, batch: int, seed: int, crop: int
+) -> None:
+    order = SampleOrder(count, tile=40, crop=crop, seed=seed, flip=True)
+    steps = -(-3 * count // batch)
+    batches = [order.batch(step, batch) for step in range(steps)]
+    samples = np.concatenate([one.samples for one in batches])[: 3 * count]
+    for epoch in samples.reshape(3, count):
+        assert sorted(epoch) == list(range(count))
+    for one in batches:
+        assert len(one.samples) == batch
+        for offsets in (one.tops, one.lefts):
+            assert offsets.min() >= 0 and offsets.max() <= 40 - crop
+    # The sequence is the same one sample at a time, and from a fresh object asked for a later step first.
+    single = SampleOrder(count, tile=40, crop=crop, seed=seed, flip=True)
+    last = batches[-1]
+    for place in reversed(range(batch)):
+        one = single.batch((steps - 1) * batch + place, 1)
+        assert [one.samples[0], one.tops[0], one.lefts[0], one.flips[0]] == [
+            last.samples[place],
+            last.tops[place],
+            last.lefts[place],
+            last.flips[place],
+        ]
+
+
+def test_order_depends_on_seed_epoch_and_name() -> None:
+    def first(**changes: Any) -> list[int]:
+        settings = {"tile": 40, "crop": 32, "seed": 0, "flip": True, "name": "joint"} | changes
+        return SampleOrder(50, **settings).batch(0, 50).samples.tolist()
+
+    order = SampleOrder(50, tile=40, crop=32, seed=0, flip=True)
+    assert first() == first() == order.batch(0, 50).samples.tolist()
+    assert first() != first(seed=1)
+    assert first() != first(name="unpaired")
+    assert first() != order.batch(1, 50).samples.tolist()
+    assert set(order.batch(0, 50).flips) == {0, 1, 2, 3}
+    assert set(SampleOrder(50, tile=40, crop=32, seed=0, flip=False).batch(0, 50).flips) == {0}
+
+
+def test_cut_crops_are_slices_and_mirrors() -> None:
+    rng = np.random.default_rng(0)
+    planes = rng.integers(0, 256, (7, 3, 40, 40), dtype=np.uint8)
+    crops = Crops(
+        samples=np.array([6, 0, 3, 3]),
+        tops=np.array([0, 8, 5, 5]),
+        lefts=np.array([8, 0, 1, 1]),
+        flips=np.array([0, 1, 2, 3]),
+    )
+    cut = cut_crops(torch.from_numpy(planes), crops, 32).numpy()
+    assert np.array_equal(cut[0], planes[6, :, 0:32, 8:40])
+    assert np.array_equal(cut[1], planes[0, :, 8:40, 0:32][:, ::-1])
+    assert np.array_equal(cut[2], planes[3, :, 5:37, 1:33][:, :, ::-1])
+    assert np.array_equal(cut[3], planes[3, :, 5:37, 1:33][:, ::-1, ::-1])
+    centre = cut_crops(torch.from_numpy(planes), centre_crops(np.array([2]), tile=40, crop=32), 32).numpy()
+    assert np.array_equal(centre[0], planes[2, :, 4:36, 4:36])
+
+
+def test_hold_out_takes_whole_frames() -> None:
+    ids = [f"night/{frame}#{tile}" for frame in range(40) for tile in range(3)]
+    trained, held_out = split_validation(ids, 0.1)
+    frames = [{ids[i].split("#")[0] for i in part} for part in (trained, held_out)]
+    assert not frames[0] & frames[1] and len(frames[1]) == 4
+    assert sorted([*trained, *held_out]) == list(range(120))
+    # A grown data set takes no frame that was held out back into training.
+    grown = [*ids, *(f"day/{frame}#0" for frame in range(200))]
+    _, grown_held_out = split_validation(grown, 24 / 240)
+    kept = {grown[i] for i in grown_held_out} & set(ids)
+    assert kept <= {ids[i] for i in held_out}
+
+
+@pytest.mark.parametrize(
+    ("ids", "share", "held_out"),
+    [(["a#0", "a#1"], 0.5, 0), (["a#0", "b#0"], 0.01, 1), (["a#0", "b#0"], 0, 0)],
+)
+def test_hold_out_of_few_frames(ids: list[str], share: float, held_out: int) -> None:
+    trained, validation = split_validation(ids, share)
+    assert len(validation) == held_out and len(trained) == 2 - held_out
+
+
+def test_batches_are_the_same_scene_in_every_plane(make_joint: Joint) -> None:
+    """The derived images differ from the visible one by a constant each, so crops and flips must agree."""
+    data = TrainingData(tiny(dp_task="both"), make_joint(), device=CPU)
+    near, far, over, under = SHIFTS.values()
+    for step, shifts in ((0, (near, far)), (1, (over, under)), (2, (near, far))):
+        batch = data.batch(step)
+        assert len(batch) == 2 and batch.visible.shape == (2, 1, 32, 32)
+        assert batch.visible.dtype == torch.float32 and 0 <= batch.visible.min() <= batch.visible.max() <= 1
+        for plane, shift in zip((batch.dp_a, batch.dp_b), shifts, strict=True):
+            assert torch.allclose(plane - batch.visible, torch.tensor(shift / 255), atol=1e-6)
+        assert torch.equal(batch.dp_truth, batch.visible)
+        assert torch.allclose(batch.infrared, batch.visible / 2, atol=1 / 255)
+
+
+def test_overfit_repeats_the_first_batch(make_joint: Joint) -> None:
+    folder = make_joint()
+    data = TrainingData(tiny(overfit=True), folder, device=CPU)
+    assert torch.equal(data.batch(7).visible, data.batch(0).visible)
+    assert data.batch_ids(7) == data.batch_ids(0)
+    assert torch.equal(data.batch(7).visible, TrainingData(tiny(), folder, device=CPU).batch(0).visible)
+
+
+def test_validation_shows_each_held_out_sample_once(make_joint: Joint) -> None:
+    folder = make_joint(frames=5, tiles_per_frame=3)
+    data = TrainingData(tiny(validation_share=0.2), folder, device=CPU)
+    batches = data.validation_batches()
+    assert [len(batch) for batch in batches] == [2, 1] and data.num_samples == 12
+    seen = {sample_id.split("#")[0] for step in range(6) for sample_id in data.batch_ids(step)}
+    assert len(seen) == 4
+    assert TrainingData(tiny(validation_share=0), folder, device=CPU).validation_batches() == []
+
+
+def test_crop_larger_than_the_tiles_is_refused(make_joint: Joint) -> None:
+    with pytest.raises(InputError, match="tiles of 40 pixels"):
+        TrainingData(tiny(crop=48), make_joint(), device=CPU)
+
+
+@pytest.mark.parametrize("names", [("source_1", "source_2", "full_clear"), ("near", "far", "ground_truth")])
+def test_unpaired_pairs_come_with_their_own_truth(
+    tmp_path: Path, make_joint: Joint, names: tuple[str, ...]
+) -> None:
+    write_triples(tmp_path / "pairs", names, {"one": (85, 130), "two": (40, 40), "small": (39, 200)})
+    stored = load_unpaired(tmp_path / "pairs", 40)
+    assert len(stored) == 2 * 3 + 1 and stored.planes.shape[1:] == (3, 40, 40)
+    assert len(set(stored.ids)) == 7
+
+    folder = make_joint()
+    data = TrainingData(tiny(dp_folder=str(tmp_path / "pairs")), folder, device=CPU)
+    batch = data.batch(0)
+    # The planes of a pair are 10 and 20 grey levels brighter than its truth, which is another scene.
+    assert torch.allclose(batch.dp_a - batch.dp_truth, torch.tensor(10 / 255), atol=1e-6)
+    assert torch.allclose(batch.dp_b - batch.dp_truth, torch.tensor(20 / 255), atol=1e-6)
+    assert not torch.allclose(batch.dp_truth, batch.visible, atol=0.05)
+    assert data.digest != TrainingData(tiny(), folder, device=CPU).digest
+
+
+def test_bad_unpaired_folders_are_named(tmp_path: Path) -> None:
+    names = ("near", "far", "ground_truth")
+    write_triples(tmp_path, names, {"one": (30, 30)})
+    with pytest.raises(InputError, match="no image holds a tile of 40"):
+        load_unpaired(tmp_path, 40)
+    cv2.imwrite(str(tmp_path / "far/one.png"), np.zeros((31, 30), np.uint8))
+    with pytest.raises(InputError, match="one has images of different sizes"):
+        load_unpaired(tmp_path, 40)
+    (tmp_path / "far/one.png").unlink()
+    with pytest.raises(InputError, match="far"):
+        load_unpaired(tmp_path, 40)
+
+
+def write_triples(folder: Path, names: tuple[str, ...], sizes: dict[str, tuple[int, int]]) -> None:
+    """Pairs whose first two images are the third one, 10 and 20 grey levels brighter."""
+    rng = np.random.default_rng(1)
+    for stem, size in sizes.items():
+        truth = rng.integers(0, 200, size, dtype=np.uint8)
+        for name, lift in zip(names, (10, 20, 0), strict=True):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / name / f"{stem}.png"), truth + np.uint8(lift))

@@ -125,8 +125,8 @@ class _Run:
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
                 f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
-                f"{self.folder.checkpoint(self.done)}; begin a new run with --init from it and a lower --lr, or"
-                " with --amp off"
+                f"{self.folder.checkpoint(self.done)}; begin a new run with --init from it and "
+                "a lower --lr, or with --amp off"
             ) from None
         self.done += 1
         if self.average is not None:

@@ -340,7 +340,7 @@ def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, 
     ],
 )
 def test_mixed_precision_follows_float32(joint: Path, tmp_path: Path, amp: str, steps: int) -> None:
-    """From weights that have settled a little, every loss of every step is within 10 % plus 0.01 of float32's.
+    """From weights that have settled a little, every step's losses are within 10 % plus 0.01 of float32's.
 
     At the very start, and with the full learning rate, rounding alone sends runs different ways.
     """

@@ -33,7 +33,8 @@ def make_joint(tmp_path: Path) -> Joint:
 
 
 def tiny(**settings: Any) -> TrainConfig:
-    return TrainConfig(**{"batch_size": 2, "crop": 32, "device": "cpu"} | settings)
+    tiny: dict[str, Any] = {"batch_size": 2, "crop": 32, "device": "cpu"}
+    return TrainConfig(**tiny | settings)
 
 
 def test_luminance_is_bt601_rounded() -> None:
@@ -97,8 +98,8 @@ def test_every_epoch_shows_every_sample_once_whatever_the_batch(
 
 def test_order_depends_on_seed_epoch_and_name() -> None:
     def first(**changes: Any) -> list[int]:
-        settings = {"tile": 40, "crop": 32, "seed": 0, "flip": True, "name": "joint"} | changes
-        return SampleOrder(50, **settings).batch(0, 50).samples.tolist()
+        order: dict[str, Any] = {"tile": 40, "crop": 32, "seed": 0, "flip": True, "name": "joint"}
+        return SampleOrder(50, **order | changes).batch(0, 50).samples.tolist()
 
     order = SampleOrder(50, tile=40, crop=32, seed=0, flip=True)
     assert first() == first() == order.batch(0, 50).samples.tolist()

@@ -54,7 +54,7 @@ def test_densenet_measure_equals_the_dense_convolutions_as_published(densenet_fi
     network = timm.create_model("densenet121", pretrained=False, checkpoint_path=str(densenet_file)).eval()
     features, expected = planes.repeat(1, 3, 1, 1), torch.zeros(2)
     with torch.no_grad():
-        for name, layer in network.features.named_children():
+        for name, layer in network.get_submodule("features").named_children():
             features = layer(features)
             if name in DENSENET_STAGES:
                 expected += dense_energy(features) / 5

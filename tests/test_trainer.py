@@ -37,7 +37,13 @@ from pipeline.images import read_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Settings of runs that take a second or two.
-TINY = {"batch_size": 2, "crop": 32, "device": "cpu", "checkpoint_every": 2, "validate_every": 2}
+TINY: dict[str, Any] = {
+    "batch_size": 2,
+    "crop": 32,
+    "device": "cpu",
+    "checkpoint_every": 2,
+    "validate_every": 2,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -316,7 +322,7 @@ def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_overfitting_one_batch_lowers_every_loss(joint: Path, tmp_path: Path) -> None:
-    train(tiny(steps=12, overfit=True, validation_share=0, checkpoint_every=100), joint, tmp_path)
+    train(tiny(steps=24, overfit=True, validation_share=0, checkpoint_every=100), joint, tmp_path)
     records = read_metrics(tmp_path / "metrics.jsonl")
     for name in LOSSES:
         assert records[-1][name] < 0.8 * records[0][name], name
@@ -456,7 +462,7 @@ def test_only_settings_that_matter_keep_a_run_from_going_on() -> None:
 
 
 def test_overflowed_fp16_gradients_are_counted_and_written_as_null() -> None:
-    base = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
+    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
     records = [
         {**base, "step": 1, "mm_gradient_norm": None, "dp_gradient_norm": None},
         {**base, "step": 2, "mm_gradient_norm": 2.0, "dp_gradient_norm": 1.0},

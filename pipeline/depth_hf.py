@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.depth_inference import one_thread
 from pipeline.files import InputError
 from pipeline.inverse_depth import full_size
 
@@ -40,7 +41,8 @@ class TransformersDepth:
         inputs = self.processor(
             images=frame, return_tensors="pt", input_data_format="channels_last", **unpadded
         ).to(self.device)
-        output = self.model(**inputs).predicted_depth[0].float().cpu().numpy()
+        with one_thread():
+            output = self.model(**inputs).predicted_depth[0].float().cpu().numpy()
         if not np.isfinite(output).all():
             raise InputError(
                 f"--depth {self.name}: the model gave no finite depth for {id_}; use another one"

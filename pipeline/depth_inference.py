@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,8 @@ class NetworkDepth:
 
     A frame is shrunk to about the area that the network was made for, its aspect kept (sides rounded to
     multiples of ``stride``); the output is scaled to [0, 1] between its 0.5th and 99.5th percentile and
-    enlarged bilinearly. On the CPU frames pass one by one, on a GPU in batches of exactly ``GPU_BATCH``
-    frames of one size.
+    enlarged bilinearly. On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
+    ``GPU_BATCH`` frames of one size.
     """
 
     name: str
@@ -59,7 +60,10 @@ class NetworkDepth:
     def _forward(self, frames: np.ndarray) -> np.ndarray:
         """(B, h, w, 3) uint8 -> log inverse depth (B, h, w) float32."""
         tensor = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2)
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        deterministic = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with deterministic, one_thread():
             output = self.network(tensor.float() / 255)
         return self.sign * output[:, 0].float().cpu().numpy()
 
@@ -103,6 +107,17 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         device=device,
         refine=refine,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one CPU thread: how sums are split over threads shows in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fit_size(frame_hw: tuple[int, int], size_hw: tuple[int, int], stride: int) -> tuple[int, int]:

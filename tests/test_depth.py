@@ -225,6 +225,19 @@ def test_the_same_frame_gives_the_same_bits_in_any_batch(random_network: str) ->
         np.testing.assert_array_equal(first, second)
 
 
+def test_the_number_of_threads_changes_no_bit(random_network: str) -> None:
+    estimator = load_depth_estimator(random_network, device=CPU)
+    frame, threads, results = _frame(90, 120), torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(_one(estimator, frame))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_flat_frame_gives_no_nan(random_network: str, grey: int, refine: bool) -> None:

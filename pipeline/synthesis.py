@@ -143,6 +143,8 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
             return None
         if task.is_done():
             return {}  # another process was faster
+        for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
+            litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
         threads = torch.get_num_threads()
         # Over another number of threads sums may be split differently: one thread, whatever the engine.
         torch.set_num_threads(1)

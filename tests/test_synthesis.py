@@ -303,6 +303,7 @@ def test_killed_and_resumed_gives_the_same_bytes(source: Path, dataset: Path, tm
     for number in range(2):
         assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
         assert not list((tmp_path / str(number)).glob("*.lease"))
+        assert not list((tmp_path / str(number)).glob(".shard-*")), "what killed processes left is cleared"
 
 
 @pytest.mark.slow

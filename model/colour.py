@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.images import luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 
 #: Which of the inputs bring colour.
 Givers = Literal["all", "first", "last"]
@@ -113,19 +113,6 @@ def merge_chroma(chroma: Sequence[np.ndarray]) -> np.ndarray:
         total = weight + other_weight
         merged = (merged * weight + other * other_weight) / np.where(total > 0, total, 1)
     return merged
-
-
-def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Luminance (...) in [0, 1] and chroma (..., 2) -> RGB (..., 3) in [0, 1], of that hue and luminance.
-
-    The chroma is scaled by the largest factor up to 1 with which the colour fits into the RGB cube.
-    """
-    y = luma[..., None]
-    offset = ycbcr_to_rgb(np.concatenate([np.zeros_like(y), chroma], axis=-1))
-    room = np.where(offset > 0, 1 - y, y)
-    distance = np.abs(offset)
-    fits = np.divide(room, distance, out=np.ones_like(room), where=distance > room)
-    return np.clip(y + offset * fits.min(axis=-1, keepdims=True), 0, 1)
 
 
 def _upstream(luma: np.ndarray, chroma: Sequence[np.ndarray]) -> np.ndarray:

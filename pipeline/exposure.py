@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.camera_response import CameraConfig, camera_pair
 from pipeline.files import InputError
-from pipeline.images import luminance, rgb_to_ycbcr, to_uint8, ycbcr_to_rgb
+from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, to_uint8
 
 if TYPE_CHECKING:
     from pipeline.probe import ExposureProbe
@@ -89,9 +89,4 @@ def relight(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
         luma: (H, W) float32 in [0, 1].
         chroma: (H, W, 2) float32, Cb and Cr in [-0.5, 0.5].
     """
-    zero = np.zeros_like(luma)[..., None]
-    offset = ycbcr_to_rgb(np.concatenate([zero, chroma], axis=-1))  # RGB minus luminance
-    room = np.where(offset > 0, 1 - luma[..., None], luma[..., None])
-    tiny = np.float32(1e-6)
-    scale = (room / np.maximum(np.abs(offset), tiny)).min(axis=-1, keepdims=True)
-    return to_uint8(luma[..., None] + np.minimum(scale, 1) * offset)
+    return to_uint8(apply_chroma(luma, chroma))

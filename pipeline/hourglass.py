@@ -7,13 +7,13 @@ stand in inception modules. Module order is that of the released files, so their
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.files import InputError
+from pipeline.published_state import read_published_state
 
 #: Height and width that the authors evaluated at; both sides of an input must be multiples of 16.
 INPUT_SIZE_HW = (384, 512)
@@ -44,7 +44,7 @@ def load_hourglass(path: Path | str) -> Hourglass:
         InputError: the file is missing, is not a state dict, or belongs to another network.
     """
     network = Hourglass()
-    state = _read_state_dict(Path(path))
+    state = read_published_state(Path(path))
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
@@ -55,18 +55,6 @@ def load_hourglass(path: Path | str) -> Hourglass:
         )
     network.load_state_dict(state)
     return network.eval()
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
-        raise InputError(f"{path}: not a PyTorch weights file, or damaged") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no plain state dict of tensors")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 class _Inception(nn.ModuleList):

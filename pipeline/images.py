@@ -132,6 +132,19 @@ def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
     return np.stack([red, green, blue], axis=-1)
 
 
+def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
+    """Luminance (...) in [0, 1] and chroma (..., 2) -> RGB (..., 3) in [0, 1], of that hue and luminance.
+
+    The chroma is scaled by the largest factor up to 1 with which the colour fits into the RGB cube.
+    """
+    y = luma[..., None]
+    offset = ycbcr_to_rgb(np.concatenate([np.zeros_like(y), chroma], axis=-1))
+    room = np.where(offset > 0, 1 - y, y)
+    distance = np.abs(offset)
+    fits = np.divide(room, distance, out=np.ones_like(room), where=distance > room)
+    return np.clip(y + offset * fits.min(axis=-1, keepdims=True), 0, 1)
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Round float values in [0, 1] to uint8, clipping what lies outside."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -21,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
+from pipeline.published_state import read_published_state
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -164,26 +164,14 @@ def _load_weights(path: Path) -> ExposureProbe:
 def _load_published(folder: Path) -> ExposureProbe:
     state: dict[str, Tensor] = {}
     for role, name in PUBLISHED_FILES.items():
-        for key, value in _read_state_dict(folder / name).items():
-            # module.CIR2.conv.1.weight: layer 2 of 4; conv.0 is the padding, which holds nothing.
-            stem, *rest = key.removeprefix("module.").split(".")
+        for key, value in read_published_state(folder / name).items():
+            # CIR2.conv.1.weight: layer 2 of 4; conv.0 is the padding, which holds nothing.
+            stem, *rest = key.split(".")
             number = stem.removeprefix(_PUBLISHED_STEMS[role])
             if not number.isdecimal() or rest[:-1] != ["conv", "1"]:
                 raise InputError(f"{folder / name}: unexpected tensor {key}; not the {role}-exposed probe")
             state[f"{role}.{2 * (int(number) - 1)}.{rest[-1]}"] = value
     return _fill(ExposureProbe(), state, folder)
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
-        raise InputError(f"{path}: not a PyTorch weights file, or damaged") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no plain state dict of tensors")
-    return {str(key): value for key, value in state.items()}
 
 
 def _fill(probe: ExposureProbe, state: Mapping[str, Tensor], path: Path) -> ExposureProbe:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.colour import TASKS, Source, apply_chroma, colour_givers, colourise, merge_chroma
-from pipeline.images import luminance, rgb_to_ycbcr
+from model.colour import TASKS, Source, colour_givers, colourise, merge_chroma
+from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr
 
 colours = arrays(np.uint8, (6, 5, 3))
 lumas = arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))

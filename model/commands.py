@@ -10,7 +10,7 @@ import click
 from model.colour import COLOUR_MODES, TASKS
 from model.evaluate import COLOUR, EvaluateConfig
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
-from model.metrics_conventions import CONVENTIONS
+from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
 from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, SCHEDULES, TrainConfig
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting

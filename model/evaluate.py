@@ -23,8 +23,8 @@ from model.baselines import BASELINES
 from model.evaluation_tables import csv_table, markdown_table, summarise
 from model.folders import FolderPairs, pair_folders
 from model.metrics import GROUND_TRUTH_METRICS, Metric, compute_metrics
-from model.metrics_conventions import CONVENTIONS, metrics_of
-from model.metrics_similarity import error_map
+from model.metrics.conventions import CONVENTIONS, metrics_of
+from model.metrics.similarity import error_map
 from pipeline.files import InputError, write_bytes, write_json
 from pipeline.images import read_grey, read_rgb, write_image
 from pipeline.progress import Progress

@@ -18,7 +18,7 @@ from torch import Tensor
 from model.folders import FolderPairs
 from model.network import GIFNet
 from model.report import ReportConfig, write_page
-from model.report_pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
+from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
 from model.transformer import Task
 from pipeline.contact_sheet import heat
 from pipeline.files import InputError

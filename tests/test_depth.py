@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.depth import DepthEstimator, load_depth_estimator
-from pipeline.depth_inference import DEFAULT_WEIGHTS, fit_size
-from pipeline.depth_losses import ordinal_error
-from pipeline.depth_network import DepthNetwork, load_depth_network, save_depth_network
-from pipeline.depth_training import FIRST_HELD_OUT
+from pipeline.depth.hourglass import Hourglass
+from pipeline.depth.inference import DEFAULT_WEIGHTS, fit_size
+from pipeline.depth.losses import ordinal_error
+from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
+from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.files import InputError, sha256_file
-from pipeline.hourglass import Hourglass
 from pipeline.images import write_image
 from pipeline.inverse_depth import FLAT_VALUE, refine_edges, unit_range
 from pipeline.scenes import render_scene
@@ -267,7 +267,7 @@ def test_digest_and_name(random_network: str) -> None:
 
 
 def test_megadepth_inverts_log_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.hourglass.INPUT_SIZE_HW", (64, 96))
+    monkeypatch.setattr("pipeline.depth.hourglass.INPUT_SIZE_HW", (64, 96))
     torch.manual_seed(0)
     network = Hourglass()
     path = tmp_path / "net_G.pth"

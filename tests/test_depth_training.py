@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import depth_training
-from pipeline.depth_augmentation import random_view
-from pipeline.depth_losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
-from pipeline.depth_network import load_depth_network
-from pipeline.depth_training import DepthTrainingConfig, learning_rate_at, train_depth
+from pipeline.depth import training as depth_training
+from pipeline.depth.augmentation import random_view
+from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
+from pipeline.depth.network import load_depth_network
+from pipeline.depth.training import DepthTrainingConfig, learning_rate_at, train_depth
 from pipeline.files import InputError, read_json
 
 TINY = DepthTrainingConfig(

@@ -15,7 +15,7 @@ from model.baselines import BASELINES
 from model.evaluate import EvaluateConfig, evaluate, parse_method, parse_methods
 from model.evaluation_tables import summarise
 from model.metrics import METRICS, compute_metrics
-from model.metrics_conventions import metrics_of
+from model.metrics.conventions import metrics_of
 from pipeline.files import InputError
 from pipeline.images import write_image
 

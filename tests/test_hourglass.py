@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.depth.hourglass import Hourglass, load_hourglass
 from pipeline.files import InputError
-from pipeline.hourglass import Hourglass, load_hourglass
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from metric_pictures import picture
 
 from model.baselines import BASELINES
 from model.metrics import GROUND_TRUTH_METRICS, METRICS, compute_metrics
-from model.metrics_conventions import CONVENTIONS, metrics_of
+from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.files import InputError
 from pipeline.images import read_grey
 

@@ -9,7 +9,7 @@ import pytest
 from metric_pictures import picture
 
 from model.metrics import METRICS, compute_metrics
-from model.metrics_conventions import CONVENTIONS, conventions_markdown, metrics_of
+from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics_of
 from pipeline.files import InputError
 from pipeline.images import read_grey
 

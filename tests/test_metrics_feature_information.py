@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model.metrics_feature_information import feature_mutual_information
+from model.metrics.feature_information import feature_mutual_information
 
 
 def by_definition(fused: np.ndarray, source: np.ndarray) -> float:

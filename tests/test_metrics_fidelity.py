@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model import metrics_fidelity as fidelity
+from model.metrics import fidelity
 
 
 def disturbed(source: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from model import metrics_gradient as gradient
+from model.metrics import gradient
 
 #: A ramp of 3 grey levels a column.
 RAMP = np.tile(np.arange(0, 24, 3, dtype=np.uint8), (5, 1))

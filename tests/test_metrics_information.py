@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model import metrics_information as information
+from model.metrics import information
 
 #: 2 x 4 pixels: half 0, a quarter 10, a quarter 20.
 FUSED = np.array([[0, 0, 10, 20], [0, 0, 10, 20]], np.uint8)

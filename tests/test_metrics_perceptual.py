@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model import metrics_perceptual as perceptual
+from model.metrics import perceptual
 
 
 def test_mef_ssim_window_by_window() -> None:

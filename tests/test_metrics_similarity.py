@@ -9,7 +9,7 @@ import pytest
 from metric_pictures import picture
 from skimage.metrics import structural_similarity
 
-from model import metrics_similarity as similarity
+from model.metrics import similarity
 
 A = np.array([[0, 10], [20, 30]], np.uint8)
 B = np.array([[50, 0], [0, 50]], np.uint8)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pipeline.files import InputError, sha256_file
 from pipeline.images import read_image
 from pipeline.manifest import list_samples, load_manifest
-from pipeline.scene_geometry import Camera, inverse_depth, perspective_view, trace
-from pipeline.scene_layout import PLACES, build_layout
-from pipeline.scene_points import gather_points, view_rays
-from pipeline.scene_solids import Solid
 from pipeline.scenes import SampleConfig, Scene, render_scene, write_samples
+from pipeline.scenes.geometry import Camera, inverse_depth, perspective_view, trace
+from pipeline.scenes.layout import PLACES, build_layout
+from pipeline.scenes.points import gather_points, view_rays
+from pipeline.scenes.solids import Solid
 
 SIZE = (96, 128)
 GROUND = Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(0,))

@@ -26,8 +26,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pipeline.depth import load_depth_estimator
-from pipeline.depth_losses import ordinal_error
-from pipeline.depth_training import FIRST_HELD_OUT
+from pipeline.depth.losses import ordinal_error
+from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.device import resolve_device
 from pipeline.images import luminance, read_image, read_rgb, write_image
 from pipeline.randomness import random_stream

@@ -1,0 +1,165 @@
+"""What published evaluation codes print where they differ from the standard convention.
+
+A convention holds exactly the metrics that its code prints, so that a table never mixes two conventions.
+:func:`conventions_markdown` writes every difference as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from model.metrics import METRICS, Metric, fidelity, gradient, information, perceptual, similarity
+from pipeline.files import InputError
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one metric of a convention differs from the standard."""
+
+    note: str  # what the code does, in one sentence
+    function: Callable[..., float]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """The metrics that one published code prints."""
+
+    source: str  # where the code is
+    same: tuple[str, ...]  # metrics that agree with the standard
+    differs: dict[str, Difference]
+    remark: str = ""  # what else a reader of its figures has to know
+
+
+CONVENTIONS: dict[str, Convention] = {
+    "standard": Convention("the definitions of this program", tuple(METRICS), {}),
+    "matlab-toolbox": Convention(
+        "github.com/Linfeng-Tang/Image-Fusion at 53f5542, General Evaluation Metric",
+        ("EN", "AG", "SCD", "CC", "Qabf"),
+        {
+            "SF": Difference("of the image in [0, 1]: 1/255", gradient.spatial_frequency_unit_range),
+            "SD": Difference(
+                "8-bit saturating arithmetic: pixels below the mean count 0, squares stop at 255",
+                similarity.standard_deviation_saturated,
+            ),
+            "MSE": Difference("of images in [0, 1]: 1/65025", similarity.mean_squared_error_unit_range),
+            "PSNR": Difference(
+                "of images in [0, 1] while the peak stays 255: 48.1 dB more",
+                similarity.peak_signal_to_noise_unit_range,
+            ),
+            "MI": Difference(
+                "the joint histogram takes level 255 for 254 (8-bit saturation)",
+                information.mutual_information_saturated,
+            ),
+            "VIF": Difference(
+                "squares of the finest scale stop at 255 (8-bit saturation): it hardly counts",
+                fidelity.information_fidelity_saturated,
+            ),
+            "Nabf": Difference(
+                "on [0, 1] no edge reaches the threshold of 2: every pixel weighs the same",
+                gradient.edge_artefacts_unit_range,
+            ),
+            "SSIM": Difference("is MEF-SSIM of the finest scale", perceptual.exposure_fusion_similarity_fine),
+            "MS-SSIM": Difference("is MEF-SSIM", perceptual.exposure_fusion_similarity),
+        },
+        remark="Its FMI_pixel (taken on Matlab's edge() maps), FMI_dct and FMI_w are not reproduced.",
+    ),
+    "cddfuse": Convention(
+        "github.com/Zhaozixiang1228/MMIF-CDDFuse at 40de058, utils/Evaluator.py",
+        ("EN", "SD", "SF", "MSE", "CC", "SCD", "VIF", "Qabf"),
+        {
+            "AG": Difference("divided by H W, not (H - 1)(W - 1)", gradient.average_gradient_mean),
+            "MI": Difference("in nats: bits x 0.693", information.mutual_information_nats),
+            "PSNR": Difference(
+                "the peak is the fused image's maximum, not 255", similarity.peak_signal_to_noise_by_maximum
+            ),
+            "SSIM": Difference(
+                "sum, not mean; 7x7 uniform window; data range 2 (old scikit-image's default for float)",
+                similarity.structural_similarity_range_two,
+            ),
+        },
+    ),
+    "vifb": Convention(
+        "github.com/xingchenzhang/VIFB at 5d29ee7, metrics/",
+        ("EN", "EI", "AG", "SD", "Qabf"),
+        {
+            "SF": Difference("sums divided by H W each", gradient.spatial_frequency_per_pixel),
+            "MI": Difference(
+                "in nats, after every image is stretched to 0-255", information.mutual_information_stretched
+            ),
+            "SSIM": Difference("sum, not mean", similarity.structural_similarity_sum),
+            "PSNR": Difference(
+                "the error is the norm of F - A over H W: the root is taken before the division",
+                similarity.peak_signal_to_frobenius,
+            ),
+            "RMSE": Difference("norm of F - A over H W, mean over the sources", similarity.frobenius_error),
+            "CE": Difference("only here: relative entropy of the histograms", information.cross_entropy),
+            "Qcb": Difference("images stretched to 0-255 first; zero border", perceptual.chen_blum_stretched),
+            "Qcv": Difference(
+                "images stretched to 0-255 first; zero border, which becomes the most salient region",
+                perceptual.chen_varshney_stretched,
+            ),
+        },
+        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images. Its SF of "
+        "a colour image, which also counts the jumps between the channels, is not reproduced.",
+    ),
+}
+
+#: Metrics that only a convention prints.
+_EXTRA = {
+    "RMSE": Metric("root mean squared error", similarity.frobenius_error, higher_is_better=False),
+    "CE": Metric("cross-entropy", information.cross_entropy, unit="bit", higher_is_better=False),
+}
+#: Metrics whose variant is defined for smaller images than the standard one.
+_MIN_SIDE_PX = {("matlab-toolbox", "SSIM"): 11, ("matlab-toolbox", "MS-SSIM"): 44, ("cddfuse", "SSIM"): 7}
+
+
+def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[str, Metric]:
+    """Return the metrics of a convention, all or those named, in the order of the standard table.
+
+    Raises:
+        InputError: the convention is unknown, or does not print one of ``names``.
+    """
+    if convention not in CONVENTIONS:
+        raise InputError(f"--convention {convention}: unknown; use one of {', '.join(CONVENTIONS)}")
+    chosen = CONVENTIONS[convention]
+    every = {**METRICS, **_EXTRA}
+    available = {
+        name: _variant(convention, name, metric)
+        for name, metric in every.items()
+        if name in chosen.same or name in chosen.differs
+    }
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        raise InputError(
+            f"{', '.join(unknown)}: no metric of convention {convention}; it has {', '.join(available)}"
+        )
+    return {name: metric for name, metric in available.items() if not names or name in names}
+
+
+def conventions_markdown() -> str:
+    """Every difference between the conventions as a Markdown table, and where the codes are."""
+    others = {name: convention for name, convention in CONVENTIONS.items() if name != "standard"}
+    lines = ["| metric | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
+    for metric in (*METRICS, *_EXTRA):
+        cells = [_cell(convention, metric) for convention in others.values()]
+        if any(cells):
+            lines.append(f"| {metric} | " + " | ".join(cell or "–" for cell in cells) + " |")
+    lines.append("")
+    for name, convention in others.items():
+        lines.append(f"- `{name}`: {convention.source}. {convention.remark}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _variant(convention: str, name: str, metric: Metric) -> Metric:
+    difference = CONVENTIONS[convention].differs.get(name)
+    if difference is None:
+        return metric
+    side = _MIN_SIDE_PX.get((convention, name), metric.min_side_px)
+    return replace(metric, function=difference.function, min_side_px=side)
+
+
+def _cell(convention: Convention, metric: str) -> str:
+    if metric in convention.differs:
+        return convention.differs[metric].note
+    return "as standard" if metric in convention.same else ""

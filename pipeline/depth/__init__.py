@@ -1,0 +1,88 @@
+"""Inverse depth of whole frames, by the name of where it comes from.
+
+=========================  =================================================================================
+``default``                the network shipped with this package (trained on procedural scenes)
+``megadepth:PATH``         the MegaDepth hourglass with the authors' file ``best_generalization_net_G.pth``
+``files:FOLDER``           maps that exist already: ``FOLDER/ID.png``, ``.npy`` or ``.h5``
+``timm:ENCODER:PATH``      a network made by ``weights train-depth`` with that timm encoder
+``hf:MODEL``               a depth-estimation model of transformers, by hub id or local folder
+=========================  =================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from pipeline.files import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+#: Every form that a depth source may take, for help texts and messages.
+DEPTH_SOURCES = ("default", "megadepth:PATH", "files:FOLDER", "timm:ENCODER:PATH", "hf:MODEL")
+
+
+class DepthEstimator(Protocol):
+    """Something that knows the inverse depth of frames."""
+
+    @property
+    def name(self) -> str:
+        """The source it was made from, as :func:`load_depth_estimator` takes it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its weights; empty for maps read from files."""
+        ...
+
+    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+        """Estimate the inverse depth of each frame.
+
+        A frame's result depends on that frame alone: it has the same bits in any batch and any order, on one
+        device with one set of versions.
+
+        Args:
+            frames: whole frames, (H, W, 3) uint8 RGB, of any and of different sizes.
+            ids: one id per frame, which names it in errors and finds its file for ``files:``.
+
+        Returns:
+            One (H, W) float32 map per frame, in [0, 1], 1 = nearest; constant where a frame has no relief.
+
+        Raises:
+            InputError: no usable map can be made for a frame; the message names it.
+        """
+        ...
+
+
+def load_depth_estimator(
+    source: str, *, device: torch.device | None = None, refine: bool = True
+) -> DepthEstimator:
+    """Make the estimator that ``source`` names (see the module's table).
+
+    Args:
+        source: one of ``DEPTH_SOURCES``.
+        device: where a network runs; None = CPU. Files need none.
+        refine: pull the depth edges of a network onto the frame's edges by a guided filter; maps from files
+            stay as their owner made them.
+
+    Raises:
+        InputError: the source is unknown, or what it points to is missing or of another kind.
+    """
+    kind, _, argument = source.partition(":")
+    if kind == "files" and argument:
+        from pipeline.depth.files import FileDepth
+
+        return FileDepth(source, Path(argument))
+    if source == "default" or (kind in ("megadepth", "timm") and argument):
+        from pipeline.depth.inference import load_network_depth
+
+        return load_network_depth(source, device=device, refine=refine)
+    if kind == "hf" and argument:
+        from pipeline.depth.hf import load_transformers_depth
+
+        return load_transformers_depth(source, device=device, refine=refine)
+    raise InputError(f"--depth {source}: unknown depth source; use one of {', '.join(DEPTH_SOURCES)}")

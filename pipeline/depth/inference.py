@@ -1,0 +1,137 @@
+"""Inverse depth from a network: the same bits for a frame in whatever batch it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.depth import hourglass
+from pipeline.depth import network as depth_network
+from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
+from pipeline.inverse_depth import full_size
+
+DEFAULT_WEIGHTS = WEIGHTS_DIR / "depth.safetensors"
+#: Frames per batch on a GPU; a batch that is not full is filled up, because kernels are chosen by its size.
+GPU_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkDepth:
+    """A depth network as a :class:`pipeline.depth.DepthEstimator`.
+
+    A frame is shrunk to about the area that the network was made for, its aspect kept (sides rounded to
+    multiples of ``stride``); the output is scaled to [0, 1] between its 0.5th and 99.5th percentile and
+    enlarged bilinearly. On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
+    ``GPU_BATCH`` frames of one size.
+    """
+
+    name: str
+    digest: str  # SHA-256 of the weights file
+    network: nn.Module  # (B, 3, h, w) in [0, 1] -> log inverse depth times ``sign``, (B, 1, h, w)
+    sign: float  # -1 where the network gives log depth
+    size_hw: tuple[int, int]  # what it was made for
+    stride: int  # its input's sides are multiples of this
+    device: torch.device
+    refine: bool  # pull depth edges onto the frame's
+
+    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+        """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
+        sizes = [fit_size((frame.shape[0], frame.shape[1]), self.size_hw, self.stride) for frame in frames]
+        small = [_shrink(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+        maps: dict[int, np.ndarray] = {}
+        batch = 1 if self.device.type == "cpu" else GPU_BATCH
+        for size in dict.fromkeys(sizes):
+            of_size = [index for index, other in enumerate(sizes) if other == size]
+            for start in range(0, len(of_size), batch):
+                chunk = of_size[start : start + batch]
+                filled = chunk + [chunk[-1]] * (batch - len(chunk))
+                outputs = self._forward(np.stack([small[index] for index in filled]))
+                maps.update(zip(chunk, outputs, strict=False))
+        named = enumerate(zip(frames, ids, strict=True))
+        return [self._finish(maps[index], frame, id_) for index, (frame, id_) in named]
+
+    @torch.inference_mode()
+    def _forward(self, frames: np.ndarray) -> np.ndarray:
+        """(B, h, w, 3) uint8 -> log inverse depth (B, h, w) float32."""
+        tensor = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2)
+        deterministic = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with deterministic, one_thread():
+            output = self.network(tensor.float() / 255)
+        return self.sign * output[:, 0].float().cpu().numpy()
+
+    def _finish(self, log_inverse: np.ndarray, frame: np.ndarray, id_: str) -> np.ndarray:
+        if not np.isfinite(log_inverse).all():
+            raise InputError(
+                f"--depth {self.name}: the network gave no finite depth for {id_}; check its weights"
+            )
+        # The scale is free, so the nearest pixel may as well be exp(0): nothing overflows.
+        return full_size(np.exp(log_inverse - log_inverse.max()), frame, refine=self.refine)
+
+
+def load_network_depth(source: str, *, device: torch.device | None, refine: bool) -> NetworkDepth:
+    """Load ``default``, ``megadepth:PATH`` or ``timm:ENCODER:PATH``.
+
+    Raises:
+        InputError: the file is missing or does not fit the name.
+    """
+    device = device or torch.device("cpu")
+    kind, _, argument = source.partition(":")
+    if kind == "megadepth":
+        path, sign = Path(argument), -1.0
+        network: nn.Module = hourglass.load_hourglass(path)
+        size, stride = hourglass.INPUT_SIZE_HW, hourglass.STRIDE
+    else:
+        encoder, _, file = argument.partition(":")
+        if kind == "timm" and not (encoder and file):
+            raise InputError(f"--depth {source}: give an encoder and its weights, timm:ENCODER:PATH")
+        path = Path(file) if kind == "timm" else DEFAULT_WEIGHTS
+        network, description = depth_network.load_depth_network(path)
+        if kind == "timm" and description["encoder"] != encoder:
+            raise InputError(f"{path}: weights of encoder {description['encoder']}, not {encoder}")
+        size, stride, sign = (description["size_hw"][0], description["size_hw"][1]), depth_network.STRIDE, 1.0
+    return NetworkDepth(
+        name=source,
+        digest=sha256_file(path),
+        network=network.to(device),
+        sign=sign,
+        size_hw=size,
+        stride=stride,
+        device=device,
+        refine=refine,
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one CPU thread: how sums are split over threads shows in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit_size(frame_hw: tuple[int, int], size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Size of about the area of ``size_hw`` and the aspect of ``frame_hw``, in multiples of ``stride``."""
+    scale = np.sqrt(size_hw[0] * size_hw[1] / (frame_hw[0] * frame_hw[1]))
+    height, width = (max(stride, round(side * scale / stride) * stride) for side in frame_hw)
+    return height, width
+
+
+def _shrink(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise TypeError(f"frames are (H, W, 3) uint8, not {frame.dtype} {frame.shape}")
+    shrinks = size_hw[0] <= frame.shape[0] and size_hw[1] <= frame.shape[1]
+    # Averaging keeps textures from aliasing into structures that are not there.
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(frame, size_hw[::-1], interpolation=interpolation)

@@ -1,0 +1,78 @@
+"""Surfaces of the sample scenes, and what a shader takes and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """What a face is made of. Colours are linear RGB; the parameters mean what the shader says."""
+
+    shader: str = "plain"  # key of shaders.SHADERS
+    colour: Colour = (0.4, 0.4, 0.4)
+    accent: Colour = (0.2, 0.2, 0.2)
+    contrast: float = 0.15  # relative strength of the texture
+    scale_m: float = 1.0  # longest wavelength or cell size
+    params: tuple[float, ...] = ()  # up to PARAMS numbers
+    temperature_c: float = 15.0
+    gloss: float = 0.0  # share of mirrored sky
+    glow: Colour = (0.0, 0.0, 0.0)  # emitted radiance
+
+
+PARAMS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The visible points of one shader; every array has N points last."""
+
+    u: np.ndarray  # (N,) metres along the face
+    v: np.ndarray  # (N,) metres up the face, or along it for the ground
+    footprint: np.ndarray  # (N,) metres covered by a pixel
+    salt: np.ndarray  # (N,) int, differs between solids
+    colour: np.ndarray  # (3, N)
+    accent: np.ndarray  # (3, N)
+    contrast: np.ndarray
+    scale: np.ndarray
+    params: np.ndarray  # (PARAMS, N)
+    glow: np.ndarray  # (3, N)
+    gloss: np.ndarray
+    lit_share: float  # of windows with a light behind
+
+
+@dataclass(eq=False)
+class Shaded:
+    """What a shader returns."""
+
+    albedo: np.ndarray  # (3, N)
+    glow: np.ndarray  # (3, N)
+    gloss: np.ndarray  # (N,)
+    heat_c: np.ndarray  # (N,) offset from the surface's temperature
+
+
+def randomise_surfaces(surfaces: list[Surface], stream: np.random.Generator) -> list[Surface]:
+    """Replace every albedo and texture by a random one; temperatures and lights stay."""
+    shaders = ("plain", "blend", "masonry", "planks", "panel")
+    result = []
+    for surface in surfaces:
+        value = stream.uniform(0.02, 0.9)
+        tint = stream.uniform(0.3, 1.7, (2, 3))
+        colour, accent = np.clip(tint * [[value], [stream.uniform(0.02, 0.9)]], 0.01, 0.95)
+        result.append(
+            replace(
+                surface,
+                shader=str(stream.choice(shaders)),
+                colour=tuple(colour),
+                accent=tuple(accent),
+                contrast=float(stream.uniform(0.05, 0.8)),
+                scale_m=float(np.exp(stream.uniform(np.log(0.1), np.log(4.0)))),
+                params=tuple(stream.uniform(0, 1, 3)),
+                gloss=surface.gloss * float(stream.uniform(0, 1)),
+            )
+        )
+    return result

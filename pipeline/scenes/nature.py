@@ -1,0 +1,143 @@
+"""Trees, branches and hills of the sample scenes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.scenes.materials import Colour
+from pipeline.scenes.world import Frame, World, frame_at
+
+_LEAF: list[Colour] = [
+    (0.07, 0.13, 0.03),
+    (0.10, 0.16, 0.04),
+    (0.05, 0.10, 0.04),
+    (0.16, 0.17, 0.04),
+    (0.30, 0.14, 0.03),
+]
+
+
+def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> None:
+    """A broad-leaved, conical, columnar, palm or bare tree."""
+    kind = kind or str(
+        world.stream.choice(["broad", "cone", "column", "palm", "bare"], p=[0.55, 0.13, 0.1, 0.08, 0.14])
+    )
+    bark = world.surface(
+        "blend",
+        world.pick([(0.12, 0.09, 0.06), (0.2, 0.17, 0.13), (0.09, 0.07, 0.05)]),
+        (0.05, 0.04, 0.03),
+        contrast=0.6,
+        scale_m=0.25,
+        warmer_c=1.5,
+    )
+    radius = 0.022 * height + 0.05
+    if kind == "bare":
+        _add_branches(world, frame, np.zeros(3), np.array([0, 1.0, 0]), 0.38 * height, radius, 3, bark)
+        return
+    leaf = leaf_surface(world)
+    if kind == "cone":
+        world.limb(frame, (0, 0, 0), (0, 0.9 * height, 0), radius, 0.3, bark, label="tree")
+        for k in range(5):
+            low = (0.12 + 0.16 * k) * height
+            world.limb(
+                frame,
+                (0, low, 0),
+                (0, low + 0.3 * height, 0),
+                (0.24 - 0.04 * k) * height,
+                0.1,
+                leaf,
+                label="tree",
+                cutout="leaves",
+            )
+        return
+    if kind == "palm":
+        lean = world.uniform(-0.1, 0.1) * height
+        world.limb(frame, (0, 0, 0), (lean, height, 0), radius, 0.7, bark, label="tree")
+        for k in range(11):
+            angle = 2 * np.pi * k / 11 + world.uniform(-0.2, 0.2)
+            reach, drop = world.uniform(1.4, 2.2), world.uniform(-0.9, 0.5)
+            tip = (lean + reach * np.cos(angle), height + drop, reach * np.sin(angle))
+            world.limb(
+                frame, (lean, height, 0), tip, 0.12, 2.2, leaf, label="tree", cutout="leaves", flatten=0.6
+            )
+        return
+    crown = 0.5 * height
+    world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark, label="tree")
+    spread = (0.14 if kind == "column" else world.uniform(0.24, 0.36)) * height
+    for k in range(20):
+        angle, level = world.uniform(0, 2 * np.pi), world.uniform(-0.75, 1.0)
+        out = spread * world.uniform(0.3, 0.95) * np.sqrt(max(0.15, 1 - level**2))
+        centre = (out * np.cos(angle), height - crown / 2 + 0.33 * crown * level, out * np.sin(angle))
+        if k < 4 and kind == "broad":
+            world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark, label="tree")
+        size = world.uniform(0.26, 0.5) * spread
+        half = (
+            size,
+            size * (1.3 if kind == "column" else world.uniform(0.6, 0.9)),
+            size * world.uniform(0.8, 1.1),
+        )
+        world.ball(frame, centre, half, leaf, label="tree", cutout="leaves", tilt=angle)
+
+
+def add_overhanging_branch(world: World, frame: Frame) -> None:
+    """Leafy twigs that hang into the top of the picture of a camera at the frame's origin."""
+    leaf = leaf_surface(world)
+    bark = world.surface("plain", (0.08, 0.06, 0.045), contrast=0.5, scale_m=0.2, warmer_c=1)
+    side = -1 if world.chance(0.5) else 1
+    ahead, up = world.uniform(2.2, 5.0), world.uniform(0.12, 0.5)
+    for _ in range(int(world.stream.integers(4, 9))):
+        z = ahead + world.uniform(-0.6, 0.8)
+        x = side * world.uniform(0.0, 0.75) * z
+        y = (up + world.uniform(-0.1, 0.25)) * z
+        size = world.uniform(0.12, 0.34)
+        world.limb(frame, (side * 0.8 * z, (up + 0.5) * z, z), (x, y, z), 0.03, 0.3, bark, label="tree")
+        world.ball(frame, (x, y, z), (1.5 * size, 0.8 * size, size), leaf, label="tree", cutout="leaves")
+
+
+def add_hills(world: World, direction: float) -> None:
+    """Wooded or grassy hills along the horizon, 150 to 900 m away in a heading."""
+    near_colour = world.pick([(0.06, 0.10, 0.035), (0.12, 0.12, 0.05), (0.1, 0.12, 0.12)])
+    for distance in (900.0, 420.0, 190.0):
+        if world.chance(0.35):
+            continue
+        hill = world.surface(
+            "blend", near_colour, (0.14, 0.13, 0.06), contrast=0.5, scale_m=0.12 * distance, warmer_c=-1
+        )
+        for _ in range(5):
+            heading = direction + world.uniform(-0.9, 0.9)
+            x, z = distance * np.sin(heading), distance * np.cos(heading)
+            wide = distance * world.uniform(0.15, 0.4)
+            world.ball(
+                frame_at(x, z),
+                (0, 0, 0),
+                (wide, distance * world.uniform(0.03, 0.12), wide),
+                hill,
+                label="hill",
+            )
+
+
+def leaf_surface(world: World) -> int:
+    """Foliage of one plant."""
+    dark = world.pick(_LEAF, spread=0.3)
+    light = (1.9 * dark[0], 1.8 * dark[1], 1.6 * dark[2])
+    return world.surface("blend", dark, light, contrast=0.75, scale_m=0.7, warmer_c=1.0)
+
+
+def _add_branches(
+    world: World,
+    frame: Frame,
+    start: np.ndarray,
+    direction: np.ndarray,
+    length: float,
+    radius: float,
+    depth: int,
+    bark: int,
+) -> None:
+    end = start + length * direction / np.linalg.norm(direction)
+    world.limb(frame, tuple(start), tuple(end), radius, 0.65, bark, label="tree")
+    if depth == 0:
+        return
+    for _ in range(3):
+        turn = direction + 0.55 * world.stream.standard_normal(3) + [0, 0.15, 0]
+        _add_branches(
+            world, frame, end, turn, length * world.uniform(0.55, 0.8), 0.6 * radius, depth - 1, bark
+        )

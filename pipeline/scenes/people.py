@@ -1,0 +1,155 @@
+"""People, cyclists and bicycles of the sample scenes; people are warm in the infrared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.scenes.materials import Colour
+from pipeline.scenes.world import Frame, World, frame_at
+
+_SKIN: list[Colour] = [(0.55, 0.33, 0.24), (0.42, 0.24, 0.16), (0.25, 0.13, 0.08), (0.62, 0.42, 0.33)]
+_CLOTH: list[Colour] = [
+    (0.03, 0.03, 0.04),
+    (0.05, 0.07, 0.16),
+    (0.30, 0.04, 0.04),
+    (0.45, 0.43, 0.38),
+    (0.08, 0.12, 0.07),
+    (0.55, 0.40, 0.10),
+    (0.10, 0.22, 0.40),
+    (0.16, 0.12, 0.09),
+    (0.62, 0.62, 0.60),
+    (0.35, 0.16, 0.26),
+]
+
+
+def add_person(
+    world: World,
+    x: float,
+    z: float,
+    *,
+    heading: float,
+    y: float = 0.0,
+    statue_scale: float = 0.0,
+    riding: bool = False,
+) -> None:
+    """A person of 1.5 to 1.95 m, walking, standing or riding; or a statue ``statue_scale`` times as tall."""
+    size = world.uniform(0.85, 1.1) * (statue_scale or 1.0)
+    frame = Frame(np.array([x, y, z]), frame_at(x, z, heading).rotation * size)
+    label = "statue" if statue_scale else "person"
+    skin, shirt, trousers, hair, shoes = _statue(world) if statue_scale else _clothes(world)
+    stride = world.uniform(-0.55, 0.55) if not world.chance(0.3) else world.uniform(-0.08, 0.08)
+    hip, lean = 0.92, 0.02
+    if riding:
+        stride, lean = world.uniform(0.3, 0.7), 0.22
+    skirt = not riding and world.chance(0.15)
+    for side, swing in ((-0.09, stride), (0.09, -stride)):
+        lift = 0.55 if riding else 0.0
+        knee = (side * 1.1, 0.5 + 0.2 * lift, 0.42 * np.sin(swing) + 0.5 * lift)
+        bend = 0.25 * max(0.0, -swing)
+        ankle = (
+            side,
+            0.09 + 0.35 * bend + 0.3 * lift,
+            0.42 * np.sin(swing) + 0.4 * np.sin(swing) - bend + 0.4 * lift,
+        )
+        world.limb(frame, (side, hip, 0), knee, 0.092, 0.72, trousers, label=label)
+        world.limb(frame, knee, ankle, 0.068, 0.62, skin if skirt else trousers, label=label)
+        world.ball(frame, knee, (0.066, 0.066, 0.066), trousers, label=label)
+        world.ball(
+            frame, (ankle[0], ankle[1] - 0.045, ankle[2] + 0.05), (0.05, 0.05, 0.13), shoes, label=label
+        )
+    if skirt:
+        world.limb(frame, (0, 0.55, 0), (0, 1.0, 0), 0.25, 0.6, shirt, label=label, flatten=0.75)
+    shoulder_z = lean
+    world.limb(frame, (0, 0.88, 0), (0, 1.2, lean / 2), 0.165, 1.12, shirt, label=label, flatten=0.66)
+    world.limb(frame, (0, 1.2, lean / 2), (0, 1.45, shoulder_z), 0.185, 0.8, shirt, label=label, flatten=0.62)
+    world.ball(frame, (0, 1.42, shoulder_z), (0.205, 0.09, 0.105), shirt, label=label)
+    for side, swing in ((-1, -stride), (1, stride)):
+        top = (side * 0.2, 1.42, shoulder_z)
+        reach = world.uniform(0.1, 0.4) if world.chance(0.25) or riding else 0.0
+        elbow = (side * 0.26, 1.15 + 0.1 * reach, shoulder_z + 0.25 * np.sin(swing) + 0.3 * reach)
+        hand = (side * 0.24, 0.9 + 0.7 * reach, shoulder_z + 0.42 * np.sin(swing) + 0.1 + 0.7 * reach)
+        world.limb(frame, top, elbow, 0.058, 0.8, shirt, label=label)
+        world.limb(frame, elbow, hand, 0.046, 0.75, shirt if world.chance(0.7) else skin, label=label)
+        world.ball(frame, hand, (0.042, 0.07, 0.045), skin, label=label)
+    world.limb(frame, (0, 1.42, shoulder_z), (0, 1.56, shoulder_z + 0.02), 0.055, 0.95, skin, label=label)
+    world.ball(frame, (0, 1.645, shoulder_z + 0.03), (0.077, 0.115, 0.095), skin, label=label)
+    long_hair = world.chance(0.35)
+    world.ball(frame, (0, 1.675, shoulder_z), (0.088, 0.1, 0.1), hair, label=label)
+    if long_hair:
+        world.ball(frame, (0, 1.56, shoulder_z - 0.05), (0.09, 0.17, 0.06), hair, label=label)
+    if statue_scale:
+        return
+    _add_belongings(world, frame, shoulder_z)
+
+
+def add_cyclist(world: World, x: float, z: float, *, heading: float) -> None:
+    """A person on a bicycle."""
+    frame = frame_at(x, z, heading)
+    add_bicycle(world, frame)
+    back = frame.point((0, 0.12, -0.25))
+    add_person(world, back[0], back[2], heading=heading, y=0.12, riding=True)
+
+
+def add_bicycle(world: World, frame: Frame) -> None:
+    """A bicycle heading along the frame's z."""
+    paint = world.surface("plain", world.pick(_CLOTH), warmer_c=2, gloss=0.2)
+    tyre = world.surface("plain", (0.02, 0.02, 0.02), warmer_c=6)
+    for z in (-0.52, 0.52):
+        world.limb(
+            frame, (-0.02, 0.34, z), (0.02, 0.34, z), 0.34, 1.0, tyre, label="bicycle", cutout="spokes"
+        )
+    bars = [
+        ((0, 0.34, -0.52), (0, 0.62, -0.2)),
+        ((0, 0.34, -0.52), (0, 0.3, -0.05)),
+        ((0, 0.3, -0.05), (0, 0.85, -0.25)),
+        ((0, 0.3, -0.05), (0, 0.75, 0.4)),
+        ((0, 0.68, -0.2), (0, 0.76, 0.4)),
+        ((0, 0.34, 0.52), (0, 0.95, 0.36)),
+        ((-0.28, 0.98, 0.3), (0.28, 0.98, 0.3)),
+    ]
+    for start, end in bars:
+        world.limb(frame, start, end, 0.02, 1.0, paint, label="bicycle")
+    world.ball(frame, (0, 0.9, -0.26), (0.08, 0.04, 0.13), tyre, label="bicycle")
+
+
+def _clothes(world: World) -> tuple[int, int, int, int, int]:
+    air = world.weather.air_c
+    # Clothing lies between the skin and the air: a thin shirt is warm, a thick coat is not.
+    cover = world.uniform(0.45, 0.8)
+
+    def cloth(colour: Colour, share: float) -> int:
+        warmer = max(6.0, share * (33.0 - air))
+        return world.surface("plain", colour, contrast=0.16, scale_m=world.uniform(0.1, 0.4), warmer_c=warmer)
+
+    skin = world.surface("plain", world.pick(_SKIN), contrast=0.1, scale_m=0.1, warmer_c=max(6.0, 34.0 - air))
+    hair = cloth(
+        world.pick([(0.015, 0.012, 0.01), (0.06, 0.035, 0.02), (0.3, 0.22, 0.12), (0.25, 0.25, 0.25)]), 0.6
+    )
+    return (
+        skin,
+        cloth(world.pick(_CLOTH), cover),
+        cloth(world.pick(_CLOTH), 0.8 * cover),
+        hair,
+        cloth((0.03, 0.03, 0.03), 0.3),
+    )
+
+
+def _statue(world: World) -> tuple[int, int, int, int, int]:
+    colour = world.pick([(0.10, 0.16, 0.12), (0.12, 0.09, 0.06), (0.45, 0.43, 0.38)])
+    bronze = world.surface(
+        "blend", colour, (0.05, 0.06, 0.05), contrast=0.35, scale_m=0.5, warmer_c=-1, gloss=0.1
+    )
+    return bronze, bronze, bronze, bronze, bronze
+
+
+def _add_belongings(world: World, frame: Frame, shoulder_z: float) -> None:
+    cool = world.surface("plain", world.pick(_CLOTH), contrast=0.3, scale_m=0.2, warmer_c=3.5)
+    if world.chance(0.25):
+        world.box(frame, (0, 1.24, shoulder_z - 0.2), (0.15, 0.19, 0.09), cool, label="bag")
+        world.ball(frame, (0, 1.42, shoulder_z - 0.2), (0.15, 0.07, 0.09), cool, label="bag")
+        world.box(frame, (0, 1.15, shoulder_z - 0.3), (0.11, 0.08, 0.03), cool, label="bag")
+    if world.chance(0.2):
+        world.box(frame, (0.28, 0.7, 0.1), (0.05, 0.14, 0.17), cool, label="bag")
+    if world.chance(0.06):
+        world.limb(frame, (0.2, 1.1, 0.3), (0.1, 2.05, 0.15), 0.012, 1.0, cool, label="bag")
+        world.limb(frame, (0.1, 1.95, 0.15), (0.1, 2.15, 0.15), 0.55, 0.1, cool, label="bag")

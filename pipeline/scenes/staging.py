@@ -1,0 +1,144 @@
+"""What several places of the sample scenes share: the camera, its foreground, people, rows of houses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.scenes.buildings import add_building
+from pipeline.scenes.furniture import add_bench, add_bin, add_bollard, add_sign, add_street_lamp, add_wall
+from pipeline.scenes.geometry import Camera
+from pipeline.scenes.nature import add_overhanging_branch, add_tree
+from pipeline.scenes.people import add_person
+from pipeline.scenes.world import Frame, World, frame_at
+
+
+def draw_camera(world: World, *, x: float, height: float, pitch: tuple[float, float], yaw: float) -> Camera:
+    """A camera at z = 0 with a random lens, heading within ``yaw`` of the world's z, slightly rolled."""
+    return Camera(
+        position=(x, height, 0.0),
+        yaw=world.uniform(-yaw, yaw),
+        pitch=world.uniform(*pitch),
+        roll=float(np.clip(0.03 * world.stream.standard_normal(), -0.1, 0.1)),
+        horizontal_fov=world.uniform(0.6, 1.35),
+    )
+
+
+def paving(world: World) -> int:
+    """Slabs, bricks or asphalt for walking on."""
+    kind = world.uniform(0, 1)
+    if kind < 0.65:
+        colour = world.pick([(0.3, 0.28, 0.25), (0.22, 0.2, 0.19), (0.33, 0.2, 0.15), (0.4, 0.37, 0.32)])
+        shape = (world.uniform(0.2, 1.0), world.uniform(0.1, 0.5), world.uniform(0, 1))
+        return world.surface(
+            "masonry",
+            colour,
+            (0.09, 0.085, 0.08),
+            contrast=world.uniform(0.2, 0.5),
+            scale_m=world.uniform(0.2, 0.9),
+            params=shape,
+            warmer_c=1.5,
+            gloss=world.weather.wet,
+        )
+    return world.surface(
+        "blend", (0.22, 0.21, 0.2), (0.14, 0.14, 0.13), contrast=0.3, scale_m=2.0, warmer_c=1.5
+    )
+
+
+def scatter_people(world: World, across: tuple[float, float], along: tuple[float, float], count: int) -> None:
+    """People alone and in small groups within a rectangle, nearer ones as likely as farther ones."""
+    for _ in range(count):
+        x, z = world.uniform(*across), float(np.exp(world.uniform(np.log(along[0]), np.log(along[1]))))
+        heading = (0.0 if world.chance(0.5) else np.pi) + world.uniform(-0.9, 0.9)
+        for k in range(2 if world.chance(0.3) else 1):
+            at = (x + 0.65 * k * float(np.cos(heading)), z - 0.65 * k * float(np.sin(heading)))
+            if world.claim(*at, 0.3):
+                add_person(world, *at, heading=heading, y=world.ground_height(*at))
+
+
+def add_foreground(world: World, camera: Camera, *, share: float = 0.5) -> None:
+    """Sometimes something stands or hangs close to the camera: people, a pole, a sign, a branch."""
+    if not world.chance(share):
+        return
+    eye = frame_at(camera.position[0], camera.position[2], camera.yaw)
+    reach = np.tan(0.5 * camera.horizontal_fov)
+    kind = world.uniform(0, 1)
+    raised = camera.position[1] > 2.8
+    if kind < 0.5:
+        floor = camera.position[1] - world.uniform(1.45, 1.9)
+        if raised:
+            _add_balcony(world, eye, floor)
+        for _ in range(int(world.stream.integers(0 if raised else 1, 3))):
+            z = world.uniform(1.7, 2.7 if raised else 4.5)
+            x, _, z = eye.point((world.uniform(-0.85, 0.85) * reach * z, 0, z))
+            y = floor if raised else world.ground_height(x, z)
+            add_person(world, x, z, heading=camera.yaw + world.uniform(-1.2, 1.2), y=y)
+    elif kind < 0.68:
+        z = world.uniform(1.6, 4.0)
+        spot = eye.point((world.uniform(-0.9, 0.9) * reach * z, 0, z))
+        height = camera.position[1] + world.uniform(2, 6)
+        add_street_lamp(world, frame_at(spot[0], spot[2], world.uniform(-3, 3)), height=height)
+    elif kind < 0.78:
+        spot = eye.point((world.uniform(-0.6, 0.6), 0, world.uniform(2.5, 5)))
+        add_sign(world, frame_at(spot[0], spot[2], camera.yaw + world.uniform(-0.5, 0.5)))
+    else:
+        above = frame_at(camera.position[0], camera.position[2], camera.yaw, camera.position[1])
+        add_overhanging_branch(world, above)
+
+
+def line_with_houses(
+    world: World,
+    side: int,
+    front: float,
+    start: float,
+    end: float,
+    cross: float,
+    *,
+    tall: tuple[float, float] = (6.0, 24.0),
+) -> None:
+    """Houses side by side along x = side * front, with a gap for a street that crosses at z = ``cross``."""
+    z = start
+    common = world.uniform(*tall)
+    while z < end:
+        width = world.uniform(7, 20)
+        if abs(z + width / 2 - cross) < width / 2 + 7:
+            z = cross + 7.5
+            continue
+        if world.chance(0.07):
+            add_wall(
+                world, frame_at(side * front, z + width / 2, side * np.pi / 2), width, world.uniform(1.5, 3)
+            )
+            add_tree(world, frame_at(side * (front + 4), z + width / 2), height=world.uniform(6, 11))
+        else:
+            height = 0.5 * common + 0.5 * world.uniform(*tall)
+            add_building(world, frame_at(side * front, z + width / 2, side * np.pi / 2), width, 12, height)
+        z += width + (world.uniform(1, 5) if world.chance(0.15) else 0.0)
+
+
+def add_furniture(
+    world: World, x: float, z: float, heading: float, *, y: float = 0.0, tree: bool = True
+) -> None:
+    """One thing that stands about: bench, bin, bollard, sign, lamp, bush or tree."""
+    frame = frame_at(x, z, heading, y)
+    kind = world.uniform(0, 1)
+    if kind < 0.2:
+        add_bench(world, frame)
+    elif kind < 0.4:
+        add_bin(world, frame)
+    elif kind < 0.52:
+        add_bollard(world, frame)
+    elif kind < 0.68:
+        add_sign(world, frame_at(x, z, world.uniform(-0.6, 0.6), y))
+    elif kind < 0.84 or not tree:
+        add_street_lamp(world, frame, height=world.uniform(3.2, 8.5))
+    else:
+        add_tree(world, frame, height=world.uniform(4, 10))
+
+
+def _add_balcony(world: World, eye: Frame, floor: float) -> None:
+    """The railing and floor of the balcony that a raised camera looks from."""
+    slab = world.surface(
+        "masonry", (0.35, 0.32, 0.28), (0.1, 0.1, 0.1), contrast=0.3, scale_m=0.3, warmer_c=1
+    )
+    metal = world.surface("plain", (0.06, 0.06, 0.065), contrast=0.2, warmer_c=-0.5)
+    world.box(eye, (0, floor - 0.1, 1.8), (2.6, 0.1, 1.3), slab, label="balcony")
+    world.box(eye, (0, floor + 0.5, 3.05), (2.6, 0.5, 0.02), metal, label="balcony", cutout="rails")

@@ -1,0 +1,159 @@
+"""Vehicles of the sample scenes: warm engines and tyres, cold glass, lights by night."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.scenes.materials import Colour
+from pipeline.scenes.world import Frame, World, frame_at
+
+_PAINT: list[Colour] = [
+    (0.60, 0.60, 0.58),
+    (0.03, 0.03, 0.035),
+    (0.22, 0.23, 0.25),
+    (0.35, 0.36, 0.37),
+    (0.32, 0.02, 0.02),
+    (0.03, 0.06, 0.22),
+    (0.55, 0.38, 0.03),
+    (0.05, 0.14, 0.08),
+    (0.30, 0.22, 0.15),
+]
+
+
+def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: bool) -> None:
+    """A parked or moving car, van, lorry or bus that faces along ``heading``; nothing if there is no room."""
+    kind = str(
+        world.stream.choice(
+            ["hatch", "saloon", "suv", "van", "lorry", "bus"], p=[0.3, 0.28, 0.2, 0.13, 0.05, 0.04]
+        )
+    )
+    long, wide, tall = {
+        "hatch": (4.0, 1.75, 1.48),
+        "saloon": (4.6, 1.8, 1.44),
+        "suv": (4.6, 1.88, 1.72),
+        "van": (5.2, 2.0, 2.3),
+        "lorry": (7.5, 2.4, 3.2),
+        "bus": (11.0, 2.5, 3.1),
+    }[kind]
+    if not world.claim(x, z, wide / 2, heading=heading, length=long - wide):
+        return
+    frame = frame_at(x, z, heading)
+    warm = 9.0 if moving or world.chance(0.3) else 0.5
+    paint = world.surface("plain", world.pick(_PAINT), contrast=0.05, scale_m=0.5, warmer_c=0.5, gloss=0.22)
+    bonnet = world.surface(
+        "plain", world.surfaces[paint].colour, contrast=0.05, scale_m=0.5, warmer_c=warm, gloss=0.22
+    )
+    dark = world.surface("plain", (0.025, 0.025, 0.028), contrast=0.3, warmer_c=0.6 * warm)
+    half_l, half_w = long / 2, wide / 2
+    boxy = kind in ("van", "lorry", "bus")
+    belt = {"van": 1.15, "lorry": 1.3, "bus": 1.2, "suv": 1.05}.get(kind, 0.9)
+    nose = 0.35 if boxy else world.uniform(1.0, 1.2)
+    tail = {"saloon": 0.75, "hatch": 0.12, "suv": 0.08}.get(kind, 0.02)
+    drop = 0.06 if boxy else 0.2
+    hull = [(-half_l, 0.32), (-half_l, belt - 0.12), (-half_l + 0.08, belt), (half_l - nose, belt)]
+    hull += [
+        (half_l - 0.12, belt - drop),
+        (half_l, belt - drop - 0.15),
+        (half_l, 0.32),
+        (half_l - 0.15, 0.2),
+        (-half_l + 0.15, 0.2),
+    ]
+    sides = (*[paint] * 3, *[bonnet] * 3, *[dark] * 3, paint, paint)
+    planes = _profile_planes(hull, half_w, lean=0.03, foot=0.2)
+    world.convex(
+        frame,
+        planes,
+        (-half_w, 0.2, -half_l),
+        (half_w, belt, half_l),
+        tuple(sides[: len(planes)]),
+        label="vehicle",
+    )
+    slope = 0.1 if boxy else world.uniform(0.55, 0.75)
+    rear = {"saloon": 0.55, "hatch": 0.35, "suv": 0.25}.get(kind, 0.04)
+    front_foot = half_l - nose + 0.05
+    cabin = [
+        (-half_l + tail, belt),
+        (-half_l + tail + rear, tall),
+        (front_foot - slope, tall),
+        (front_foot, belt),
+    ]
+    pillar = 1.0 if not boxy else (50.0 if kind != "bus" else 1.3)
+    sill = 0.9 if kind in ("van", "lorry") else 0.05
+    pane = world.surface(
+        "glass",
+        world.surfaces[paint].colour,
+        (0.02, 0.024, 0.028),
+        params=(pillar, 0.3, 0.04),
+        warmer_c=-4,
+        gloss=0.5,
+    )
+    side_pane = pane if sill < 0.5 else paint
+    cabin_sides = (pane if kind not in ("van", "lorry") else paint, paint, pane, dark, side_pane, side_pane)
+    width = half_w - 0.03
+    lean = 0.03 if boxy else 0.24
+    planes = _profile_planes(cabin, width, lean=lean, foot=belt)
+    world.convex(frame, planes, (-width, belt, -half_l), (width, tall, half_l), cabin_sides, label="vehicle")
+    _add_wheels(world, frame, half_l, half_w, 0.46 if kind in ("lorry", "bus") else 0.32, moving)
+    _add_lights(world, frame, half_l, half_w, belt - drop - 0.2, belt - 0.22, on=moving)
+    plate = world.surface("panel", (0.6, 0.6, 0.55), (0.03, 0.03, 0.05), scale_m=0.15, warmer_c=1)
+    for end in (-half_l, half_l):
+        world.box(frame, (0, 0.5, end), (0.26, 0.06, 0.02), plate, label="vehicle")
+
+
+def _add_wheels(
+    world: World, frame: Frame, half_l: float, half_w: float, radius: float, moving: bool
+) -> None:
+    tyre = world.surface(
+        "plain", (0.018, 0.018, 0.018), contrast=0.3, scale_m=0.1, warmer_c=14 if moving else 1.5
+    )
+    hub = world.surface(
+        "blend",
+        (0.35, 0.35, 0.36),
+        (0.06, 0.06, 0.06),
+        contrast=0.9,
+        scale_m=0.22,
+        warmer_c=10 if moving else 1,
+    )
+    for x in (-1, 1):
+        for z in (-half_l * 0.62, half_l * 0.64):
+            inner, outer = (x * (half_w - 0.24), radius, z), (x * (half_w + 0.015), radius, z)
+            world.limb(frame, inner, outer, radius, 1.0, tyre, label="vehicle")
+            cap = (x * (half_w + 0.025), radius, z)
+            world.limb(frame, outer, cap, 0.62 * radius, 0.9, hub, label="vehicle")
+
+
+def _add_lights(
+    world: World, frame: Frame, half_l: float, half_w: float, front_y: float, rear_y: float, *, on: bool
+) -> None:
+    lit = on and (world.weather.night or world.chance(0.25))
+    strength = 60.0 if world.weather.night else 6.0
+    white = (strength, 0.95 * strength, 0.8 * strength) if lit else (0.0, 0.0, 0.0)
+    red = (0.12 * strength, 0.006 * strength, 0.004 * strength) if lit else (0.0, 0.0, 0.0)
+    head = world.surface("plain", (0.6, 0.62, 0.62), glow=white, warmer_c=12 if lit else 0.5, gloss=0.3)
+    rear = world.surface("plain", (0.35, 0.02, 0.02), glow=red, warmer_c=3 if lit else 0.5, gloss=0.2)
+    for x in (-1, 1):
+        world.box(
+            frame, (x * (half_w - 0.25), front_y, half_l - 0.03), (0.16, 0.075, 0.06), head, label="vehicle"
+        )
+        world.box(
+            frame, (x * (half_w - 0.2), rear_y, -half_l + 0.02), (0.13, 0.1, 0.05), rear, label="vehicle"
+        )
+    if lit and world.weather.night:
+        world.spot(
+            frame.point((0, front_y, half_l + 0.2)), frame.rotation @ [0, -0.11, 1.0], (1.0, 0.95, 0.85), 90.0
+        )
+        world.lamp(frame.point((0, rear_y, -half_l - 0.5)), (1.0, 0.06, 0.04), 0.5)
+
+
+def _profile_planes(
+    profile: list[tuple[float, float]], half_width: float, *, lean: float, foot: float
+) -> np.ndarray:
+    """Half spaces of a convex (z, y) profile extruded over x, whose sides lean inwards above ``foot``."""
+    planes = []
+    for (z0, y0), (z1, y1) in zip(profile, [*profile[1:], profile[0]], strict=True):
+        normal = np.array([0.0, z1 - z0, -(y1 - y0)])
+        normal /= np.linalg.norm(normal)
+        planes.append([*normal, normal[1] * y0 + normal[2] * z0])
+    for side in (-1.0, 1.0):
+        planes.append([side, lean, 0.0, half_width + lean * foot])
+    return np.array(planes)

@@ -63,8 +63,31 @@ class ResponseCurve:
         return np.interp(brightness, self.brightness[:full], self.irradiance[:full])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CameraDraw:
+    """What chance decides for one sample, apart from the noise; it is stored beside the sample."""
+
+    camera: CameraConfig
+    curve: ResponseCurve
+    over_ev: float  # a float32 value, the type of its shard field; likewise under_ev
+    under_ev: float
+
+
+def draw_camera(config: CameraConfig, rng: np.random.Generator) -> CameraDraw:
+    """Draw the response curve and the exposure steps of one sample.
+
+    Args:
+        rng: the sample's own stream for this purpose; :func:`camera_pair` goes on with it.
+    """
+    curve = draw_curve(config.curves, rng)
+    over_ev, under_ev = (
+        float(np.float32(rng.uniform(*bounds))) for bounds in (config.over_ev, config.under_ev)
+    )
+    return CameraDraw(camera=config, curve=curve, over_ev=over_ev, under_ev=under_ev)
+
+
 def camera_pair(
-    visible: np.ndarray, config: CameraConfig, rng: np.random.Generator
+    visible: np.ndarray, draw: CameraDraw, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Over- and under-exposed picture of the same camera, each of the shape of ``visible``, uint8.
 
@@ -72,12 +95,11 @@ def camera_pair(
 
     Args:
         visible: (H, W, 3) or (H, W) uint8. What is 255 there had an irradiance of at least 1; it counts as 1.
-        rng: the sample's own stream for this purpose; it decides curve, steps and noise.
+        draw: of :func:`draw_camera`.
+        rng: the stream that ``draw`` was drawn from; it decides the noise.
     """
-    curve = draw_curve(config.curves, rng)
-    over_ev, under_ev = rng.uniform(*config.over_ev), rng.uniform(*config.under_ev)
-    over = expose(visible, curve, ev=over_ev, config=config, rng=rng)
-    under = expose(visible, curve, ev=under_ev, config=config, rng=rng)
+    over = expose(visible, draw.curve, ev=draw.over_ev, config=draw.camera, rng=rng)
+    under = expose(visible, draw.curve, ev=draw.under_ev, config=draw.camera, rng=rng)
     return np.maximum(over, visible), np.minimum(under, visible)
 
 

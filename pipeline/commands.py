@@ -119,13 +119,15 @@ def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None
     from pipeline.shards import verify
 
     click.echo(inspection.describe(shards))
-    if preview:
-        click.echo(f"preview: {inspection.preview(shards, preview)}")
-    if export:
-        click.echo(f"exported {inspection.export_folders(shards, export)} samples to {export}")
     if check:
         problems = verify(shards)
         for problem in problems:
             click.echo(f"damaged: {problem}", err=True)
         click.echo(f"verified: {len(problems)} problems")
-        finish(bool(problems))
+        if problems:
+            finish(True)
+    click.echo(inspection.describe_draws(shards))
+    if preview:
+        click.echo(f"preview: {inspection.preview(shards, preview)}")
+    if export:
+        click.echo(f"exported {inspection.export_folders(shards, export)} samples to {export}")

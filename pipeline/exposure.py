@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.camera_response import CameraConfig, camera_pair
+from pipeline.camera_response import CameraConfig, CameraDraw, camera_pair, draw_camera
 from pipeline.files import InputError
 from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, to_uint8
 
@@ -37,28 +37,33 @@ class ExposureConfig:
             raise InputError(f"exposure mode {self.mode!r} is unknown; use one of {modes}")
 
 
+def draw_exposure(config: ExposureConfig, rng: np.random.Generator) -> CameraDraw | None:
+    """What chance decides for one sample's pair: the camera, or None where the probe decides all."""
+    return draw_camera(config.camera, rng) if config.mode == "camera-response" else None
+
+
 def exposure_pair(
     visible: np.ndarray,
     probe: ExposureProbe,
     *,
-    config: ExposureConfig | None = None,
+    draw: CameraDraw | None = None,
     rng: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Over- and under-exposed version of a picture, each (H, W, 3) uint8, in the config's mode.
+    """Over- and under-exposed version of a picture, each (H, W, 3) uint8: by the drawn camera, or the probe.
 
     The pair is a function of the given pixels (and of the random stream, for the camera) alone: a tile gives
     the same bits whatever frame it was cut from and whatever else is computed.
 
     Args:
         visible: (H, W, 3) uint8 RGB.
-        probe: used in the mode ``probe``.
-        config: default: the mode ``probe``.
-        rng: the sample's own stream for this purpose; the mode ``camera-response`` needs it.
+        probe: used where there is no camera.
+        draw: of :func:`draw_exposure`; None: the probe makes the pair.
+        rng: the stream that ``draw`` was drawn from; a camera's noise needs it.
     """
-    if config is not None and config.mode == "camera-response":
-        assert rng is not None, "camera-response draws curve, steps and noise"
-        return camera_pair(visible, config.camera, rng)
-    return probe_pair(visible, probe)
+    if draw is None:
+        return probe_pair(visible, probe)
+    assert rng is not None, "a camera draws noise"
+    return camera_pair(visible, draw, rng)
 
 
 def probe_pair(visible: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:

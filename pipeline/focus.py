@@ -63,7 +63,7 @@ class FocusConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LensDraw:
-    """Settings of the camera for one sample's pair of pictures."""
+    """Settings of the camera for one sample's pair of pictures; float32 values, as they are stored."""
 
     lens: ThinLens
     """The camera."""
@@ -205,10 +205,10 @@ def _set_lens(tile_depth: np.ndarray, draw: FocusDraw, lens: ThinLens, frame_wid
     """Focus each picture on the middle of its side; the blur decides the f-number. None: out of range."""
     near_mask = tile_depth > np.float32(draw.threshold)
     near, far = np.median(tile_depth[near_mask]), np.median(tile_depth[~near_mask])
-    near_m, far_m = lens.distance_m(float(near)), lens.distance_m(float(far))
+    near_m, far_m = (float(np.float32(lens.distance_m(float(side)))) for side in (near, far))
     radius = lens.blur_radius_px(far, focus_m=near_m, f_number=1.0, frame_width=frame_width)
     # A disc of radius r has the standard deviation r/2 along each axis; r is inverse to the f-number.
-    f_number = abs(float(radius)) / 2 / draw.blur_sigma_px
+    f_number = float(np.float32(abs(float(radius)) / 2 / draw.blur_sigma_px))
     if not lens.f_number_min <= f_number <= lens.f_number_max:
         return None
     return LensDraw(lens=lens, f_number=f_number, near_focus_m=near_m, far_focus_m=far_m)

@@ -12,8 +12,8 @@ from pipeline.contact_sheet import contact_sheet, heat
 from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.progress import Progress
-from pipeline.shard_file import FIELDS, open_shard
-from pipeline.shards import read_index
+from pipeline.shard_file import open_shard
+from pipeline.shards import load_arrays, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (
@@ -23,6 +23,17 @@ EXPORTED = (
     "visible_focus_far",
     "visible_over",
     "visible_under",
+)
+#: What chance decided for each sample, where a dataset has it.
+_DRAWN = (
+    "focus_threshold",
+    "blur_sigma_px",
+    "f_number",
+    "focal_length_mm",
+    "near_focus_m",
+    "far_focus_m",
+    "over_ev",
+    "under_ev",
 )
 _PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", "far", "over", "under")
 
@@ -48,13 +59,30 @@ def describe(folder: Path | str) -> str:
     return "\n".join(lines)
 
 
+def describe_draws(folder: Path | str) -> str:
+    """Least, median and largest value of what was drawn for each sample, a line each; reads the shards.
+
+    Raises:
+        InputError: a shard is missing or damaged.
+    """
+    index = read_index(folder)
+    if not index["num_samples"]:
+        return "drawn: nothing, there are no samples"
+    arrays, _ = load_arrays(folder, [name for name in _DRAWN if name in index["shards"][0]["arrays"]])
+    lines = ["drawn for each sample (least, median, largest):"]
+    for name, values in arrays.items():
+        low, middle, high = np.percentile(values, [0, 50, 100])
+        lines.append(f"  {name} = {low:.4g}, {middle:.4g}, {high:.4g}")
+    return "\n".join(lines)
+
+
 def iterate_samples(folder: Path | str) -> Iterator[dict[str, Any]]:
     """Yield every sample of a finished dataset in order, as a mapping from field name to value."""
     folder = Path(folder)
     for entry in read_index(folder)["shards"]:
         with open_shard(folder / entry["name"]) as shard:
             for number in range(shard.num_samples):
-                yield {name: shard.read(name, number, number + 1)[0] for name in FIELDS}
+                yield {name: shard.read(name, number, number + 1)[0] for name in shard.fields}
 
 
 def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> Path:
@@ -67,8 +95,7 @@ def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> P
     for number, sample in enumerate(iterate_samples(folder)):
         if number in chosen:
             rows.append(_preview_row(sample))
-            alpha, sigma = sample["focus_threshold"], sample["blur_sigma_px"]
-            labels.append(f"{sample['id']}  alpha {alpha:.2f}  sigma {sigma:.1f} px")
+            labels.append(_preview_label(sample))
     return write_image(path, contact_sheet(rows, titles=_PREVIEW_TITLES, labels=labels))
 
 
@@ -88,6 +115,17 @@ def _preview_row(sample: Mapping[str, Any]) -> list[np.ndarray]:
     mask = (depth > sample["focus_threshold"]).astype(np.uint8) * 255
     pictures = [sample[f"visible_{name}"] for name in ("focus_near", "focus_far", "over", "under")]
     return [sample["visible"], sample["infrared"], heat(depth), mask, *pictures]
+
+
+def _preview_label(sample: Mapping[str, Any]) -> str:
+    alpha, sigma = sample["focus_threshold"], sample["blur_sigma_px"]
+    parts = [sample["id"], f"alpha {alpha:.2f}", f"sigma {sigma:.1f} px"]
+    if "f_number" in sample:
+        lens, near, far = (sample[name] for name in ("f_number", "near_focus_m", "far_focus_m"))
+        parts.append(f"f/{lens:.1f} at {near:.1f} and {far:.1f} m")
+    if "over_ev" in sample:
+        parts.append(f"EV {sample['over_ev']:+.1f} and {sample['under_ev']:+.1f}")
+    return "  ".join(parts)
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

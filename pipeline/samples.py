@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.camera_response import CameraDraw
 from pipeline.depth import DepthEstimator
-from pipeline.exposure import exposure_pair
+from pipeline.exposure import draw_exposure, exposure_pair
 from pipeline.files import InputError
-from pipeline.focus import SampleFailure, draw_focus, focus_pair
+from pipeline.focus import LensDraw, SampleFailure, draw_focus, focus_pair
 from pipeline.images import read_grey, read_rgb
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
@@ -149,7 +150,8 @@ def _make_sample(
     inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
     with content.timed("exposure"):
         rng = random_stream(config.seed, "synth", sample_id, "exposure")
-        over, under = exposure_pair(visible[inside], models.probe, config=config.exposure, rng=rng)
+        camera = draw_exposure(config.exposure, rng)
+        over, under = exposure_pair(visible[inside], models.probe, draw=camera, rng=rng)
     return {
         "id": sample_id,
         "infrared": infrared[inside],
@@ -165,4 +167,23 @@ def _make_sample(
         "tile_col": draw.col,
         "frame_height": visible.shape[0],
         "frame_width": visible.shape[1],
+        **_lens_values(draw.lens),
+        **_camera_values(camera),
     }
+
+
+def _lens_values(lens: LensDraw | None) -> dict[str, Any]:
+    if lens is None:
+        return {}
+    return {
+        "f_number": lens.f_number,
+        "focal_length_mm": lens.lens.focal_length_mm,
+        "near_focus_m": lens.near_focus_m,
+        "far_focus_m": lens.far_focus_m,
+    }
+
+
+def _camera_values(camera: CameraDraw | None) -> dict[str, Any]:
+    if camera is None:
+        return {}
+    return {"over_ev": camera.over_ev, "under_ev": camera.under_ev, "response_curve": camera.curve.name}

@@ -25,6 +25,7 @@ FORMAT_VERSION = 1
 MAX_SHARD_BYTES = 1 << 36
 
 _PLANE, _COLOUR, _SCALAR = "(N,T,T)", "(N,T,T,3)", "(N,)"
+_LENS, _CAMERA = ("focus", "thin-lens"), ("exposure", "camera-response")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Field:
     shape: str
     dtype: str
     meaning: str
+    only: tuple[str, str] | None = None  # setting and mode without which a dataset has no such field
 
 
 #: Format 1. The README shows this table and a test compares the two.
@@ -52,6 +54,23 @@ FIELDS: Mapping[str, Field] = {
     "frame_height": Field(shape=_SCALAR, dtype="i4", meaning="height of the frame, in pixels"),
     "frame_width": Field(shape=_SCALAR, dtype="i4", meaning="width of the frame, in pixels"),
     "id": Field(shape=_SCALAR, dtype="str", meaning="frame id, '#', number of the tile"),
+    "f_number": Field(shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: aperture of both pictures"),
+    "focal_length_mm": Field(shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focal length"),
+    "near_focus_m": Field(
+        shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focus distance of the near-focused picture"
+    ),
+    "far_focus_m": Field(
+        shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focus distance of the far-focused picture"
+    ),
+    "over_ev": Field(
+        shape=_SCALAR, dtype="f4", only=_CAMERA, meaning="camera-response: stops above the source"
+    ),
+    "under_ev": Field(
+        shape=_SCALAR, dtype="f4", only=_CAMERA, meaning="camera-response: stops below the source, negative"
+    ),
+    "response_curve": Field(
+        shape=_SCALAR, dtype="str", only=_CAMERA, meaning="camera-response: name of the response curve"
+    ),
 }
 ATTRIBUTES = (
     "format",
@@ -63,6 +82,18 @@ ATTRIBUTES = (
     "num_samples",
     "versions",
 )
+
+
+def fields_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the fields in a dataset of these settings (attribute ``config``), in the table's order."""
+
+    def mode(setting: str) -> Any:
+        table = settings.get(setting)
+        return table.get("mode") if isinstance(table, Mapping) else None
+
+    return tuple(
+        name for name, field in FIELDS.items() if field.only is None or mode(field.only[0]) == field.only[1]
+    )
 
 
 def write_shard(
@@ -77,7 +108,7 @@ def write_shard(
 
     Args:
         path: final file name; it appears only once the file is complete and verified.
-        samples: one mapping per sample with a value for every key of :data:`FIELDS`.
+        samples: one mapping per sample with a value for every field of :func:`fields_of` the config.
         tile: side T of the square tiles, in pixels.
         attributes: ``plan_digest``, ``config``, ``shard``, ``num_shards``, ``versions``.
         compress: ``none``, or ``gzip`` (level 4).
@@ -85,7 +116,7 @@ def write_shard(
     Returns:
         ``name``, ``bytes``, ``sha256``, ``samples`` and ``arrays`` (a digest for each field).
     """
-    arrays = {name: _stack(name, samples, tile) for name in FIELDS}
+    arrays = {name: _stack(name, samples, tile) for name in fields_of(attributes["config"])}
     with atomic_path(path) as temporary:
         with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
             _write_attributes(file, {**attributes, "num_samples": len(samples)})
@@ -93,7 +124,7 @@ def write_shard(
                 _write_dataset(file, name, array, compress)
         digests = {name: array_digest(array) for name, array in arrays.items()}
         with open_shard(temporary) as shard:
-            for name in FIELDS:
+            for name in arrays:
                 if array_digest(shard.read(name)) != digests[name]:
                     raise OSError(f"{path}: {name} read back differently from what was written")
         return {
@@ -112,10 +143,13 @@ class Shard:
         self._file, self.path = file, path
         self.attributes = _check_attributes(file, path)
         self.num_samples = int(self.attributes["num_samples"])
-        self.tile = _check_datasets(file, self.num_samples, path)
+        self.fields = fields_of(self.attributes["config"])
+        self.tile = _check_datasets(file, self.fields, self.num_samples, path)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read samples ``start:stop`` of one field; ids come as an object array of str."""
+        """Read samples ``start:stop`` of one field; text comes as an object array of str."""
+        if name not in self.fields:
+            raise InputError(f"{self.path}: has no field {name}; it has {', '.join(self.fields)}")
         try:
             values = self._file[name][start:stop]
         except (OSError, ValueError) as error:
@@ -126,7 +160,7 @@ class Shard:
             try:
                 return np.array([value.decode() for value in values], dtype=object)
             except UnicodeDecodeError:
-                raise InputError(f"{self.path}: id is not UTF-8; make the shard again") from None
+                raise InputError(f"{self.path}: {name} is not UTF-8; make the shard again") from None
         return values
 
 
@@ -223,14 +257,16 @@ def _check_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     values = {name: _read_attribute(file, name, path) for name in ATTRIBUTES}
     for name in ("config", "versions"):
         values[name] = json.loads(values[name])
+        if not isinstance(values[name], dict):
+            raise InputError(f"{path}: attribute {name} is not a JSON object")
     return values
 
 
-def _check_datasets(file: h5py.File, num_samples: int, path: Path) -> int:
+def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, path: Path) -> int:
     """Check names, links, storage, filters, types and shapes; return the tile side T."""
-    if set(file) != set(FIELDS):
-        raise InputError(f"{path}: fields {sorted(set(file) ^ set(FIELDS))} are missing or unknown")
-    for name in FIELDS:
+    if set(file) != set(fields):
+        raise InputError(f"{path}: fields {sorted(set(file) ^ set(fields))} are missing or unknown")
+    for name in fields:
         # External links, external storage and virtual datasets can read other files of the user.
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             raise InputError(f"{path}: {name} is a link, which a shard may not hold")
@@ -241,8 +277,8 @@ def _check_datasets(file: h5py.File, num_samples: int, path: Path) -> int:
             raise InputError(f"{path}: {name} has no checksum or an unknown compression")
     tile = int(file["infrared"].shape[-1])
     declared = 0
-    for name, field in FIELDS.items():
-        dataset = file[name]
+    for name in fields:
+        field, dataset = FIELDS[name], file[name]
         is_text = field.dtype == "str" and dataset.dtype.kind == "S"
         if not is_text and dataset.dtype != np.dtype(f"<{field.dtype}" if field.dtype != "str" else "S1"):
             raise InputError(f"{path}: {name} is {dataset.dtype}, not {field.dtype}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import InputError, canonical_json, read_json, sha256_file, sha256_text
-from pipeline.shard_file import FIELDS, FORMAT, FORMAT_VERSION, array_digest, open_shard
+from pipeline.shard_file import FORMAT, FORMAT_VERSION, array_digest, open_shard
 
 INDEX_NAME = "index.json"
 
@@ -64,7 +64,7 @@ def load_arrays(folder: Path | str, fields: Sequence[str]) -> tuple[dict[str, np
         The arrays, first axis = all samples in order, and the digest of the whole dataset.
 
     Raises:
-        InputError: an unfinished, damaged or empty dataset.
+        InputError: an unfinished, damaged or empty dataset, or one without such a field.
     """
     folder = Path(folder)
     index = read_index(folder)
@@ -105,7 +105,9 @@ def _verify_shard(path: Path, entry: Mapping[str, Any]) -> list[str]:
     if sha256_file(path) != entry["sha256"]:
         return [f"{path}: bytes differ from the index; delete it and run synth again"]
     with open_shard(path) as shard:
-        wrong = [name for name in FIELDS if array_digest(shard.read(name)) != entry["arrays"].get(name)]
+        digests = {name: array_digest(shard.read(name)) for name in shard.fields}
+    names = sorted(digests.keys() | entry["arrays"].keys())
+    wrong = [name for name in names if digests.get(name) != entry["arrays"].get(name)]
     if wrong:
         return [f"{path}: {', '.join(wrong)} differ from the index; delete it and run synth again"]
     return []

@@ -14,6 +14,7 @@ from pipeline.camera_response import (
     CameraConfig,
     ResponseCurve,
     camera_pair,
+    draw_camera,
     draw_curve,
     expose,
     read_curves,
@@ -28,6 +29,12 @@ CODES = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def _pair(
+    picture: np.ndarray, config: CameraConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    return camera_pair(picture, draw_camera(config, rng), rng)
 
 
 def _numbers(values: np.ndarray, per_line: int) -> str:
@@ -85,7 +92,7 @@ def test_noise_has_the_variance_of_electrons() -> None:
 @pytest.mark.parametrize("config", [CameraConfig(), QUIET, CameraConfig(full_well_e=500, read_noise_e=30)])
 def test_pairs_bracket_their_source(config: CameraConfig) -> None:
     picture = _rng().integers(0, 256, (60, 70, 3), dtype=np.uint8)
-    over, under = camera_pair(picture, config, _rng())
+    over, under = _pair(picture, config, _rng())
     assert over.dtype == under.dtype == np.uint8 and over.shape == under.shape == picture.shape
     assert (over >= picture).all() and (under <= picture).all()
     assert over.mean() > picture.mean() + 10 and under.mean() < picture.mean() - 10
@@ -99,15 +106,23 @@ def test_pairs_of_photographs_bracket_their_source(shared: Path) -> None:
     for path in paths:
         photo = read_rgb(path)[:300, :400]
         for seed in range(3):
-            over, under = camera_pair(photo, CameraConfig(), np.random.default_rng(seed))
+            over, under = _pair(photo, CameraConfig(), np.random.default_rng(seed))
             assert (over >= photo).all() and (under <= photo).all()
             assert over.mean() > photo.mean() + 5 and under.mean() < photo.mean() - 5
 
 
 def test_equal_streams_give_equal_pairs() -> None:
-    first, second = (camera_pair(CODES, CameraConfig(), np.random.default_rng(5)) for _ in range(2))
-    other = camera_pair(CODES, CameraConfig(), np.random.default_rng(6))
+    first, second = (_pair(CODES, CameraConfig(), np.random.default_rng(5)) for _ in range(2))
+    other = _pair(CODES, CameraConfig(), np.random.default_rng(6))
     assert np.array_equal(first, second) and not np.array_equal(first, other)
+
+
+def test_steps_are_drawn_from_their_ranges_as_they_are_stored() -> None:
+    config = CameraConfig(over_ev=(0.5, 0.75), under_ev=(-3.0, -2.5))
+    for seed in range(20):
+        draw = draw_camera(config, np.random.default_rng(seed))
+        assert 0.5 <= draw.over_ev <= 0.75 and -3 <= draw.under_ev <= -2.5
+        assert draw.over_ev == np.float32(draw.over_ev) and draw.under_ev == np.float32(draw.under_ev)
 
 
 def test_the_parametric_family_rises_from_0_to_1() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.camera_response import camera_pair
-from pipeline.exposure import ExposureConfig, exposure_pair, relight
+from pipeline.camera_response import camera_pair, draw_camera
+from pipeline.exposure import ExposureConfig, draw_exposure, exposure_pair, relight
 from pipeline.files import InputError
 from pipeline.images import luminance, rgb_to_ycbcr
 from pipeline.probe import ExposureProbe
@@ -58,8 +58,11 @@ def test_the_mode_decides_who_makes_the_pair() -> None:
     probe = ExposureProbe().eval()
     frame = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     config = ExposureConfig(mode="camera-response")
-    by_camera = exposure_pair(frame, probe, config=config, rng=np.random.default_rng(1))
-    expected = camera_pair(frame, config.camera, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    by_camera = exposure_pair(frame, probe, draw=draw_exposure(config, rng), rng=rng)
+    rng = np.random.default_rng(1)
+    expected = camera_pair(frame, draw_camera(config.camera, rng), rng)
+    assert draw_exposure(ExposureConfig(), rng) is None
     for got, camera, from_probe in zip(by_camera, expected, exposure_pair(frame, probe), strict=True):
         assert np.array_equal(got, camera)
         assert not np.array_equal(got, from_probe)

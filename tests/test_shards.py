@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import InputError, write_json
-from pipeline.shard_file import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, open_shard, write_shard
+from pipeline.shard_file import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, fields_of, open_shard, write_shard
 from pipeline.shards import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
 
 TILE = 16
 ATTRIBUTE_VALUES = {
     "plan_digest": "0" * 64,
-    "config": {"tile": TILE},
+    # The modes in which a dataset has every field there is.
+    "config": {"tile": TILE, "focus": {"mode": "thin-lens"}, "exposure": {"mode": "camera-response"}},
     "shard": 0,
     "num_shards": 1,
     "versions": {"numpy": np.__version__},
@@ -35,6 +36,8 @@ def make_sample(number: int) -> dict[str, Any]:
         if spec.dtype != "str":
             scale = 255 if spec.dtype == "u1" else 1
             values[name] = (rng.random(shapes[spec.shape]) * scale).astype(spec.dtype)
+        elif name != "id":
+            values[name] = f"{name} {number}"
     return values
 
 
@@ -64,7 +67,8 @@ def test_round_trip(tmp_path: Path, compress: str) -> None:
     for number in range(5):
         for name, value in make_sample(number).items():
             np.testing.assert_array_equal(arrays[name][number], value)
-            assert name == "id" or arrays[name].dtype == np.dtype(FIELDS[name].dtype)
+            dtype = FIELDS[name].dtype
+            assert arrays[name].dtype == (object if dtype == "str" else np.dtype(dtype))
     assert verify(tmp_path) == []
 
 
@@ -87,10 +91,48 @@ def test_layout_is_the_documented_one(dataset: Path) -> None:
     assert path.read_bytes()[8] == 3, "superblock 3 is the first whose metadata carries checksums"
     with h5py.File(path) as file:
         assert set(file.attrs) == set(ATTRIBUTES)
-        assert json.loads(file.attrs["config"]) == {"tile": TILE}
+        assert json.loads(file.attrs["config"]) == ATTRIBUTE_VALUES["config"]
         for name in FIELDS:
             assert file[name].fletcher32
         assert file["visible"].chunks == (1, TILE, TILE, 3)
+
+
+@pytest.mark.parametrize(
+    ("focus", "exposure", "extra"),
+    [
+        ("paper", "probe", set()),
+        ("thin-lens", "probe", {"f_number", "focal_length_mm", "near_focus_m", "far_focus_m"}),
+        ("paper", "camera-response", {"over_ev", "under_ev", "response_curve"}),
+    ],
+)
+def test_draws_of_a_mode_are_stored_in_that_mode_alone(
+    tmp_path: Path, focus: str, exposure: str, extra: set[str]
+) -> None:
+    config = {"focus": {"mode": focus}, "exposure": {"mode": exposure}}
+    path = tmp_path / "shard.h5"
+    attributes = {**ATTRIBUTE_VALUES, "config": config}
+    entry = write_shard(path, [make_sample(0)], tile=TILE, attributes=attributes)
+    always = {name for name, field in FIELDS.items() if field.only is None}
+    with h5py.File(path) as file:
+        assert set(file) == set(entry["arrays"]) == set(fields_of(config)) == always | extra
+    absent = ({"f_number", "over_ev"} - extra).pop()
+    with open_shard(path) as shard, pytest.raises(InputError, match=f"no field {absent}"):
+        shard.read(absent)
+
+
+@pytest.mark.parametrize("field", ["f_number", "under_ev"])
+def test_a_draw_that_is_missing_or_unlisted_is_noticed(dataset: Path, tmp_path: Path, field: str) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    index = read_index(tmp_path)
+    del index["shards"][0]["arrays"][field]
+    write_json(tmp_path / INDEX_NAME, index)
+    (problem,) = verify(tmp_path)
+    assert field in problem
+    path = tmp_path / shard_name(0, 2)
+    with h5py.File(path, "r+") as file:
+        del file[field]
+    with pytest.raises(InputError, match=field), open_shard(path):
+        pass
 
 
 def test_a_shard_may_be_empty(tmp_path: Path) -> None:
@@ -197,6 +239,10 @@ def _huge_declaration(file: h5py.File, secret: Path) -> None:
         file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
 
 
+def _config_that_is_no_table(file: h5py.File, secret: Path) -> None:
+    file.attrs["config"] = np.array(b"[1, 2]", h5py.string_dtype("utf-8", 6))
+
+
 def _unknown_field(file: h5py.File, secret: Path) -> None:
     file["extra"] = 1
 
@@ -210,6 +256,7 @@ def _unknown_field(file: h5py.File, secret: Path) -> None:
         _virtual,
         _wrong_type,
         _huge_declaration,
+        _config_that_is_no_table,
         _unknown_field,
     ],
 )

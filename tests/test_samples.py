@@ -1,0 +1,62 @@
+"""Samples of every mode: what chance decided lies beside the pixels that it decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_source import FRAMES, make_config, make_source, run
+
+from pipeline.camera_response import CameraConfig
+from pipeline.exposure import ExposureConfig
+from pipeline.focus import FocusConfig, FocusDraw, LensDraw, focus_pair
+from pipeline.images import read_image, read_rgb
+from pipeline.inspection import describe_draws, iterate_samples, preview
+from pipeline.shards import verify
+from pipeline.thin_lens import ThinLens
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+def test_thin_lens_pairs_can_be_computed_from_what_is_stored(source: Path, tmp_path: Path) -> None:
+    """Lens, focus distances and exposure steps lie beside each sample; the lens's give back its pixels."""
+    camera = CameraConfig(over_ev=(1.0, 1.5), under_ev=(-2.0, -1.5), full_well_e=0, read_noise_e=0)
+    # Blur in pixels asks for a wide aperture where the sensor has only 96 of them.
+    focus = FocusConfig(mode="thin-lens", lens=ThinLens(f_number_min=0.05))
+    exposure = ExposureConfig(mode="camera-response", camera=camera)
+    assert (
+        run(source, tmp_path, replace(make_config(source), focus=focus, exposure=exposure)).written > FRAMES
+    )
+    assert verify(tmp_path) == []
+    for sample in iterate_samples(tmp_path):
+        name = f"{sample['id'].split('#')[0]}.png"
+        frame = read_rgb(source.parent / "visible" / name)
+        depth = read_image(source.parent / "depth" / name).astype(np.float32) / 65535
+        depth = depth.astype(np.float16).astype(np.float32)
+        lens = LensDraw(
+            lens=replace(focus.lens, focal_length_mm=float(sample["focal_length_mm"])),
+            f_number=float(sample["f_number"]),
+            near_focus_m=float(sample["near_focus_m"]),
+            far_focus_m=float(sample["far_focus_m"]),
+        )
+        draw = FocusDraw(
+            threshold=float(sample["focus_threshold"]),
+            blur_sigma_px=float(sample["blur_sigma_px"]),
+            row=int(sample["tile_row"]),
+            col=int(sample["tile_col"]),
+            lens=lens,
+        )
+        near, far = focus_pair(frame, depth, draw, tile=32)
+        np.testing.assert_array_equal(sample["visible_focus_near"], near)
+        np.testing.assert_array_equal(sample["visible_focus_far"], far)
+        assert 1 <= sample["over_ev"] <= 1.5 and -2 <= sample["under_ev"] <= -1.5
+        assert sample["response_curve"].startswith("sigmoid")
+    told = describe_draws(tmp_path)
+    for field in ("f_number", "near_focus_m", "far_focus_m", "over_ev", "under_ev"):
+        assert f"  {field} = " in told
+    assert read_rgb(preview(tmp_path, tmp_path / "sheet.png", num_samples=2)).std() > 5

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import InputError
+from pipeline.files import InputError, sha256_file
 
 #: Name of the built-in family; anything else is the path of a table.
 PARAMETRIC = "parametric"
@@ -141,7 +141,18 @@ def sigmoid_curve(*, exponent: float, sigma: float) -> ResponseCurve:
     return ResponseCurve(name=name, irradiance=irradiance, brightness=(1 + sigma) * power / (power + sigma))
 
 
-@lru_cache(maxsize=4)
+def curves_identity(curves: str) -> str:
+    """What a plan holds of ``CameraConfig.curves``: the family's name, or the digest of the table's bytes.
+
+    Raises:
+        InputError: there is no such table, or it cannot be used.
+    """
+    if curves == PARAMETRIC:
+        return PARAMETRIC
+    read_curves(curves)
+    return f"sha256:{sha256_file(curves)}"
+
+
 def read_curves(path: str) -> tuple[ResponseCurve, ...]:
     """Read a DoRF or an EMoR table, told apart by content.
 
@@ -153,9 +164,16 @@ def read_curves(path: str) -> tuple[ResponseCurve, ...]:
         InputError: the table is missing, in another format, damaged, or a curve falls or leaves [0, 1].
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="latin-1").splitlines()]
+        state = Path(path).stat()
+        return _read_table(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise InputError(f"{path}: response curves cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=4)
+def _read_table(path: str, mtime_ns: int, size: int) -> tuple[ResponseCurve, ...]:
+    """Time and size are there for the cache: a table that was replaced is read again."""
+    lines = [line.strip() for line in Path(path).read_text(encoding="latin-1").splitlines()]
     lines = [line for line in lines if line]
     blocks = list(_blocks(lines, path))
     names = [heading for heading, _, _ in blocks]

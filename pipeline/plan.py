@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.camera_response import curves_identity
 from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError, canonical_json, read_json, sha256_text, write_json
 from pipeline.focus import FocusConfig
@@ -50,7 +51,7 @@ class Plan:
     """The numbered work units of one dataset. Equal plans and sources give equal shards."""
 
     config: SynthesisConfig
-    settings: Mapping[str, Any]  # config as JSON values, with the digests of the models' weights
+    settings: Mapping[str, Any]  # config as JSON values, with the digests of weights and response curves
     frames: tuple[SourceSample, ...]
 
     @property
@@ -74,8 +75,15 @@ class Plan:
 def make_plan(
     config: SynthesisConfig, frames: Sequence[SourceSample], weight_digests: Mapping[str, str]
 ) -> Plan:
-    """Combine a config, the ordered source frames and the digests of the models into a plan."""
-    return Plan(config=config, settings={**asdict(config), **weight_digests}, frames=tuple(frames))
+    """Combine a config, the ordered source frames and the digests of the models into a plan.
+
+    Raises:
+        InputError: the table of response curves is missing or cannot be used.
+    """
+    settings = {**asdict(config), **weight_digests}
+    # Where the table lies does not matter, what is in it does.
+    settings["exposure"]["camera"]["curves"] = curves_identity(config.exposure.camera.curves)
+    return Plan(config=config, settings=settings, frames=tuple(frames))
 
 
 def settle_plan(plan: Plan, out: Path) -> None:

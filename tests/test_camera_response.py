@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.camera_response import (
     CameraConfig,
     ResponseCurve,
     camera_pair,
+    curves_identity,
     draw_camera,
     draw_curve,
     expose,
@@ -146,6 +148,16 @@ def test_dorf_tables(tmp_path: Path) -> None:
     assert curves[1].respond(np.array([0.25])) == pytest.approx(0.25**0.8, abs=1e-5)
     names = {draw_curve(str(tmp_path / "dorf.txt"), np.random.default_rng(n)).name for n in range(20)}
     assert len(names) == 2
+
+
+def test_a_table_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    path = str(_dorf(tmp_path / "dorf.txt", 0.4))
+    before = curves_identity(path), read_curves(path)[0].name
+    _dorf(tmp_path / "dorf.txt", 0.85)
+    assert (curves_identity(path), read_curves(path)[0].name) != before
+    assert read_curves(path)[0].name == "curve-0.85Red"
+    assert curves_identity(str(shutil.copy(path, tmp_path / "elsewhere.txt"))) == curves_identity(path)
+    assert curves_identity(PARAMETRIC) == PARAMETRIC
 
 
 def test_emor_tables(tmp_path: Path) -> None:

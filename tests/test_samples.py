@@ -11,10 +11,12 @@ from tiny_source import FRAMES, make_config, make_source, run
 
 from pipeline.camera_response import CameraConfig
 from pipeline.exposure import ExposureConfig
+from pipeline.files import InputError
 from pipeline.focus import FocusConfig, FocusDraw, LensDraw, focus_pair
 from pipeline.images import read_image, read_rgb
 from pipeline.inspection import describe_draws, iterate_samples, preview
-from pipeline.shards import verify
+from pipeline.plan import SynthesisConfig
+from pipeline.shards import read_index, verify
 from pipeline.thin_lens import ThinLens
 
 
@@ -60,3 +62,31 @@ def test_thin_lens_pairs_can_be_computed_from_what_is_stored(source: Path, tmp_p
     for field in ("f_number", "near_focus_m", "far_focus_m", "over_ev", "under_ev"):
         assert f"  {field} = " in told
     assert read_rgb(preview(tmp_path, tmp_path / "sheet.png", num_samples=2)).std() > 5
+
+
+def test_a_plan_knows_the_response_curves_by_their_content(source: Path, tmp_path: Path) -> None:
+    def config(path: Path) -> SynthesisConfig:
+        exposure = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(path)))
+        return replace(make_config(source), exposure=exposure)
+
+    def write_table(path: Path, gamma: float) -> Path:
+        light = np.linspace(0, 1, 16)
+        irradiance, brightness = (" ".join(f"{v:.6f}" for v in values) for values in (light, light**gamma))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"camera\ngamma\nI =\n{irradiance}\nB =\n{brightness}\n")
+        return path
+
+    out, table = tmp_path / "out", write_table(tmp_path / "dorf.txt", 0.5)
+    run(source, out, config(table))
+    digest = read_index(out)["digest"]
+    same = write_table(tmp_path / "elsewhere" / "cameras.txt", 0.5)
+    run(source, out, config(same))
+    assert read_index(out)["digest"] == digest
+    assert {sample["response_curve"] for sample in iterate_samples(out)} == {"camera"}
+
+    write_table(table, 0.7)
+    with pytest.raises(InputError, match=r"exposure\.camera\.curves: sha256:\w{64} then, sha256:\w{64} now"):
+        run(source, out, config(table))
+    with pytest.raises(InputError, match=r"absent\.txt: response curves cannot be read"):
+        run(source, tmp_path / "none", config(tmp_path / "absent.txt"))
+    assert not (tmp_path / "none").exists()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from pipeline.camera_response import CameraConfig
 from pipeline.command_line import FILE, FOLDER, Part, Size, finish, setting
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
+from pipeline.files import InputError
 from pipeline.focus import FOCUS_MODES, FocusConfig
 from pipeline.plan import COMPRESSIONS, SynthesisConfig
 from pipeline.scenes import SampleConfig
+from pipeline.thin_lens import ThinLens
 
 
 @click.command()
@@ -54,6 +59,25 @@ def sample(out: Path, **settings: Any) -> None:
 @setting(
     ExposureConfig, "mode", "--exposure", type=click.Choice(EXPOSURE_MODES), help="How exposures are made."
 )
+@setting(ThinLens, "focal_length_mm", help="Thin lens: focal length.")
+@setting(ThinLens, "f_number_min", help="Thin lens: widest aperture.")
+@setting(ThinLens, "f_number_max", help="Thin lens: narrowest aperture.")
+@setting(ThinLens, "nearest_m", help="Thin lens: distance of inverse depth 1.")
+@setting(ThinLens, "farthest_m", help="Thin lens: distance of inverse depth 0.")
+@setting(CameraConfig, "curves", help="Camera: parametric, or a DoRF or EMoR table.")
+@setting(
+    CameraConfig, "over_ev", nargs=2, type=float, metavar="LOW HIGH", help="Camera: stops above the source."
+)
+@setting(
+    CameraConfig,
+    "under_ev",
+    nargs=2,
+    type=float,
+    metavar="LOW HIGH",
+    help="Camera: stops below it, negative.",
+)
+@setting(CameraConfig, "full_well_e", help="Camera: electrons at full well; 0 = no noise.")
+@setting(CameraConfig, "read_noise_e", help="Camera: read noise, electrons.")
 @setting(SynthesisConfig, "tile", help="Side of the square tiles, in pixels.")
 @setting(SynthesisConfig, "tiles_per_frame", help="Samples cut from each frame.")
 @setting(SynthesisConfig, "samples_per_shard", help="Samples in each file.")
@@ -86,8 +110,14 @@ def synth(
     """
     from pipeline.synthesis import synthesise
 
+    lens = _mode_settings(ThinLens, settings, "--focus thin-lens", focus == "thin-lens")
+    camera = _mode_settings(
+        CameraConfig, settings, "--exposure camera-response", exposure == "camera-response"
+    )
     config = SynthesisConfig(
-        focus=FocusConfig(mode=focus), exposure=ExposureConfig(mode=exposure), **settings
+        focus=FocusConfig(mode=focus, lens=lens),
+        exposure=ExposureConfig(mode=exposure, camera=camera),
+        **settings,
     )
     options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
     summary = synthesise(config, manifest, out, root=root, split=split, options=options)
@@ -101,6 +131,16 @@ def synth(
     index = summary.index or "not yet, other parts are still to be made"
     click.echo(f"seen {summary.seen} = {account}; index: {index}")
     finish(bool(summary.problems))
+
+
+def _mode_settings(config: type, settings: dict[str, Any], needs: str, wanted: bool) -> Any:
+    """Take the settings of one mode's config; without that mode none may be given, as it would do nothing."""
+    context = click.get_current_context()
+    own = {field.name: settings.pop(field.name) for field in fields(config) if field.name in settings}
+    given = [name for name in own if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given and not wanted:
+        raise InputError(f"--{given[0].replace('_', '-')}: has no effect without {needs}")
+    return config(**own)
 
 
 @click.command()

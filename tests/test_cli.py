@@ -18,12 +18,15 @@ from model.evaluate import EvaluateConfig
 from model.fuse_config import FuseConfig
 from model.report import ReportConfig
 from model.train_config import TrainConfig
+from pipeline.camera_response import CameraConfig
 from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
 from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
 from pipeline.scenes import SampleConfig
 from pipeline.shard_file import ATTRIBUTES, FIELDS
+from pipeline.shards import read_index
+from pipeline.thin_lens import ThinLens
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -64,7 +67,7 @@ def test_every_command_stands_in_the_readme(path: tuple[str, ...]) -> None:
     ("path", "configs"),
     [
         (("sample",), [SampleConfig]),
-        (("synth",), [SynthesisConfig, RunOptions]),
+        (("synth",), [SynthesisConfig, RunOptions, ThinLens, CameraConfig]),
         (("train",), [TrainConfig]),
         (("fuse",), [FuseConfig]),
         (("evaluate",), [EvaluateConfig]),
@@ -110,6 +113,10 @@ def test_the_readme_describes_the_shards() -> None:
         (["synth", "MANIFEST", "-o", "OUT", "--tile", "8"], "tile"),
         (["synth", "MANIFEST", "-o", "OUT", "--samples-per-shard", "3"], "multiple"),
         (["synth", "MANIFEST", "-o", "OUT", "--part", "3/2"], "part"),
+        (["synth", "MANIFEST", "-o", "OUT", "--f-number-min", "2"], "--focus thin-lens"),
+        (["synth", "MANIFEST", "-o", "OUT", "--under-ev", "-3", "-2"], "--exposure camera-response"),
+        (["synth", "MANIFEST", "-o", "OUT", "--focus", "thin-lens", "--f-number-min", "30"], "f-numbers"),
+        (["synth", "MANIFEST", "-o", "OUT", "--exposure", "camera-response", "--curves", "absent"], "absent"),
         (["synth", "MANIFEST", "-o", "OUT", "--device", "cuda:99"], "cuda:99"),
         (["inspect", "absent"], "absent"),
         (["train", "absent", "-o", "OUT"], "absent"),
@@ -153,6 +160,24 @@ def test_a_zero_byte_shard_is_named(tmp_path: Path) -> None:
     training = run("train", dataset, "-o", tmp_path / "run", "--steps", 1, "--crop", 32, "--device", "cpu")
     assert training.exit_code == 2
     assert str(shard) in training.stderr
+
+
+def test_lens_and_camera_are_set_by_options(tmp_path: Path) -> None:
+    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
+    assert run("sample", scenes, "--pairs", 1, "--size", "64x96").exit_code == 0
+    arguments = ["synth", scenes / "manifest.toml", "-o", dataset, "--tile", 32, "--jobs", 1]
+    arguments += ["--depth", f"files:{scenes / 'inverse_depth'}"]
+    lens = {"focal_length_mm": 50.0, "f_number_min": 0.05, "f_number_max": 8.0}
+    lens |= {"nearest_m": 1.0, "farthest_m": 90.0}
+    camera = {"over_ev": [0.5, 1.0], "under_ev": [-2.0, -1.0], "full_well_e": 5000.0, "read_noise_e": 3.0}
+    for name, value in {**lens, **camera}.items():
+        values = value if isinstance(value, list) else [value]
+        arguments += [f"--{name.replace('_', '-')}", *values]
+    made = run(*arguments, "--focus", "thin-lens", "--exposure", "camera-response")
+    assert made.exit_code in (0, 1), made.output
+    config = read_index(dataset)["config"]
+    assert lens.items() <= config["focus"]["lens"].items()
+    assert camera.items() <= config["exposure"]["camera"].items()
 
 
 def test_weights_list_names_size_digest_and_card() -> None:

@@ -5,7 +5,7 @@
 
 The plain script handles one frame after the other with the same weights: read, depth at batch 1, Gaussian
 blur, probe, one set of PNG files. It stands below, shares no code with the pipeline's stages, and lets torch
-and OpenCV use ``--threads`` threads. ``plain frames`` makes whole frames, as the published trainer reads them;
+and OpenCV use ``--threads`` threads. ``plain frames`` makes whole frames, as the published trainer takes;
 ``plain tiles`` cuts the same number of tiles as the product before the probe and writes only those. No side
 refines depth edges unless ``--refine`` is given, which then costs the product alone.
 

@@ -9,7 +9,9 @@ import click
 
 from model.colour import COLOUR_MODES, TASKS
 from model.evaluate import COLOUR, EvaluateConfig
+from model.folders import Images
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
+from model.manifest_pairs import ManifestPairs, manifest_pairs
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
 from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, SCHEDULES, TrainConfig
@@ -56,9 +58,21 @@ def train(shards: Path, out: Path, resume: bool, **settings: Any) -> None:
     click.echo(run_training(TrainConfig(**settings), shards, out, resume=resume))
 
 
+def manifest_options(command: Any) -> Any:
+    """``--manifest``, ``--root`` and ``--split``, which name the sources in place of ``-a`` and ``-b``."""
+    for option in (
+        click.option("--split", help="Which of the manifest's splits."),
+        click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's]."),
+        click.option("--manifest", type=FILE, help="Dataset recipe, in place of -a and -b."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.option("-a", "a", type=ANY_PATH, required=True, help="Infrared, near, over, PET, bands, ...")
+@click.option("-a", "a", type=ANY_PATH, help="Infrared, near, over, PET, bands, ...")
 @click.option("-b", "b", type=ANY_PATH, help="Visible, far, under, MRI, pan; none enhances A alone.")
+@manifest_options
 @click.option("-c", "--also", type=ANY_PATH, multiple=True, help="A further input of a stack.")
 @click.option("-o", "--out", type=ANY_PATH, required=True, help="Folder of results, or the result.")
 @setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help="Who gives the colour.")
@@ -75,7 +89,16 @@ def train(shards: Path, out: Path, resume: bool, **settings: Any) -> None:
 @setting(FuseConfig, "overwrite", is_flag=True, show_default=False, help="Make results again that exist.")
 @setting(FuseConfig, "jobs", help="Pairs read ahead at a time.")
 def fuse(
-    a: Path, b: Path | None, also: tuple[Path, ...], out: Path, memory: str | None, bits: str, **settings: Any
+    a: Path | None,
+    b: Path | None,
+    also: tuple[Path, ...],
+    manifest: Path | None,
+    root: Path | None,
+    split: str | None,
+    out: Path,
+    memory: str | None,
+    bits: str,
+    **settings: Any,
 ) -> None:
     """Fuse two files, two folders (paired by name), a stack of more, two videos, or enhance one.
 
@@ -83,11 +106,18 @@ def fuse(
     Example:
         gifnet fuse -a LLVIP/infrared/test -b LLVIP/visible/test -o fused --task ivif
         gifnet fuse -a pet.png -b mri.png -o fused.png --task medical
+        gifnet fuse --manifest manifests/tno.toml --root TNO_Image_Fusion_Dataset -o fused/tno
     """
     from model.fuse import fuse as run_fusion
 
+    pairs = _manifest_pairs(manifest, a, b, root=root, split=split)
+    first: Images | None = pairs.a if pairs else a
+    second: Images | None = pairs.b if pairs else b
+    if first is None:
+        raise InputError("fuse: no input; give -a, or --manifest")
+
     budget = None if memory is None else parse_memory(memory)
-    inputs = [path for path in (a, b, *also) if path is not None]
+    inputs = [images for images in (first, second, *also) if images is not None]
     summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)
     for name, lacking in summary.unmatched.items():
         click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
@@ -97,29 +127,45 @@ def fuse(
 
 
 @click.command()
-@click.option("-a", "a", type=FOLDER, required=True, help="First sources: infrared, near, over, ...")
-@click.option("-b", "b", type=FOLDER, required=True, help="Second sources: visible, far, under, ...")
+@click.option("-a", "a", type=FOLDER, help="First sources: infrared, near, over, ...")
+@click.option("-b", "b", type=FOLDER, help="Second sources: visible, far, under, ...")
+@manifest_options
 @click.option("-f", "--fused", multiple=True, required=True, metavar="NAME=DIR", help="A method.")
-@click.option("--ground-truth", type=FOLDER, help="True images, where there are any.")
+@click.option("--ground-truth", type=FOLDER, help="True images  [default: the manifest's, if any].")
 @click.option("-o", "--out", type=FILE, required=True, help="Summary, .json; tables go beside.")
 @setting(EvaluateConfig, "convention", type=click.Choice(list(CONVENTIONS)), help="Whose definitions.")
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
 @setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
 @setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")
 def evaluate(
-    a: Path, b: Path, fused: tuple[str, ...], ground_truth: Path | None, out: Path, **settings: Any
+    a: Path | None,
+    b: Path | None,
+    manifest: Path | None,
+    root: Path | None,
+    split: str | None,
+    fused: tuple[str, ...],
+    ground_truth: Path | None,
+    out: Path,
+    **settings: Any,
 ) -> None:
     """Score the fused images of one or more methods, beside trivial baselines.
 
     \b
     Example:
         gifnet evaluate -a infrared -b visible -f ours=fused -f other=other/fused -o results.json
+        gifnet evaluate --manifest manifests/lytro.toml --root lytro -f ours=fused/lytro -o lytro.json
     """
     from model.evaluate import evaluate as run_evaluation
     from model.evaluate import parse_methods
 
-    methods = parse_methods(fused)
-    path = run_evaluation(EvaluateConfig(**settings), a, b, methods, out, ground_truth=ground_truth)
+    config, methods = EvaluateConfig(**settings), parse_methods(fused)
+    pairs = _manifest_pairs(manifest, a, b, root=root, split=split, with_ground_truth=ground_truth is None)
+    first: Images | None = pairs.a if pairs else a
+    second: Images | None = pairs.b if pairs else b
+    if first is None or second is None:
+        raise InputError("evaluate: no sources; give -a and -b, or --manifest")
+    truth = pairs.ground_truth if pairs and ground_truth is None else ground_truth
+    path = run_evaluation(config, first, second, methods, out, ground_truth=truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
     click.echo(path)
 
@@ -153,3 +199,25 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     if a is None or b is None:
         raise InputError("report --features: give the pairs with -a and -b")
     click.echo(feature_report(load_network(source), pair_folders({"a": a, "b": b}), out, config=config))
+
+
+def _manifest_pairs(
+    manifest: Path | None,
+    a: Path | None,
+    b: Path | None,
+    *,
+    root: Path | None,
+    split: str | None,
+    with_ground_truth: bool = False,
+) -> ManifestPairs | None:
+    """The pairs of ``--manifest``, if given; what it lists without a partner is told."""
+    if manifest is None:
+        if root is not None or split is not None:
+            raise InputError("--root and --split belong to --manifest")
+        return None
+    if a is not None or b is not None:
+        raise InputError(f"--manifest {manifest}: it names both sources; leave out -a and -b")
+    pairs = manifest_pairs(manifest, root=root, split=split, with_ground_truth=with_ground_truth)
+    for line in pairs.unmatched:
+        click.echo(f"unmatched: {line}", err=True)
+    return pairs

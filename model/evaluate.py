@@ -21,7 +21,7 @@ import numpy as np
 
 from model.baselines import BASELINES
 from model.evaluation_tables import csv_table, markdown_table, summarise
-from model.folders import FolderPairs, pair_folders
+from model.folders import FolderPairs, Images, ListedFiles, pair_folders
 from model.metrics import GROUND_TRUTH_METRICS, Metric, compute_metrics
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from model.metrics.similarity import error_map
@@ -83,20 +83,20 @@ def parse_methods(texts: Iterable[str]) -> dict[str, Path]:
 
 def evaluate(
     config: EvaluateConfig,
-    a: Path,
-    b: Path,
+    a: Images,
+    b: Images,
     methods: Mapping[str, Path],
     out: Path,
     *,
-    ground_truth: Path | None = None,
+    ground_truth: Images | None = None,
 ) -> Path:
     """Score every method and the baselines on every pair; return ``out``, the summary.
 
     Args:
-        a, b: folders of the sources (infrared and visible, near and far, ...), 8-bit.
+        a, b: folders of the sources (infrared and visible, near and far, ...), 8-bit; or files of a manifest.
         methods: name -> folder of its fused images. Files belong together by relative path without suffix.
         out: the summary, ``*.json``; everything else is written beside it.
-        ground_truth: optional folder of true images; adds PSNR-GT, SSIM-GT and error maps.
+        ground_truth: optional folder or files of true images; adds PSNR-GT, SSIM-GT and error maps.
 
     Raises:
         InputError: folders do not hold the same images, an image cannot be read or has another size than
@@ -105,9 +105,9 @@ def evaluate(
     out = Path(out)
     if out.suffix != ".json":
         raise InputError(f"-o {out}: give the summary's path, ending in .json")
-    folders = {"a": Path(a), "b": Path(b), **{f"method {name}": Path(d) for name, d in methods.items()}}
+    folders: dict[str, Images] = {"a": a, "b": b, **{f"method {name}": d for name, d in methods.items()}}
     if ground_truth is not None:
-        folders["ground truth"] = Path(ground_truth)
+        folders["ground truth"] = ground_truth
     _check_names(methods)
     pairs = pair_folders(folders).require_complete()
     images = out.with_name(f"{out.stem}-images")
@@ -120,7 +120,7 @@ def evaluate(
         "config": asdict(config),
         "colour": COLOUR[config.colour],
         "convention": CONVENTIONS[config.convention].source,
-        "folders": {role: _portable(folder, out) for role, folder in folders.items()},
+        "folders": {role: _recorded(images_of, out) for role, images_of in folders.items()},
         "images_folder": images.name,
         "images": pairs.stems,
         "methods": names,
@@ -143,6 +143,14 @@ def evaluate(
     return write_json(out, summary)  # last: a summary means a complete evaluation
 
 
+def recorded_images(recorded: str | dict[str, Any], summary_path: Path) -> Images:
+    """Where the images of a role of a summary's ``folders`` are."""
+    base = summary_path.parent
+    if isinstance(recorded, str):
+        return base / recorded
+    return ListedFiles(recorded["name"], {stem: base / file for stem, file in recorded["files"].items()})
+
+
 def _check_names(methods: Mapping[str, Path]) -> None:
     taken: dict[str, str] = {_folder_name(name): name for name in BASELINES}
     for name in methods:
@@ -153,6 +161,13 @@ def _check_names(methods: Mapping[str, Path]) -> None:
 
 def _folder_name(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name.lower()).strip("-.")
+
+
+def _recorded(images: Images, out: Path) -> str | dict[str, Any]:
+    """How the summary says where images are; :func:`recorded_images` reads it."""
+    if isinstance(images, ListedFiles):
+        return {"name": images.name, "files": {stem: _portable(p, out) for stem, p in images.files.items()}}
+    return _portable(images, out)
 
 
 def _portable(folder: Path, out: Path) -> str:

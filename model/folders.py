@@ -14,6 +14,18 @@ from pipeline.images import SUFFIXES
 _NAMES_SHOWN = 12
 
 
+@dataclass(frozen=True)
+class ListedFiles:
+    """Files that are named one by one, as a manifest does, in place of a folder."""
+
+    name: str  # what they are, such as "infrared"
+    files: dict[str, Path]  # stem -> file
+
+
+#: Where the images of a role come from.
+Images = Path | ListedFiles
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderPairs:
     """What :func:`pair_folders` found."""
@@ -38,27 +50,31 @@ class FolderPairs:
         raise InputError(f"the folders hold different images: {parts}; add or remove files until they match")
 
 
-def pair_folders(roots: Mapping[str, Path]) -> FolderPairs:
-    """Pair the images below several folders by relative path without suffix.
+def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
+    """Pair the images below several folders by relative path without suffix; listed files by their stem.
 
     Subfolders count: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to ``b/day/1.jpg``.
     Hidden files and folders, and files of other types, are passed over.
 
     Args:
-        roots: role -> folder, such as ``{"a": Path("infrared"), "b": Path("visible")}``.
+        roots: role -> folder or files, such as ``{"a": Path("infrared"), "b": Path("visible")}``.
 
     Raises:
         InputError: a folder is absent or holds no image, two files of a folder differ in their suffix
             alone, or the folders have no image in common.
     """
-    found = {role: _images_by_stem(check_folder(root, role), role) for role, root in roots.items()}
+    found = {
+        role: root.files if isinstance(root, ListedFiles) else _images_by_stem(check_folder(root, role), role)
+        for role, root in roots.items()
+    }
     every = sorted(set().union(*found.values()))
     unmatched = {
         stem: lacking for stem in every if (lacking := [role for role in found if stem not in found[role]])
     }
     stems = [stem for stem in every if stem not in unmatched]
     if not stems:
-        folders = ", ".join(f"{role} {root}" for role, root in roots.items())
+        names = {r: root.name if isinstance(root, ListedFiles) else root for r, root in roots.items()}
+        folders = ", ".join(f"{role} {name}" for role, name in names.items())
         raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
     paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
     return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import load_network, weights_digest
+from model.folders import Images
 from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs
 from model.fuse_recipes import Recipe, choose_recipe
@@ -41,12 +42,12 @@ class FuseSummary:
         return not self.failed
 
 
-def fuse(config: FuseConfig, inputs: Sequence[Path], out: Path) -> FuseSummary:
+def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary:
     """Fuse whatever the inputs are.
 
     Args:
         config: how.
-        inputs: one (to enhance it), two, or more (fused in order) files or folders; see
+        inputs: one (to enhance it), two, or more (fused in order) files, folders or files of a manifest; see
             :func:`model.fuse_jobs.list_jobs`. Videos are files.
         out: folder of results, with a log ``fused.jsonl``; or the result's file.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.folders import pair_folders
+from model.folders import Images, ListedFiles, pair_folders
 from pipeline.files import InputError
 from pipeline.images import SUFFIXES
 
@@ -33,38 +33,38 @@ class JobList:
     unmatched: dict[str, list[str]]
 
 
-def list_jobs(inputs: Sequence[Path], out: Path, *, suffix: str, pansharpen: bool = False) -> JobList:
+def list_jobs(inputs: Sequence[Images], out: Path, *, suffix: str, pansharpen: bool = False) -> JobList:
     """Decide what belongs together.
 
     Args:
-        inputs: one or more files, or one or more folders whose images are paired by relative stem. For
-            pan-sharpening two: a file or a folder of multispectral images and the panchromatic ones. There a
-            folder beside a single panchromatic file holds the bands of one scene, one file each, in order
-            of their names.
+        inputs: one or more files, or one or more folders, or files of a manifest, whose images are paired by
+            relative stem. For pan-sharpening two: a file or a folder of multispectral images and the
+            panchromatic ones. There a folder beside a single panchromatic file holds the bands of one scene,
+            one file each, in order of their names.
         out: a folder; or, for files, the result itself if it ends like an image or a video.
         suffix: ending of results in folders.
 
     Raises:
         InputError: something is missing, or files and folders are mixed.
     """
-    inputs = [Path(path) for path in inputs]
     if not inputs:
         raise InputError("fuse: no input; give one file or folder or more")
-    for path in inputs:
+    paths = [path for path in inputs if not isinstance(path, ListedFiles)]
+    for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
     if pansharpen:
         if len(inputs) != 2:
             raise InputError(f"pan-sharpening takes bands and a panchromatic image, not {len(inputs)} inputs")
         suffix = suffix if suffix in BAND_SUFFIXES else BAND_SUFFIXES[0]
-        if inputs[0].is_dir() and inputs[1].is_file():
-            return JobList([_file_job([*_band_files(inputs[0]), inputs[1]], out, suffix, inputs[0].name)], {})
-    folders = [path.is_dir() for path in inputs]
+        if len(paths) == 2 and paths[0].is_dir() and paths[1].is_file():
+            return JobList([_file_job([*_band_files(paths[0]), paths[1]], out, suffix, paths[0].name)], {})
+    folders = [path.is_dir() for path in paths]
     if all(folders):
         return _folder_jobs(inputs, out, suffix)
-    if any(folders):
-        raise InputError(f"{inputs[0]} and the others: give files only or folders only")
-    return JobList([_file_job(inputs, out, suffix, inputs[0].stem)], {})
+    if any(folders) or len(paths) < len(inputs):
+        raise InputError(f"{paths[0]} and the others: give files only or folders only")
+    return JobList([_file_job(paths, out, suffix, paths[0].stem)], {})
 
 
 def is_video(path: Path) -> bool:
@@ -72,7 +72,7 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _folder_jobs(inputs: Sequence[Path], out: Path, suffix: str) -> JobList:
+def _folder_jobs(inputs: Sequence[Images], out: Path, suffix: str) -> JobList:
     if out.is_file():
         raise InputError(f"{out} is a file; results of folders go into a folder")
     pairs = pair_folders(dict(zip(string.ascii_lowercase, inputs, strict=False)))

@@ -20,6 +20,7 @@ SHARED_MODULES = {
     "device",
     "randomness",
     "contact_sheet",
+    "manifest",
     "command_line",
 }
 

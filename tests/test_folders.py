@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.folders import pair_folders
+from model.folders import ListedFiles, pair_folders
 from pipeline.files import InputError
 
 
@@ -37,6 +37,16 @@ def test_unmatched_files_are_listed_per_folder(tmp_path: Path) -> None:
     assert pairs.unmatched == {"2": ["b"], "3": ["a"]}
     with pytest.raises(InputError, match=r"b lacks 2; a lacks 3"):
         pairs.require_complete()
+
+
+def test_listed_files_pair_with_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path / "set", "1-A.png", "2-A.png")
+    listed = ListedFiles("near", {"1": root / "1-A.png", "2": root / "2-A.png"})
+    pairs = pair_folders({"a": listed, "method x": touch(tmp_path / "x", "1.jpg")})
+    assert pairs.paths == {"1": {"a": root / "1-A.png", "method x": tmp_path / "x/1.jpg"}}
+    assert pairs.unmatched == {"2": ["method x"]}
+    with pytest.raises(InputError, match="no file name is common to a near"):
+        pair_folders({"a": listed, "b": touch(tmp_path / "y", "3.jpg")})
 
 
 def test_a_long_list_is_counted(tmp_path: Path) -> None:

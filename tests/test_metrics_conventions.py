@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model.metrics import METRICS, compute_metrics
+from model.metrics import METRICS, compute_metrics, conventions
 from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics_of
 from pipeline.files import InputError
 from pipeline.images import read_grey
@@ -83,6 +83,12 @@ def test_selection() -> None:
         metrics_of("matlab")
     with pytest.raises(InputError, match="SCD: no metric of convention vifb"):
         metrics_of("vifb", ("SCD",))
+
+
+def test_the_page_of_conventions_is_what_the_code_says() -> None:
+    page = Path(conventions.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
+    assert page.endswith("\n\n" + conventions_markdown())
+    assert "model/metrics/CONVENTIONS.md" in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
 
 def test_the_table_names_every_difference() -> None:

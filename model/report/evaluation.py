@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from model.evaluate import FORMAT, FORMAT_VERSION
+from model.evaluate import FORMAT, FORMAT_VERSION, recorded_images
 from model.evaluation_tables import notes
-from model.folders import FolderPairs, pair_folders
+from model.folders import Images, pair_folders
 from model.report import ReportConfig
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, spread, total_bytes
 from pipeline.files import InputError
@@ -92,8 +92,8 @@ def _scores(path: Path, summary: Mapping[str, Any]) -> dict[str, dict[str, list[
 
 def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> dict[str, Any]:
     """Pictures of as many pairs as the limit allows, spread over the set."""
-    folders = {role: path.parent / folder for role, folder in summary["folders"].items()}
-    columns, readers = _columns(path, summary, pair_folders(folders))
+    folders = {role: recorded_images(recorded, path) for role, recorded in summary["folders"].items()}
+    columns, readers = _columns(path, summary, folders)
     images, limit = summary["images"], config.pictures_limit_mb * 2**20
     pairs: dict[int, list[str]] = {}
     used = 0
@@ -119,9 +119,10 @@ def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> di
 
 
 def _columns(
-    path: Path, summary: Mapping[str, Any], pairs: FolderPairs
+    path: Path, summary: Mapping[str, Any], folders: Mapping[str, Images]
 ) -> tuple[list[dict[str, Any]], list[_Reader]]:
     """What stands side by side for a pair, and how each picture is read by the image's name."""
+    pairs = pair_folders(folders)
 
     def original(stem: str, *, role: str) -> np.ndarray:
         if stem not in pairs.paths:
@@ -143,8 +144,8 @@ def _columns(
         readers.append(reader)
 
     for role in ("a", "b"):
-        folder = Path(summary["folders"][role]).name
-        add(role if folder == role else f"{role} ({folder})", "source", partial(original, role=role))
+        name = folders[role].name
+        add(role if name == role else f"{role} ({name})", "source", partial(original, role=role))
     truth = "ground truth" in summary["folders"]
     if truth:
         add("ground truth", "source", partial(original, role="ground truth"))

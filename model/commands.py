@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,23 @@ from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError
 
 
+def loss_weights(command: Any) -> Any:
+    """An option for each loss weight of a training run."""
+    names = [field.name for field in fields(TrainConfig) if field.name.endswith("_weight")]
+    for name in reversed(names):
+        words = name.removesuffix("_weight").split("_")
+        loss = " ".join(word.upper() if word in ("mm", "dp", "ssim", "mse") else word for word in words)
+        command = setting(TrainConfig, name, help=f"Weight of the {loss} loss.")(command)
+    return command
+
+
 @click.command()
 @click.argument("shards", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the run.")
 @setting(TrainConfig, "steps", help="Batches; the paper's two epochs are 5000.")
 @setting(TrainConfig, "batch_size", help="Samples per batch, over all processes together.")
 @setting(TrainConfig, "crop", help="Side of the square crops, in pixels.")
+@setting(TrainConfig, "flip", "--flip/--no-flip", "flip", help="Mirror crops at random.")
 @setting(TrainConfig, "lr", help="Learning rate of Adam.")
 @setting(TrainConfig, "schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
 @setting(TrainConfig, "warmup_steps", help="Steps of linear warm-up.")
@@ -37,12 +49,23 @@ from pipeline.files import InputError
 @setting(
     TrainConfig, "information_weights", help="ImageNet weights of densenet121, if not downloaded by timm."
 )
+@loss_weights
 @setting(TrainConfig, "ema_decay", help="Of the moving average of the weights, such as 0.999; 0 keeps none.")
+@setting(TrainConfig, "validation_share", help="Share of the frames held out for validation; 0 for none.")
 @setting(TrainConfig, "validate_every", help="Steps between validations.")
+@setting(TrainConfig, "picture_every", help="Steps between pictures of validation samples.")
 @setting(TrainConfig, "checkpoint_every", help="Steps between checkpoints.")
+@setting(TrainConfig, "keep_checkpoints", help="Latest checkpoints that are kept.")
 @setting(TrainConfig, "overfit", is_flag=True, show_default=False, help="Train on one batch only, to debug.")
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
 @setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
+@setting(
+    TrainConfig,
+    "deterministic",
+    "--deterministic/--no-deterministic",
+    "deterministic",
+    help="On CUDA, kernels that repeat exactly.",
+)
 @setting(TrainConfig, "seed", help="Of the network, the order and the crops.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.")
 def train(shards: Path, out: Path, resume: bool, **settings: Any) -> None:

@@ -87,6 +87,36 @@ def test_defaults_are_those_of_the_configs(path: tuple[str, ...], configs: list[
     assert compared >= 2
 
 
+@pytest.mark.parametrize(
+    ("path", "config", "renamed"),
+    [
+        (("train",), TrainConfig, {}),
+        (("fuse",), FuseConfig, {"memory_bytes": "memory"}),
+        (("evaluate",), EvaluateConfig, {}),
+    ],
+    ids=["train", "fuse", "evaluate"],
+)
+def test_every_setting_has_an_option(path: tuple[str, ...], config: type, renamed: dict[str, str]) -> None:
+    options = {parameter.name for parameter in COMMANDS[path].params}
+    names = [renamed.get(field.name, field.name) for field in dataclasses.fields(config)]
+    assert not [name for name in names if name not in options]
+
+
+def test_switches_and_weights_of_training_reach_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[TrainConfig] = []
+
+    def record(config: TrainConfig, shards: Path, out: Path, *, resume: bool) -> Path:
+        given.append(config)
+        return out
+
+    monkeypatch.setattr("model.trainer.train", record)
+    options = ["--no-flip", "--no-deterministic", "--mm-task-weight", 2, "--keep-checkpoints", 1]
+    assert run("train", "shards", "-o", "run", *options, "--validation-share", 0).exit_code == 0
+    assert given == [
+        TrainConfig(flip=False, deterministic=False, mm_task_weight=2, keep_checkpoints=1, validation_share=0)
+    ]
+
+
 def test_modes_default_to_those_of_their_configs() -> None:
     defaults = {parameter.name: parameter.default for parameter in COMMANDS["synth",].params}
     assert defaults["focus"] == FocusConfig().mode

@@ -5,6 +5,7 @@ The probe decides the luminance; the chroma is the source's own, so both picture
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,51 +38,63 @@ class ExposureConfig:
             raise InputError(f"exposure mode {self.mode!r} is unknown; use one of {modes}")
 
 
-def draw_exposure(config: ExposureConfig, rng: np.random.Generator) -> CameraDraw | None:
-    """What chance decides for one sample's pair: the camera, or None where the probe decides all."""
-    return draw_camera(config.camera, rng) if config.mode == "camera-response" else None
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExposurePair:
+    """Over- and under-exposed version of a picture, and the camera that took them, if one did."""
+
+    over: np.ndarray  # (H, W, 3) uint8 RGB
+    under: np.ndarray  # likewise
+    camera: CameraDraw | None = None
 
 
-def exposure_pair(
-    visible: np.ndarray,
+def exposure_pairs(
+    tiles: Sequence[np.ndarray],
     probe: ExposureProbe,
     *,
-    draw: CameraDraw | None = None,
-    rng: np.random.Generator | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Over- and under-exposed version of a picture, each (H, W, 3) uint8: by the drawn camera, or the probe.
+    config: ExposureConfig,
+    streams: Sequence[np.random.Generator],
+) -> list[ExposurePair]:
+    """Over- and under-exposed versions of pictures, in the config's mode.
 
-    The pair is a function of the given pixels (and of the random stream, for the camera) alone: a tile gives
-    the same bits whatever frame it was cut from and whatever else is computed.
+    A pair is a function of the pixels of its tile (and of its stream, for the camera) alone: it has the same
+    bits whatever frame the tile was cut from and whatever else is computed.
 
     Args:
-        visible: (H, W, 3) uint8 RGB.
-        probe: used where there is no camera.
-        draw: of :func:`draw_exposure`; None: the probe makes the pair.
-        rng: the stream that ``draw`` was drawn from; a camera's noise needs it.
+        tiles: each (H, W, 3) uint8 RGB, all of one size.
+        probe: used in the mode ``probe``.
+        streams: one for each tile, the sample's own for this purpose; used in the mode ``camera-response``.
     """
-    if draw is None:
-        return probe_pair(visible, probe)
-    assert rng is not None, "a camera draws noise"
-    return camera_pair(visible, draw, rng)
+    if config.mode == "probe":
+        return probe_pairs(tiles, probe)
+    pairs = []
+    for tile, rng in zip(tiles, streams, strict=True):
+        camera = draw_camera(config.camera, rng)
+        over, under = camera_pair(tile, camera, rng)
+        pairs.append(ExposurePair(over=over, under=under, camera=camera))
+    return pairs
 
 
-def probe_pair(visible: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np.ndarray]:
-    """Over- and under-exposed version of a picture by the probe, each (H, W, 3) uint8.
+def probe_pairs(tiles: Sequence[np.ndarray], probe: ExposureProbe) -> list[ExposurePair]:
+    """Over- and under-exposed versions of pictures by the probe, in batches if it is on a GPU.
 
     Only within ``probe.reach_px`` of its borders, which are mirrored, does a tile differ from the cut of its
     processed frame.
 
     Args:
-        visible: (H, W, 3) uint8 RGB.
+        tiles: each (H, W, 3) uint8 RGB, all of one size.
         probe: from :func:`pipeline.probe.load_probe`; runs on the device where its weights are.
     """
-    from pipeline.probe import probe_luminance  # needs torch, which help texts should not wait for
+    from pipeline.probe import probe_tiles  # needs torch, which help texts should not wait for
 
-    rgb = visible.astype(np.float32) / 255
-    over, under = probe_luminance(to_uint8(luminance(rgb)), probe)
-    chroma = rgb_to_ycbcr(rgb)[..., 1:]
-    return relight(over, chroma), relight(under, chroma)
+    if not tiles:
+        return []
+    colours = [tile.astype(np.float32) / 255 for tile in tiles]
+    lumas = probe_tiles(np.stack([to_uint8(luminance(rgb)) for rgb in colours]), probe)
+    pairs = []
+    for rgb, over, under in zip(colours, *lumas, strict=True):
+        chroma = rgb_to_ycbcr(rgb)[..., 1:]
+        pairs.append(ExposurePair(over=relight(over, chroma), under=relight(under, chroma)))
+    return pairs
 
 
 def relight(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:

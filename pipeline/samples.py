@@ -1,5 +1,7 @@
 """Source frames -> the samples of one shard: read, depth, tile, focus pair, exposure pair.
 
+The networks see all frames, or tiles, of the shard together, so that a GPU works on full batches.
+
 A shard's content depends on the plan and its frames alone, not on the process, batch or machine part that
 makes it. A frame or tile that cannot be made is a failure with its reason, and the others go on.
 """
@@ -17,7 +19,7 @@ import numpy as np
 
 from pipeline.camera_response import CameraDraw
 from pipeline.depth import DepthEstimator
-from pipeline.exposure import draw_exposure, exposure_pair
+from pipeline.exposure import exposure_pairs
 from pipeline.files import InputError
 from pipeline.focus import LensDraw, SampleFailure, draw_focus, focus_pair
 from pipeline.images import read_grey, read_rgb
@@ -88,11 +90,11 @@ def make_samples(frames: Sequence[SourceSample], config: SynthesisConfig, models
             continue
         for sample_id in ids:
             try:
-                content.samples.append(
-                    _make_sample(sample_id, visible, infrared, depth, config, models, content)
-                )
+                content.samples.append(_focused_sample(sample_id, visible, infrared, depth, config, content))
             except SampleFailure as error:
                 content.fail([sample_id], error)
+    with content.timed("exposure"):
+        _expose(content.samples, config, models.probe)
     return content
 
 
@@ -132,15 +134,15 @@ def _estimate_depths(
     ]
 
 
-def _make_sample(
+def _focused_sample(
     sample_id: str,
     visible: np.ndarray,
     infrared: np.ndarray,
     inverse_depth: np.ndarray,
     config: SynthesisConfig,
-    models: Models,
     content: ShardContent,
 ) -> dict[str, Any]:
+    """A sample with all its fields but those of the exposure pair."""
     tile = config.tile
     with content.timed("draw"):
         rng = random_stream(config.seed, "synth", sample_id, "focus")
@@ -148,18 +150,12 @@ def _make_sample(
     with content.timed("focus"):
         near, far = focus_pair(visible, inverse_depth, draw, tile=tile)
     inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
-    with content.timed("exposure"):
-        rng = random_stream(config.seed, "synth", sample_id, "exposure")
-        camera = draw_exposure(config.exposure, rng)
-        over, under = exposure_pair(visible[inside], models.probe, draw=camera, rng=rng)
     return {
         "id": sample_id,
         "infrared": infrared[inside],
         "visible": visible[inside],
         "visible_focus_near": near,
         "visible_focus_far": far,
-        "visible_over": over,
-        "visible_under": under,
         "inverse_depth": inverse_depth[inside],
         "focus_threshold": draw.threshold,
         "blur_sigma_px": draw.blur_sigma_px,
@@ -168,8 +164,19 @@ def _make_sample(
         "frame_height": visible.shape[0],
         "frame_width": visible.shape[1],
         **_lens_values(draw.lens),
-        **_camera_values(camera),
     }
+
+
+def _expose(samples: Sequence[dict[str, Any]], config: SynthesisConfig, probe: ExposureProbe) -> None:
+    """Add the exposure pairs of all samples of a shard, which the probe computes together."""
+    pairs = exposure_pairs(
+        [sample["visible"] for sample in samples],
+        probe,
+        config=config.exposure,
+        streams=[random_stream(config.seed, "synth", sample["id"], "exposure") for sample in samples],
+    )
+    for sample, pair in zip(samples, pairs, strict=True):
+        sample |= {"visible_over": pair.over, "visible_under": pair.under, **_camera_values(pair.camera)}
 
 
 def _lens_values(lens: LensDraw | None) -> dict[str, Any]:

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from pipeline.camera_response import camera_pair, draw_camera
-from pipeline.exposure import ExposureConfig, draw_exposure, exposure_pair, relight
+from pipeline.exposure import ExposureConfig, ExposurePair, exposure_pairs, probe_pairs, relight
 from pipeline.files import InputError
 from pipeline.images import luminance, rgb_to_ycbcr
 from pipeline.probe import ExposureProbe
+
+
+def _pictures(pair: ExposurePair) -> tuple[np.ndarray, np.ndarray]:
+    return pair.over, pair.under
 
 
 def test_relight_keeps_luminance_and_hue() -> None:
@@ -42,12 +46,13 @@ def test_a_pair_depends_on_the_pixels_alone() -> None:
     torch.manual_seed(1)
     probe = ExposureProbe().eval()
     frame = np.random.default_rng(2).integers(0, 256, (90, 80, 3), dtype=np.uint8)
-    whole = exposure_pair(frame, probe)
-    cut = exposure_pair(frame[10:74, 8:72], probe)
-    again = exposure_pair(frame[10:74, 8:72].copy(), probe)
+    cut, other = frame[10:74, 8:72], np.ascontiguousarray(frame[:64, 16:])
+    (whole,) = probe_pairs([frame], probe)
+    (alone,) = probe_pairs([cut.copy()], probe)
+    together = probe_pairs([other, cut, other], probe)[1]
     reach = probe.reach_px
     inner = np.s_[reach:-reach, reach:-reach]
-    for a, b, frame_result in zip(cut, again, whole, strict=True):
+    for a, b, frame_result in zip(*map(_pictures, (alone, together, whole)), strict=True):
         assert a.shape == (64, 64, 3) and a.dtype == np.uint8
         assert np.array_equal(a, b)
         difference = np.abs(a.astype(int) - frame_result[10:74, 8:72])[inner]
@@ -58,14 +63,22 @@ def test_the_mode_decides_who_makes_the_pair() -> None:
     probe = ExposureProbe().eval()
     frame = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     config = ExposureConfig(mode="camera-response")
+    by_camera, by_probe = (
+        exposure_pairs([frame], probe, config=mode, streams=[np.random.default_rng(1)])[0]
+        for mode in (config, ExposureConfig())
+    )
     rng = np.random.default_rng(1)
-    by_camera = exposure_pair(frame, probe, draw=draw_exposure(config, rng), rng=rng)
-    rng = np.random.default_rng(1)
-    expected = camera_pair(frame, draw_camera(config.camera, rng), rng)
-    assert draw_exposure(ExposureConfig(), rng) is None
-    for got, camera, from_probe in zip(by_camera, expected, exposure_pair(frame, probe), strict=True):
+    draw = draw_camera(config.camera, rng)
+    expected = camera_pair(frame, draw, rng)
+    assert by_probe.camera is None and by_camera.camera is not None
+    assert (by_camera.camera.over_ev, by_camera.camera.under_ev) == (draw.over_ev, draw.under_ev)
+    for got, camera, from_probe in zip(_pictures(by_camera), expected, _pictures(by_probe), strict=True):
         assert np.array_equal(got, camera)
         assert not np.array_equal(got, from_probe)
+
+
+def test_no_tiles_no_pairs() -> None:
+    assert probe_pairs([], ExposureProbe()) == []
 
 
 def test_unknown_modes_are_refused() -> None:

@@ -17,6 +17,7 @@ from pipeline.probe import (
     ProbeConfig,
     load_probe,
     probe_luminance,
+    probe_tiles,
     save_probe,
 )
 
@@ -74,6 +75,20 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, published: Path) ->
         monkeypatch.setattr(pipeline.probe, "_STRIP_PIXELS", pixels)
         for got, expected in zip(probe_luminance(plane, probe), whole, strict=True):
             assert np.abs(got - expected).max() < 1e-6
+
+
+def test_batches_do_not_show(monkeypatch: pytest.MonkeyPatch, published: Path) -> None:
+    """On a GPU tiles pass in filled-up batches of a fixed number; here the CPU is told to do the same."""
+    probe = load_probe(published)
+    tiles = np.random.default_rng(0).integers(0, 256, (7, 24, 20), dtype=np.uint8)
+    expected = probe_tiles(tiles, probe)
+    sizes: list[int] = []
+    forward = type(probe).forward
+    monkeypatch.setattr(type(probe), "forward", lambda self, x: sizes.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(pipeline.probe, "_tiles_at_once", lambda device, pixels: 3)
+    for got, one_by_one in zip(probe_tiles(tiles, probe), expected, strict=True):
+        assert got.shape == tiles.shape and np.abs(got - one_by_one).max() < 1e-6
+    assert sizes == [3, 3, 3]
 
 
 def test_only_pixels_within_reach_matter() -> None:

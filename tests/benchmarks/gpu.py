@@ -28,11 +28,12 @@ from model.distributed import Team
 from model.feed import Batch
 from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
-from model.step import AlternatingStep, task_losses, task_outputs
+from model.objectives import OBJECTIVES
+from model.step import AlternatingStep
 from model.strips import FusionEngine
 from model.train_config import TrainConfig
 from pipeline.depth import load_depth_estimator
-from pipeline.exposure import exposure_pair
+from pipeline.exposure import probe_pairs
 from pipeline.probe import load_probe
 
 #: Largest error of a fused plane against float64, by precision.
@@ -81,14 +82,15 @@ def check_training(network: GIFNet, device: torch.device, amps: list[str]) -> bo
     batch = random_batch(np.random.default_rng(2), 2, 64)
     weights = (torch.full((2,), 0.4), torch.full((2,), 0.6))
     config, good = TrainConfig(), True
+    objective = OBJECTIVES[config.objective]
 
     def losses(net: GIFNet, on: torch.device, dtype: torch.dtype, amp: torch.dtype | None) -> list[float]:
         own = Batch(**{name: plane.to(on, dtype) for name, plane in vars(batch).items()})
         found = []
         for main in ("mm", "dp"):
             with torch.no_grad(), torch.autocast(on.type, dtype=amp, enabled=amp is not None):
-                outputs = task_outputs(net, own, main)
-            task = task_losses(outputs, own, main, tuple(w.to(on) for w in weights), config)
+                outputs = objective.outputs(net, own, main)
+            task = objective.losses(outputs, own, main, tuple(w.to(on) for w in weights), config)
             found += [float(task.task), float(task.public)]
         return found
 
@@ -115,9 +117,10 @@ def print_table(network: GIFNet, device: torch.device, height: int, width: int, 
 
     frame = generator.integers(0, 256, (height, width, 3), np.uint8)
     estimator, probe = load_depth_estimator("default", device=device), load_probe(None, device=device)
+    tile = np.ascontiguousarray(frame[:160, :160])
     rows = [
         ("default depth, one frame", lambda: estimator.estimate([frame], ["x"])),
-        ("exposure pair, 160x160", lambda: exposure_pair(frame[:160, :160].copy(), probe)),
+        ("exposure pairs, 40 of 160x160", lambda: probe_pairs([tile] * 40, probe)),
     ]
     a, b = (generator.random((height, width), np.float32) for _ in "ab")
     for precision in ["fp32", "bf16", "fp16"] if cuda else ["fp32"]:

@@ -57,6 +57,11 @@ def test_every_recipe_has_a_pair(path: Path) -> None:
     assert any(set(pair) <= roles for pair in SOURCE_ROLES)
 
 
+def test_the_readme_of_manifests_names_the_pairs() -> None:
+    text = " ".join((RECIPES[0].parent / "README.md").read_text(encoding="utf-8").split())
+    assert ", ".join(f"{a} and {b}" for a, b in SOURCE_ROLES) in text
+
+
 def test_a_is_what_fuse_expects_first(tmp_path: Path) -> None:
     patterns = "\n".join(f'{role} = "{role}/{{id}}.png"' for role in ("visible", "nir", "infrared"))
     write(tmp_path, f'name = "mine"\n[roles]\n{patterns}\n')

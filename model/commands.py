@@ -15,7 +15,7 @@ from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig
 from model.manifest_pairs import ManifestPairs, manifest_pairs
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
-from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, SCHEDULES, TrainConfig
+from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError
 
@@ -31,8 +31,9 @@ def loss_weights(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("shards", type=FOLDER)
+@click.argument("shards", type=FOLDER, nargs=-1, required=True)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the run.")
+@setting(TrainConfig, "objective", type=click.Choice(OBJECTIVES), help="What is taught; see the README.")
 @setting(TrainConfig, "steps", help="Batches; the paper's two epochs are 5000.")
 @setting(TrainConfig, "batch_size", help="Samples per batch, over all processes together.")
 @setting(TrainConfig, "crop", help="Side of the square crops, in pixels.")
@@ -58,6 +59,8 @@ def loss_weights(command: Any) -> Any:
 @setting(TrainConfig, "keep_checkpoints", help="Latest checkpoints that are kept.")
 @setting(TrainConfig, "overfit", is_flag=True, show_default=False, help="Train on one batch only, to debug.")
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
+@setting(TrainConfig, "feature_growth", help="Width of a fresh network's encoder and transformer.")
+@setting(TrainConfig, "decoder_channels", help="Width of a fresh network's decoders.")
 @setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(
     TrainConfig,
@@ -68,12 +71,13 @@ def loss_weights(command: Any) -> Any:
 )
 @setting(TrainConfig, "seed", help="Of the network, the order and the crops.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.")
-def train(shards: Path, out: Path, resume: bool, **settings: Any) -> None:
-    """Train GIFNet on a joint dataset: alternating MM and DP steps; Ctrl-C saves and stops.
+def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) -> None:
+    """Train GIFNet on joint datasets, mixed: alternating MM and DP steps; Ctrl-C saves and stops.
 
     \b
     Example:
         gifnet train dataset -o run --steps 5000
+        gifnet train street brain exposures -o run --objective fidelity --dp-task both
         torchrun --nproc-per-node 4 cli.py train dataset -o run --batch-size 32
     """
     from model.trainer import train as run_training

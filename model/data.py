@@ -55,20 +55,32 @@ class PlaneSet:
         return PlaneSet(planes=self.planes.to(device), roles=self.roles, ids=self.ids, digest=self.digest)
 
 
-def load_joint(shards: Path, roles: Sequence[str]) -> PlaneSet:
-    """Load the planes named in ``roles`` (fields of the shards) of all samples of a finished data set.
+def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
+    """Load the planes named in ``roles`` (fields of the shards) of all samples of finished data sets.
 
     Raises:
-        InputError: the data set is unfinished, damaged or empty.
+        InputError: a data set is unfinished, damaged or empty, or their tiles differ in size.
     """
-    stacks = []
-    for role in roles:
+    planes: list[np.ndarray] = []
+    ids: list[str] = []
+    digests: list[str] = []
+    for folder in folders:
         # One field at a time: only one field's colour pixels are ever in memory.
-        arrays, digest = load_arrays(shards, (role,))
-        stacks.append(to_luminance(arrays[role]))
-    ids, _ = load_arrays(shards, ("id",))
-    planes = torch.from_numpy(np.stack(stacks, axis=1))
-    return PlaneSet(planes=planes, roles=tuple(roles), ids=tuple(ids["id"]), digest=digest)
+        stacks = [to_luminance(load_arrays(folder, (role,))[0][role]) for role in roles]
+        planes.append(np.stack(stacks, axis=1))
+        arrays, digest = load_arrays(folder, ("id",))
+        ids.extend(arrays["id"])
+        digests.append(digest)
+    tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
+    if len(set(tiles.values())) > 1:
+        sizes = ", ".join(f"{folder} of {tile}" for folder, tile in tiles.items())
+        raise InputError(f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile")
+    return PlaneSet(
+        planes=torch.from_numpy(np.concatenate(planes)),
+        roles=tuple(roles),
+        ids=tuple(ids),
+        digest=digests[0] if len(digests) == 1 else sha256_text("".join(digests)),
+    )
 
 
 def load_unpaired(folder: Path, tile: int) -> PlaneSet:
@@ -124,17 +136,23 @@ def to_luminance(tiles: np.ndarray) -> np.ndarray:
 def split_validation(ids: Sequence[str], share: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation samples.
 
-    Whole frames are held out, never single tiles of a frame that is trained on. Which ones depends on their
-    ids alone, so a grown data set keeps its validation frames. At least one frame is trained on; with
-    ``share`` above 0 and two frames or more, at least one is held out.
+    Whole frames are held out, never single tiles of a frame that is trained on. Whether a frame is depends on
+    its id alone, so it is the same in a grown data set and in any mixture of sets; their number comes out
+    near ``share``. At least one frame is trained on; with ``share`` above 0 and two frames or more, at least
+    one is held out.
     """
     frames = np.array([sample_id.rsplit("#", 1)[0] for sample_id in ids])
     ranked = sorted(set(frames.tolist()), key=sha256_text)
-    count = 0
+    count = sum(is_held_out(frame, share) for frame in ranked)
     if share > 0:
-        count = min(len(ranked) - 1, max(1, round(share * len(ranked))))
+        count = min(len(ranked) - 1, max(1, count))
     held_out = np.isin(frames, ranked[:count])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def is_held_out(frame: str, share: float) -> bool:
+    """Whether a frame is among the ``share`` that is kept for validation; its id decides."""
+    return int(sha256_text(frame)[:12], 16) < share * 16**12
 
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:

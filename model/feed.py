@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,14 +44,14 @@ class TrainingData:
 
     Args:
         config: of the run; ``dp_folder`` set means that the DP pairs are not of the same scenes.
-        shards: folder of the joint data set.
+        shards: folders of the joint data sets that are mixed.
         device: of the network.
 
     Raises:
         InputError: unreadable data, or tiles smaller than the crop.
     """
 
-    def __init__(self, config: TrainConfig, shards: Path, *, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, shards: Sequence[Path], *, device: torch.device) -> None:
         self._config, self._device = config, device
         dp_tasks = tuple(DP_ROLES) if config.dp_task == "both" else (config.dp_task,)
         dp_roles = () if config.dp_folder else tuple(role for task in dp_tasks for role in DP_ROLES[task])
@@ -59,7 +60,7 @@ class TrainingData:
             sets.append(load_unpaired(Path(config.dp_folder), sets[0].tile))
         if sets[0].tile < config.crop:
             raise InputError(
-                f"{shards}: tiles of {sets[0].tile} pixels, smaller than the crop {config.crop}; use --crop"
+                f"{shards[0]}: tiles of {sets[0].tile} pixels, the crop has {config.crop}; use --crop"
             )
         self._feeds = [
             CropFeed(one, config, name=name, device=device)

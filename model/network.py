@@ -30,6 +30,8 @@ class NetworkConfig:
 
     #: Channels that each of the encoder's three convolutions adds to the two input planes.
     feature_growth: int = 32
+    #: Channels of the decoders' first convolution; the next two have a half and a quarter of it.
+    decoder_channels: int = 64
     #: Side of an attention window in pixels; even.
     window: int = 8
     #: Attention heads; they divide the channels.
@@ -44,6 +46,10 @@ class NetworkConfig:
         # Upper limits keep a foreign checkpoint from asking for a network that fills the memory.
         if not 1 <= self.feature_growth <= 256:
             raise InputError(f"network: feature_growth is {self.feature_growth}; use 1 to 256")
+        if not 4 <= self.decoder_channels <= 512 or self.decoder_channels % 4:
+            raise InputError(
+                f"network: decoder_channels is {self.decoder_channels}; use a multiple of 4 up to 512"
+            )
         if not 1 <= self.depth <= 16:
             raise InputError(f"network: depth is {self.depth}; use 1 to 16")
         if not 4 <= self.window <= 32 or self.window % 2:
@@ -78,7 +84,7 @@ class GIFNet(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = SharedEncoder(config)
-        self.reconstruction_decoder = Decoder(config.channels)
+        self.reconstruction_decoder = Decoder(config.channels, config.decoder_channels)
         self.transformer = CrossTaskTransformer(
             channels=config.channels,
             heads=config.heads,
@@ -146,17 +152,17 @@ class SharedEncoder(nn.Module):
 
 
 class Decoder(nn.Sequential):
-    """3x3 convolutions to 64, 32, 16 and 1 channels with ReLU between; the caller applies the tanh."""
+    """3x3 convolutions, as published to 64, 32, 16 and 1 channels, ReLU between; the caller applies tanh."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, width: int) -> None:
         super().__init__(
-            conv3x3(in_channels, 64),
+            conv3x3(in_channels, width),
             nn.ReLU(),
-            conv3x3(64, 32),
+            conv3x3(width, width // 2),
             nn.ReLU(),
-            conv3x3(32, 16),
+            conv3x3(width // 2, width // 4),
             nn.ReLU(),
-            conv3x3(16, 1),
+            conv3x3(width // 4, 1),
         )
 
 
@@ -169,9 +175,9 @@ class GlobalDecoder(nn.Module):
         self.merge = nn.Sequential(
             nn.Conv2d(2 * channels, channels, 1, bias=False),
             nn.ReLU(),
-            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.Conv2d(channels, 2 * config.decoder_channels, 1, bias=False),
         )
-        self.decoder = Decoder(128)
+        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels)
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
         """Two tensors (B, C, H, W) -> fused (B, 1, H, W) in [0, 1]."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ from torch import Tensor
 from model.distributed import Team
 from model.feed import Batch
 from model.information import InformationMeasure, information_weights
-from model.losses import dp_loss, mean_squared_error, mm_loss, ms_dissimilarity
 from model.network import GIFNet
+from model.objectives import OBJECTIVES
 from model.train_config import TrainConfig
 from model.transformer import Task
 
@@ -29,67 +28,11 @@ class NonFiniteError(Exception):
     """A loss or gradient that is not finite; the update that it belongs to was not made."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskLosses:
-    """Losses of one task on one batch, scalars."""
-
-    task: Tensor  # of the fused image
-    public: Tensor  # of the reconstruction
-    total: Tensor  # their weighted sum
-
-
 def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """The reduced type of ``fp16``, ``bf16``, ``off`` or ``auto`` (fp16 on CUDA, none on the CPU)."""
     if name == "auto":
         name = "fp16" if device.type == "cuda" else "off"
     return _AMP_DTYPES[name]
-
-
-def task_outputs(network: GIFNet, batch: Batch, main: Task) -> Tensor:
-    """Fused image and reconstruction of the main task, float32 (B, 2, H, W).
-
-    The other task's encoder features carry no gradient.
-    """
-    mm_planes, dp_planes = (batch.infrared, batch.visible), (batch.dp_a, batch.dp_b)
-    # Features with gradient come first: autocast caches the cast weights, and weights that it first cast
-    # without gradient would stay without it.
-    if main == "mm":
-        mm = own = network.encode(*mm_planes)
-        with torch.no_grad():
-            dp = network.encode(*dp_planes)
-    else:
-        dp = own = network.encode(*dp_planes)
-        with torch.no_grad():
-            mm = network.encode(*mm_planes)
-    fused = network.fuse_features(mm, dp, main=main)
-    return torch.cat([fused.float(), network.reconstruct(own).float()], dim=1)
-
-
-def task_losses(
-    outputs: Tensor, batch: Batch, main: Task, information: tuple[Tensor, Tensor], config: TrainConfig
-) -> TaskLosses:
-    """Losses of one task.
-
-    MM: the squared errors to both sources, weighted by their information, and the public loss to the
-    visible image. DP: the squared error and the public loss to the image that both sources were made from.
-    With DP pairs of other scenes the truth of each task is its own (supplement, Eq. 4).
-
-    Args:
-        outputs: of :func:`task_outputs`.
-        information: (w_ir, w_vis), each (B,); used by MM alone.
-    """
-    fused, reconstruction = outputs[:, :1], outputs[:, 1:]
-    if main == "mm":
-        truth = batch.visible
-        task = mm_loss(fused, batch.infrared, batch.visible, *information)
-        task_weight, public_weight = config.mm_task_weight, config.mm_public_weight
-    else:
-        truth = batch.dp_truth
-        task = dp_loss(fused, truth)
-        task_weight, public_weight = config.dp_task_weight, config.dp_public_weight
-    public = config.public_ssim_weight * ms_dissimilarity(reconstruction, truth)
-    public = public + config.public_mse_weight * mean_squared_error(reconstruction, truth)
-    return TaskLosses(task=task, public=public, total=task_weight * task + public_weight * public)
 
 
 class AlternatingStep:
@@ -106,6 +49,7 @@ class AlternatingStep:
         self.network, self._config, self._measure, self._team = network, config, measure, team
         # Published: Adam with its default momenta. The fused form is one kernel on CUDA and on the CPU.
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
+        self.objective = OBJECTIVES[config.objective]
         self._amp = amp_dtype(config.amp, team.device)
         # Disabled, it hands everything through: one code path for all precisions.
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=self._amp is torch.float16)
@@ -132,8 +76,8 @@ class AlternatingStep:
         weights = (information[:, 0], information[:, 1])
         record: dict[str, float] = {}
         try:
-            record |= self._update(batch, own, "mm", weights)
-            record |= self._update(batch, own, "dp", weights)
+            record |= self._update(batch, "mm", weights)
+            record |= self._update(batch, "dp", weights)
         except NonFiniteError:
             self._before.restore()
             raise
@@ -147,9 +91,10 @@ class AlternatingStep:
         for batch in batches:
             weights = information_weights(self._measure, batch.infrared, batch.visible)
             for main in ("mm", "dp"):
+                seen = self.objective.select(batch, main)
                 with self._autocast():
-                    outputs = task_outputs(network, batch, main)
-                losses = task_losses(outputs, batch, main, weights, self._config)
+                    outputs = self.objective.outputs(network, seen, main)
+                losses = self.objective.losses(outputs, seen, main, weights, self._config)
                 for name in ("task", "public", "total"):
                     value = float(getattr(losses, name)) * len(batch)
                     sums[f"{main}_{name}"] = sums.get(f"{main}_{name}", 0.0) + value
@@ -158,13 +103,13 @@ class AlternatingStep:
         total = means.pop("mm_total") + means.pop("dp_total")
         return {**means, "total": total}
 
-    def _update(
-        self, batch: Batch, own: Batch, main: Task, weights: tuple[Tensor, Tensor]
-    ) -> dict[str, float]:
+    def _update(self, batch: Batch, main: Task, weights: tuple[Tensor, Tensor]) -> dict[str, float]:
+        seen = self.objective.select(batch, main)
+        own = seen[self._team.part(len(seen))]
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            outputs = task_outputs(self.network, own, main)
-        losses = task_losses(self._team.gather(outputs), batch, main, weights, self._config)
+            outputs = self.objective.outputs(self.network, own, main)
+        losses = self.objective.losses(self._team.gather(outputs), seen, main, weights, self._config)
         self.scaler.scale(losses.total).backward()
         self._team.sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)

@@ -12,6 +12,7 @@ from pipeline.files import InputError
 AMP_NAMES = ("auto", "fp16", "bf16", "off")
 DP_TASKS = ("mfif", "meif", "both")
 SCHEDULES = ("constant", "cosine")
+OBJECTIVES = ("published", "fidelity")
 MEASURES = ("pyramid", "densenet121")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
@@ -48,11 +49,17 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
+    #: Shape of a fresh network (see model/network.py); the defaults are the published one.
+    feature_growth: int = 32
+    decoder_channels: int = 64
 
     #: Information measure behind w_ir and w_vis: pyramid, or densenet121 (as published).
     information: str = "pyramid"
     #: File of ImageNet weights for densenet121; empty: timm downloads them.
     information_weights: str = ""
+    #: What is taught: the paper's joint training (published), or fusing as it is used, scored by what the
+    #: result keeps of its sources (fidelity); see model/objectives.py.
+    objective: str = "published"
     #: Weights of the losses. The published sums have 1 everywhere.
     mm_task_weight: float = 1.0
     mm_public_weight: float = 1.0
@@ -60,6 +67,16 @@ class TrainConfig:
     dp_public_weight: float = 1.0
     public_ssim_weight: float = 1.0
     public_mse_weight: float = 1.0
+    #: Of the fidelity objective: squared error to the sources, error of the stronger gradient, SSIM, Qabf,
+    #: VIF, SCD, mutual information, and, for pairs made from one image, the distance from that image.
+    intensity_weight: float = 1.0
+    gradient_weight: float = 1.0
+    structure_weight: float = 2.0
+    edges_weight: float = 2.0
+    visual_information_weight: float = 1.0
+    complement_weight: float = 1.0
+    mutual_information_weight: float = 1.0
+    truth_weight: float = 2.0
 
     #: Share of the frames held out for validation; 0: none.
     validation_share: float = 0.05
@@ -89,6 +106,7 @@ class TrainConfig:
             ("amp", AMP_NAMES),
             ("dp_task", DP_TASKS),
             ("schedule", SCHEDULES),
+            ("objective", OBJECTIVES),
             ("information", MEASURES),
         ):
             if getattr(self, key) not in known:

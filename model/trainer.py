@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,7 @@ from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
-from model.step import AlternatingStep, NonFiniteError, task_outputs
+from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
 from pipeline.files import InputError, write_json
@@ -41,12 +41,12 @@ from pipeline.progress import Progress
 __all__ = ["TrainConfig", "train"]
 
 
-def train(config: TrainConfig, shards: Path, out: Path, *, resume: bool = False) -> Path:
-    """Train on a finished joint data set and return the weights file ``out/weights.safetensors``.
+def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resume: bool = False) -> Path:
+    """Train on finished joint data sets and return the weights file ``out/weights.safetensors``.
 
     Args:
         config: settings.
-        shards: folder of the data set.
+        shards: folder of the data set, or folders of several, which are mixed.
         out: folder of the run; what it holds is listed in :mod:`model.run_folder`.
         resume: go on with the run in ``out`` if there is one.
 
@@ -58,7 +58,8 @@ def train(config: TrainConfig, shards: Path, out: Path, *, resume: bool = False)
     """
     with Team(config.device) as team, _repeatable(config, team.device), kept_in_process(team.device):
         team.part(config.batch_size)
-        data = TrainingData(config, Path(shards), device=team.device)
+        folders = [shards] if isinstance(shards, str | Path) else list(shards)
+        data = TrainingData(config, [Path(folder) for folder in folders], device=team.device)
         folder = RunFolder(Path(out))
         state = folder.begin(config, data.digest, resume=resume)
         team.wait()  # nobody writes before everybody has read
@@ -159,7 +160,7 @@ class _Run:
         if self._due(self.config.picture_every):
             batch = self.validation[0]
             with torch.no_grad():
-                mm, dp = (task_outputs(self.result, batch, main) for main in ("mm", "dp"))
+                mm, dp = (self.step.objective.outputs(self.result, batch, main) for main in ("mm", "dp"))
             titles = {
                 "fused MM": mm[:, :1],
                 "fused DP": dp[:, :1],
@@ -230,7 +231,9 @@ def _start_network(config: TrainConfig) -> GIFNet:
         return load_network(Path(config.init))
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(config.seed)
-        return GIFNet(NetworkConfig())
+        return GIFNet(
+            NetworkConfig(feature_growth=config.feature_growth, decoder_channels=config.decoder_channels)
+        )
 
 
 def _note(record: dict[str, Any]) -> str:

@@ -46,6 +46,14 @@ def sample(out: Path, **settings: Any) -> None:
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset; a stopped run goes on.")
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
 @click.option("--split", help="Which of the manifest's splits.")
+@setting(
+    SynthesisConfig,
+    "roles",
+    nargs=2,
+    type=str,
+    metavar="A B",
+    help="Roles of the manifest that take the infrared's and the visible's place.",
+)
 @setting(SynthesisConfig, "depth", help=f"Depth source: {', '.join(DEPTH_SOURCES)}.")
 @setting(
     SynthesisConfig,
@@ -107,6 +115,7 @@ def synth(
     \b
     Example:
         gifnet synth manifests/llvip.toml --root LLVIP --split train -o dataset
+        gifnet synth manifests/mefb.toml --root MEFB --roles over under -o exposures
     """
     from pipeline.synthesis import synthesise
 

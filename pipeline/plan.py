@@ -21,6 +21,8 @@ COMPRESSIONS = ("none", "gzip")
 class SynthesisConfig:
     """Everything that decides a dataset's content, apart from its source images."""
 
+    #: Roles of the manifest that take the places of the infrared and of the visible image.
+    roles: tuple[str, str] = ("infrared", "visible")
     depth: str = "default"  # depth source, see pipeline.depth.load_depth_estimator
     refine_depth: bool = True  # pull a network's depth edges onto the frame's edges
     probe: str = "default"  # exposure probe: default, a weights file, or the folder of the authors' two files
@@ -33,6 +35,8 @@ class SynthesisConfig:
     seed: int = 0  # of every random draw
 
     def __post_init__(self) -> None:
+        if len(set(self.roles)) != 2:
+            raise InputError(f"roles {', '.join(self.roles)}: name two different roles of the manifest")
         if self.tile < 16:
             raise InputError(f"tile {self.tile}: must be at least 16 pixels, two windows of the network")
         if self.tiles_per_frame < 1:

@@ -93,10 +93,15 @@ def synthesise(
     out, options = Path(out), options or RunOptions()
     resolve_device(options.device)
     recipe = load_manifest(manifest)
-    listing = list_samples(recipe, root=root, split=split)
+    listing = list_samples(recipe, root=root, split=split, roles=config.roles[::-1])
+    infrared, visible = config.roles
+    frames = [
+        SourceSample(id=one.id, paths={"infrared": one.paths[infrared], "visible": one.paths[visible]})
+        for one in listing.samples
+    ]
     models = _models(config.depth, config.refine_depth, config.probe, "cpu")
     digests = {"depth_digest": models.depth.digest, "probe_digest": models.probe.digest}
-    plan = make_plan(config, listing.samples, digests)
+    plan = make_plan(config, frames, digests)
     settle_plan(plan, out)
 
     number, count = options.part

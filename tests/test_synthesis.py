@@ -69,6 +69,21 @@ def test_samples_are_what_the_supplement_says(dataset: Path, source: Path) -> No
             np.testing.assert_array_equal(sample[f"visible_focus_{name}"], expected)
 
 
+def test_other_roles_take_the_places_of_infrared_and_visible(source: Path, tmp_path: Path) -> None:
+    config = make_config(source)
+    run(source, tmp_path / "usual", config)
+    run(source, tmp_path / "swapped", replace(config, roles=("visible", "infrared")))
+    usual, swapped = (
+        load_arrays(tmp_path / name, ("infrared", "visible"))[0] for name in ("usual", "swapped")
+    )
+    for channel in range(3):
+        np.testing.assert_array_equal(swapped["visible"][..., channel], usual["infrared"])
+    with pytest.raises(InputError, match="no role 'over'"):
+        run(source, tmp_path / "absent", replace(config, roles=("over", "infrared")))
+    with pytest.raises(InputError, match="two different roles"):
+        replace(config, roles=("visible", "visible"))
+
+
 def test_over_is_brighter_and_under_is_darker(dataset: Path) -> None:
     for sample in iterate_samples(dataset):
         assert sample["visible_over"].mean() > sample["visible"].mean() > sample["visible_under"].mean()

@@ -26,9 +26,9 @@ from model.checkpoint import load_network, load_training_state, read_metadata, w
 from model.curves import summarise
 from model.distributed import Team
 from model.feed import Batch, TrainingData
+from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
-from model.step import task_losses, task_outputs
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
@@ -36,6 +36,7 @@ from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PUBLISHED = OBJECTIVES["published"]
 #: Settings of runs that take a second or two.
 TINY: dict[str, Any] = {
     "batch_size": 2,
@@ -105,11 +106,11 @@ def test_step_reproduces_the_published_outputs_and_losses(shared: Path, main: An
     published = np.load(reference / f"train_{main}.npz")
     outputs = torch.cat([torch.from_numpy(published[name]) for name in ("fused", "reconstruction")], dim=1)
     with torch.no_grad():
-        assert torch.allclose(task_outputs(network, batch[:1], main), outputs[:1], atol=1e-5)
+        assert torch.allclose(PUBLISHED.outputs(network, batch[:1], main), outputs[:1], atol=1e-5)
 
     expected = json.loads((reference / "train_losses.json").read_text())[main]
     weights = (torch.full((4,), 0.4), torch.full((4,), 0.6))
-    losses = task_losses(outputs, batch, main, weights, TrainConfig())
+    losses = PUBLISHED.losses(outputs, batch, main, weights, TrainConfig())
     assert losses.task.item() == pytest.approx(expected["task_loss"], rel=1e-5)
     # The reference computed 1 - MS-SSIM in float32, which leaves it an error of 1e-7.
     assert losses.public.item() == pytest.approx(expected["public_loss"], rel=1e-5, abs=1.5e-7)
@@ -117,12 +118,12 @@ def test_step_reproduces_the_published_outputs_and_losses(shared: Path, main: An
 
 
 def test_loss_weights_scale_their_losses(joint: Path) -> None:
-    batch = TrainingData(tiny(), joint, device=torch.device("cpu")).batch(0)
+    batch = TrainingData(tiny(), [joint], device=torch.device("cpu")).batch(0)
     outputs = torch.rand(2, 2, 32, 32)
     weights = (torch.full((2,), 0.3), torch.full((2,), 0.7))
 
     def losses(main: Any, **settings: float) -> tuple[float, float, float]:
-        found = task_losses(outputs, batch, main, weights, tiny(**settings))
+        found = PUBLISHED.losses(outputs, batch, main, weights, tiny(**settings))
         return float(found.task), float(found.public), float(found.total)
 
     for main in ("mm", "dp"):
@@ -302,7 +303,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
         with pytest.raises(InputError, match=rf"step 4 is not finite \({main} step") as error:
             train(config, joint, tmp_path / "run")
     assert "\n" not in str(error.value)
-    data = TrainingData(config, joint, device=torch.device("cpu"))
+    data = TrainingData(config, [joint], device=torch.device("cpu"))
     for sample_id in data.batch_ids(3):
         assert sample_id in str(error.value)
     newest = RunFolder(tmp_path / "run").checkpoints()[-1]

@@ -1,0 +1,176 @@
+"""Fidelity losses: what a fused image keeps of its two sources, differentiable, without a ground truth.
+
+Each function takes float planes (B, 1, H, W) in [0, 1] and returns one score per sample, (B,), that is higher
+the more is kept. They follow the definitions of :mod:`model.metrics` and differ from them only where those
+have no useful gradient: angles are compared as lines, histograms are soft, and small constants keep flat
+regions finite. Everything is computed in float32, also inside autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Windows of visual information fidelity, finest scale first; sigma is a fifth of the side.
+_VIF_SIDES = (17, 9, 5, 3)
+#: Variance of the visual noise: 2 grey levels squared, in [0, 1].
+_VIF_NOISE = 2.0 / 255.0**2
+_C1, _C2 = 0.01**2, 0.03**2
+#: Gradients below about a quarter of a grey level count as flat.
+_FLAT = 1e-3
+#: Levels of the soft histograms.
+_BINS = 48
+
+
+def structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Mean SSIM to the two sources; 11x11 Gaussian, sigma 1.5, no padding.
+
+    Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment", TIP 2004.
+    """
+    return (_ssim(fused, a) + _ssim(fused, b)) / 2
+
+
+def edges(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Qabf: share of the sources' edges kept, in strength and direction; 0 to 0.975.
+
+    Xydeas and Petrovic, "Objective image fusion performance measure", Electronics Letters 2000.
+    """
+    across_f, down_f = _sobel(fused)
+    strength_f = _length(across_f, down_f)
+    kept: Tensor | float = 0.0
+    weight: Tensor | float = 0.0
+    for source in (a, b):
+        across, down = _sobel(source)
+        strength = _length(across, down)
+        relative = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
+        cosine = (across * across_f + down * down_f).abs()
+        sine = (across * down_f - down * across_f).abs()
+        aligned = 1 - torch.atan2(sine + _FLAT**2, cosine + _FLAT**2) / (torch.pi / 2)
+        preserved = 0.9994 * torch.sigmoid(15 * (relative - 0.5)) * 0.9879
+        preserved = preserved * torch.sigmoid(22 * (aligned - 0.8))
+        kept = kept + (preserved * strength).mean(dim=(1, 2, 3))
+        weight = weight + strength.mean(dim=(1, 2, 3))
+    assert isinstance(kept, Tensor) and isinstance(weight, Tensor)
+    return kept / weight
+
+
+def gradient_error(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute error of the gradient against that of the source whose gradient is the longer one.
+
+    It reaches further than :func:`edges`, whose gradient vanishes where an edge is missing. Lower is better.
+    """
+    across_a, down_a = _sobel(a)
+    across_b, down_b = _sobel(b)
+    of_a = (across_a.square() + down_a.square()) >= (across_b.square() + down_b.square())
+    across, down = _sobel(fused)
+    error = (across - torch.where(of_a, across_a, across_b)).abs()
+    error = error + (down - torch.where(of_a, down_a, down_b)).abs()
+    return error.mean(dim=(1, 2, 3))
+
+
+def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Mean of VIFp to the two sources; 0 to 1, above where contrast is enhanced.
+
+    Sheikh and Bovik, "Image information and visual quality", TIP 2006, in its pixel-domain form.
+    """
+    return (_vifp(fused, a) + _vifp(fused, b)) / 2
+
+
+def complement(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Half of SCD: mean of corr(fused - b, a) and corr(fused - a, b), -1 to 1.
+
+    Aslantas and Bendes, "A new image quality metric for image fusion", AEU 2015.
+    """
+    return (_correlation(fused - b, a) + _correlation(fused - a, b)) / 2
+
+
+def mutual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """I(A; F) + I(B; F) over H(A) + H(B), of soft histograms; 0 to about 1.
+
+    Qu, Zhang and Yan, "Information measure for performance of image fusion", Electronics Letters 2002.
+    """
+    of_fused = _memberships(fused)
+    gained: Tensor | float = 0.0
+    possible: Tensor | float = 0.0
+    for source in (a, b):
+        of_source = _memberships(source)
+        joint = of_source.transpose(1, 2) @ of_fused / of_fused.shape[1]
+        entropy = _entropy(joint.sum(dim=2))
+        gained = gained + entropy + _entropy(joint.sum(dim=1)) - _entropy(joint.flatten(1))
+        possible = possible + entropy
+    assert isinstance(gained, Tensor) and isinstance(possible, Tensor)
+    return gained / (possible + 0.1)
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    mean_x, mean_y, square_x, square_y, cross = _means(x, y, 11, 1.5)
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    covariance = cross - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean(dim=(1, 2, 3))
+
+
+def _vifp(fused: Tensor, source: Tensor) -> Tensor:
+    kept: Tensor | float = 0.0
+    everything: Tensor | float = 1e-6
+    for scale, side in enumerate(_VIF_SIDES):
+        if scale > 0:
+            both = _blur(torch.cat([source, fused], dim=1), side, side / 5)[..., ::2, ::2]
+            source, fused = both[:, :1], both[:, 1:]
+        mean_s, mean_f, square_s, square_f, cross = _means(source, fused, side, side / 5)
+        variance_s = (square_s - mean_s.square()).clamp_min(0)
+        variance_f = (square_f - mean_f.square()).clamp_min(0)
+        covariance = cross - mean_s * mean_f
+        gain = (covariance / (variance_s + 1e-8)).clamp(0, 10)
+        distortion = (variance_f - gain * covariance).clamp_min(0)
+        kept = kept + torch.log1p(gain.square() * variance_s / (distortion + _VIF_NOISE)).sum(dim=(1, 2, 3))
+        everything = everything + torch.log1p(variance_s / _VIF_NOISE).sum(dim=(1, 2, 3))
+    assert isinstance(kept, Tensor)
+    return kept / everything
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    x, y = x.flatten(1), y.flatten(1)
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    return (x * y).mean(dim=1) / (x.square().mean(dim=1) * y.square().mean(dim=1) + 1e-8).sqrt()
+
+
+def _memberships(plane: Tensor) -> Tensor:
+    """Soft histogram of every pixel, linear between the two nearest levels: (B, pixels, levels)."""
+    levels = torch.linspace(0, 1, _BINS, device=plane.device)
+    distance = (plane.flatten(1)[..., None] - levels) * (_BINS - 1)
+    return (1 - distance.abs()).clamp_min(0)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    return -(shares * (shares + 1e-7).log()).sum(dim=1)
+
+
+def _means(x: Tensor, y: Tensor, side: int, sigma_px: float) -> tuple[Tensor, ...]:
+    """Window means of x, y, x^2, y^2 and xy."""
+    planes = torch.cat([x, y, x.square(), y.square(), x * y], dim=1)
+    return _blur(planes, side, sigma_px).split(1, dim=1)
+
+
+def _blur(planes: Tensor, side: int, sigma_px: float) -> Tensor:
+    """Gaussian window as two passes, without padding, on every plane of (B, P, H, W)."""
+    distance = torch.arange(side, device=planes.device, dtype=planes.dtype) - (side - 1) / 2
+    window = torch.exp(-distance.square() / (2 * sigma_px**2))
+    window = window / window.sum()
+    flat = planes.flatten(0, 1)[:, None]
+    flat = F.conv2d(F.conv2d(flat, window.view(1, 1, side, 1)), window.view(1, 1, 1, side))
+    return flat.unflatten(0, planes.shape[:2])[:, :, 0]
+
+
+def _sobel(plane: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives across and down of (B, 1, H, W), without padding: (B, 1, H - 2, W - 2)."""
+    down = plane[..., 2:, :] - plane[..., :-2, :]
+    down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+    across = plane[..., 2:] - plane[..., :-2]
+    across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    return across, down
+
+
+def _length(across: Tensor, down: Tensor) -> Tensor:
+    return (across.square() + down.square() + _FLAT**2).sqrt()

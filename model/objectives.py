@@ -1,0 +1,175 @@
+"""What a run teaches: for one task on one batch, which planes go in, what comes out, and its losses.
+
+``published``  Both streams at once, as in the paper: the main one takes its own pair, the other one helps.
+``fidelity``   The network as it is used: both streams take the same pair, with either task as the main one.
+               The fused image is scored by what it keeps of both sources (:mod:`model.fidelity`), and by its
+               distance from the truth where there is one. The default weights are trained so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model import fidelity
+from model.feed import Batch
+from model.losses import dp_loss, mean_squared_error, mm_loss, ms_dissimilarity
+from model.network import GIFNet
+from model.train_config import TrainConfig
+from model.transformer import Task
+
+#: With ``fidelity`` the MM update takes this part of the batch: fusing has the DP stream as the main one.
+FIDELITY_MM_PART = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLosses:
+    """Losses of one task on one batch, scalars."""
+
+    task: Tensor  # of the fused image
+    public: Tensor  # of the reconstruction
+    total: Tensor  # their weighted sum
+
+
+class PublishedObjective:
+    """The joint training of the paper."""
+
+    def select(self, batch: Batch, main: Task) -> Batch:
+        """What the update of a task sees of the global batch: all of it."""
+        return batch
+
+    def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
+        """Fused image and reconstruction of the main task, float32 (B, 2, H, W).
+
+        The other task's encoder features carry no gradient.
+        """
+        mm_planes, dp_planes = (batch.infrared, batch.visible), (batch.dp_a, batch.dp_b)
+        # Features with gradient come first: autocast caches the cast weights, and weights that it first cast
+        # without gradient would stay without it.
+        if main == "mm":
+            mm = own = network.encode(*mm_planes)
+            with torch.no_grad():
+                dp = network.encode(*dp_planes)
+        else:
+            dp = own = network.encode(*dp_planes)
+            with torch.no_grad():
+                mm = network.encode(*mm_planes)
+        fused = network.fuse_features(mm, dp, main=main)
+        return torch.cat([fused.float(), network.reconstruct(own).float()], dim=1)
+
+    def losses(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        main: Task,
+        information: tuple[Tensor, Tensor],
+        config: TrainConfig,
+    ) -> TaskLosses:
+        """Losses of one task.
+
+        MM: the squared errors to both sources, weighted by their information, and the public loss to the
+        visible image. DP: the squared error and the public loss to the image that both sources were made
+        from. With DP pairs of other scenes the truth of each task is its own (supplement, Eq. 4).
+
+        Args:
+            outputs: of :meth:`outputs`.
+            information: (w_ir, w_vis), each (B,); used by MM alone.
+        """
+        fused, reconstruction = outputs[:, :1], outputs[:, 1:]
+        if main == "mm":
+            truth = batch.visible
+            task = mm_loss(fused, batch.infrared, batch.visible, *information)
+        else:
+            truth = batch.dp_truth
+            task = dp_loss(fused, truth)
+        return _weighted(task, _public(reconstruction, truth, config), main, config)
+
+
+class FidelityObjective:
+    """Fuse pairs of both kinds as a user does, and keep what both sources show."""
+
+    def select(self, batch: Batch, main: Task) -> Batch:
+        """What the update of a task sees of the global batch.
+
+        Even samples stay as they are: their infrared and visible planes are fused. In odd samples the DP pair
+        takes those places, its order swapped in every second one, for nobody's folders promise an order.
+        """
+        count = len(batch) if main == "dp" else max(1, len(batch) // FIDELITY_MM_PART)
+        batch = batch[:count]
+        number = torch.arange(count, device=batch.visible.device)[:, None, None, None]
+        swapped = number % 4 == 3
+        a = torch.where(swapped, batch.dp_b, batch.dp_a)
+        b = torch.where(swapped, batch.dp_a, batch.dp_b)
+        digital = number % 2 == 1
+        return Batch(
+            infrared=torch.where(digital, a, batch.infrared),
+            visible=torch.where(digital, b, batch.visible),
+            dp_a=a,
+            dp_b=b,
+            # No plane has negative values: they mark the samples without a truth.
+            dp_truth=torch.where(digital, batch.dp_truth, -1.0),
+        )
+
+    def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
+        """Fused image and reconstruction, float32 (B, 2, H, W); MM alone trains the latter."""
+        features = network.encode(batch.infrared, batch.visible)
+        fused = network.fuse_features(features, features, main=main).float()
+        reconstruction = network.reconstruct(features).float() if main == "mm" else fused.detach()
+        return torch.cat([fused, reconstruction], dim=1)
+
+    def losses(
+        self,
+        outputs: Tensor,
+        batch: Batch,
+        main: Task,
+        information: tuple[Tensor, Tensor],
+        config: TrainConfig,
+    ) -> TaskLosses:
+        """What the fused image lacks of both sources and of the truth; the public loss in the MM update."""
+        fused, reconstruction = outputs[:, :1], outputs[:, 1:]
+        sources = (fused, batch.infrared, batch.visible)
+        known = (batch.dp_truth[:, 0, 0, 0] >= 0).float()
+        squared = [mean_squared_error(fused, source, per_sample=True) for source in sources[1:]]
+        # Photographs of one scene are equally informative; the measure is for images of different sensors.
+        w_a, w_b = (torch.where(known > 0, 0.5, w[: len(fused)]) for w in information)
+        loss = config.intensity_weight * (w_a * squared[0] + w_b * squared[1])
+        loss = loss + config.gradient_weight * fidelity.gradient_error(*sources)
+        for score, weight in (
+            (fidelity.structure, config.structure_weight),
+            (fidelity.edges, config.edges_weight),
+            (fidelity.visual_information, config.visual_information_weight),
+            (fidelity.mutual_information, config.mutual_information_weight),
+        ):
+            if weight:
+                loss = loss + weight * (1 - score(*sources))
+        if config.complement_weight:
+            # It pays for contrast that neither source has, so not where the truth is known.
+            lack = 1 - fidelity.complement(*sources)
+            loss = loss + config.complement_weight * (1 - known) * lack
+        if config.truth_weight:
+            error = (fused - batch.dp_truth).abs().mean(dim=(1, 2, 3))
+            unlike = 1 - fidelity.structure(fused, batch.dp_truth, batch.dp_truth)
+            loss = loss + config.truth_weight * known * (10 * error + unlike)
+        public = _public(reconstruction, batch.visible, config) if main == "mm" else loss.new_zeros(())
+        return _weighted(loss.mean(), public, main, config)
+
+
+Objective = PublishedObjective | FidelityObjective
+
+#: By the name that the configuration knows.
+OBJECTIVES: dict[str, Objective] = {"published": PublishedObjective(), "fidelity": FidelityObjective()}
+
+
+def _public(reconstruction: Tensor, truth: Tensor, config: TrainConfig) -> Tensor:
+    loss = config.public_ssim_weight * ms_dissimilarity(reconstruction, truth)
+    return loss + config.public_mse_weight * mean_squared_error(reconstruction, truth)
+
+
+def _weighted(task: Tensor, public: Tensor, main: Task, config: TrainConfig) -> TaskLosses:
+    if main == "mm":
+        total = config.mm_task_weight * task + config.mm_public_weight * public
+    else:
+        total = config.dp_task_weight * task + config.dp_public_weight * public
+    return TaskLosses(task=task, public=public, total=total)

@@ -61,6 +61,7 @@ def loss_weights(command: Any) -> Any:
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
 @setting(TrainConfig, "feature_growth", help="Width of a fresh network's encoder and transformer.")
 @setting(TrainConfig, "decoder_channels", help="Width of a fresh network's decoders.")
+@setting(TrainConfig, "head", help="Of a fresh network: plane, as published, or blend.")
 @setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(
     TrainConfig,

@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from model.transformer import CrossTaskTransformer, Task, conv3x3
 from pipeline.files import InputError
 
+#: Form of the global decoder's output -> its channels.
+HEADS = {"plane": 1, "blend": 2}
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -32,6 +35,9 @@ class NetworkConfig:
     feature_growth: int = 32
     #: Channels of the decoders' first convolution; the next two have a half and a quarter of it.
     decoder_channels: int = 64
+    #: What the global decoder gives: the fused plane itself, as published, or per pixel the weight of the
+    #: first input and a correction (blend), which copies a pixel exactly where that is best.
+    head: str = "plane"
     #: Side of an attention window in pixels; even.
     window: int = 8
     #: Attention heads; they divide the channels.
@@ -50,6 +56,8 @@ class NetworkConfig:
             raise InputError(
                 f"network: decoder_channels is {self.decoder_channels}; use a multiple of 4 up to 512"
             )
+        if self.head not in HEADS:
+            raise InputError(f"network: head is {self.head!r}; use one of {', '.join(HEADS)}")
         if not 1 <= self.depth <= 16:
             raise InputError(f"network: depth is {self.depth}; use 1 to 16")
         if not 4 <= self.window <= 32 or self.window % 2:
@@ -119,7 +127,9 @@ class GIFNet(nn.Module):
         its rescale and rebias and its MLP learn through the gate. Pass the same tensor twice to fuse.
         """
         refined = self.transformer(mm, dp, main=main)
-        return self.global_decoder(mm if main == "mm" else dp, refined)
+        features = mm if main == "mm" else dp
+        # The encoder's output has the two input planes in front.
+        return to_plane(self.global_decoder(features, refined), features[:, :2])
 
     def _check(self, a: Tensor, b: Tensor) -> None:
         if a.shape != b.shape:
@@ -152,9 +162,9 @@ class SharedEncoder(nn.Module):
 
 
 class Decoder(nn.Sequential):
-    """3x3 convolutions, as published to 64, 32, 16 and 1 channels, ReLU between; the caller applies tanh."""
+    """3x3 convolutions, as published to 64, 32, 16 and 1 channels, ReLU between."""
 
-    def __init__(self, in_channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, width: int, out_channels: int = 1) -> None:
         super().__init__(
             conv3x3(in_channels, width),
             nn.ReLU(),
@@ -162,12 +172,12 @@ class Decoder(nn.Sequential):
             nn.ReLU(),
             conv3x3(width // 2, width // 4),
             nn.ReLU(),
-            conv3x3(width // 4, 1),
+            conv3x3(width // 4, out_channels),
         )
 
 
 class GlobalDecoder(nn.Module):
-    """G-Dec: merges the main task's encoder features with the transformer's output into the fused plane."""
+    """G-Dec: merges the main task's encoder features with the transformer's output."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -177,8 +187,25 @@ class GlobalDecoder(nn.Module):
             nn.ReLU(),
             nn.Conv2d(channels, 2 * config.decoder_channels, 1, bias=False),
         )
-        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels)
+        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, HEADS[config.head])
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
-        """Two tensors (B, C, H, W) -> fused (B, 1, H, W) in [0, 1]."""
-        return torch.tanh(self.decoder(self.merge(torch.cat([features, refined], dim=1)))) / 2 + 0.5
+        """Two tensors (B, C, H, W) -> what :func:`to_plane` takes, (B, 1 or 2, H, W)."""
+        return self.decoder(self.merge(torch.cat([features, refined], dim=1)))
+
+
+def to_plane(decoded: Tensor, planes: Tensor) -> Tensor:
+    """The global decoder's output (B, 1 or 2, H, W) -> fused plane (B, 1, H, W) in [0, 1].
+
+    One channel x is the plane, tanh(x) / 2 + 1/2. Two channels are the logit of the first input's weight w
+    and a correction c: the plane is w a + (1 - w) b + c.
+
+    Args:
+        decoded: of :class:`GlobalDecoder`.
+        planes: the two inputs a and b, (B, 2, H, W) in [0, 1].
+    """
+    if decoded.shape[1] == HEADS["plane"]:
+        return torch.tanh(decoded) / 2 + 0.5
+    a, b = planes.split(1, dim=1)
+    logit, correction = decoded.split(1, dim=1)
+    return (torch.lerp(b, a, torch.sigmoid(logit)) + correction).clamp(0, 1)

@@ -81,7 +81,7 @@ class StripLayers:
         *hidden, last = self.network.decoder
         for affine in hidden:
             strips = map(relu_, convolved(strips, self.height, affine))
-        return map(_to_plane, convolved(strips, self.height, last))
+        return convolved(strips, self.height, last)
 
     def _merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:
         left = self.height
@@ -115,7 +115,3 @@ class _Inside:
 def _grow(block: Tensor, affine: Affine) -> Tensor:
     """A densely connected convolution: its input beside its output."""
     return torch.cat([block[:, :, 1:-1, 1:-1], relu_(convolve(block, affine))], dim=1)
-
-
-def _to_plane(strip: Tensor) -> Tensor:
-    return strip.float().tanh_().mul_(0.5).add_(0.5)

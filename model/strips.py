@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
-from model.network import GIFNet
+from model.network import GIFNet, to_plane
 from model.row_stream import rows_of
 from model.strip_layers import StripLayers
 from model.transformer import Statistics, Task
@@ -126,8 +126,11 @@ class _Passes:
         fused = torch.empty((self.layers.height, self.layers.width), dtype=torch.float32)
         row = 0
         for strip in self.layers.decode(self.compute(len(self.kept)), self.layers.encode(self.planes())):
-            fused[row : row + strip.shape[2]] = strip[0, 0]
-            row += strip.shape[2]
+            rows = slice(row, row + strip.shape[2])
+            # The planes in full precision, whatever the network computes in.
+            planes = torch.stack([self.a[rows], self.b[rows]])[None].to(self.device)
+            fused[rows] = to_plane(strip.float(), planes)[0, 0]
+            row = rows.stop
         return fused.numpy()
 
     def compute(self, index: int) -> Iterator[Tensor]:

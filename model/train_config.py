@@ -52,6 +52,7 @@ class TrainConfig:
     #: Shape of a fresh network (see model/network.py); the defaults are the published one.
     feature_growth: int = 32
     decoder_channels: int = 64
+    head: str = "plane"
 
     #: Information measure behind w_ir and w_vis: pyramid, or densenet121 (as published).
     information: str = "pyramid"

@@ -232,7 +232,11 @@ def _start_network(config: TrainConfig) -> GIFNet:
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(config.seed)
         return GIFNet(
-            NetworkConfig(feature_growth=config.feature_growth, decoder_channels=config.decoder_channels)
+            NetworkConfig(
+                feature_growth=config.feature_growth,
+                decoder_channels=config.decoder_channels,
+                head=config.head,
+            )
         )
 
 

@@ -110,10 +110,11 @@ def test_the_fidelity_objective_mixes_both_kinds_of_pair() -> None:
     assert len(objective.select(batch, "mm")) == 2 and len(objective.select(batch_of(2), "mm")) == 1
 
 
+@pytest.mark.parametrize("head", ["plane", "blend"])
 @pytest.mark.parametrize("main", ["mm", "dp"])
-def test_the_fidelity_objective_fuses_as_a_user_does(main: str) -> None:
+def test_the_fidelity_objective_fuses_as_a_user_does(main: str, head: str) -> None:
     torch.manual_seed(0)
-    network = GIFNet(NetworkConfig(feature_growth=4, decoder_channels=8))
+    network = GIFNet(NetworkConfig(feature_growth=4, decoder_channels=8, head=head))
     objective = FidelityObjective()
     seen = objective.select(batch_of(4), main)  # type: ignore[arg-type]
     outputs = objective.outputs(network, seen, main)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,10 +52,12 @@ def random_planes(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, n
     strip_rows=st.none() | st.integers(1, 80),
     kept=st.floats(0, 1.3),
     main=st.sampled_from(["mm", "dp"]),
-    shape=st.sampled_from([{}, {"local_path_quirk": True}, {"depth": 1}, {"depth": 3}, {"window": 4}]),
+    shape=st.sampled_from(
+        [{}, {"local_path_quirk": True}, {"depth": 1}, {"depth": 3}, {"window": 4}, {"head": "blend"}]
+    ),
 )
 def test_any_size_any_strips_any_memory(
-    size: tuple[int, int], strip_rows: int | None, kept: float, main: str, shape: dict[str, int]
+    size: tuple[int, int], strip_rows: int | None, kept: float, main: str, shape: dict[str, Any]
 ) -> None:
     network = tiny_network(1, **shape)
     a, b = random_planes(*size)

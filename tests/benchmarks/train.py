@@ -94,7 +94,7 @@ class PlainStep:
 
     def decode(self, features: Tensor, refined: Tensor) -> Tensor:
         decoder = self.network.global_decoder
-        return torch.tanh(decoder.decoder(decoder.merge(torch.cat([features, refined], 1)))) / 2 + 0.5
+        return torch.tanh(decoder(features, refined)) / 2 + 0.5
 
     def transform(self, mm: Tensor, dp: Tensor, main: str) -> Tensor:
         transformer = self.network.transformer

@@ -14,6 +14,7 @@ from torch import nn
 
 from pipeline.depth import hourglass
 from pipeline.depth import network as depth_network
+from pipeline.depth.details import merge, part_windows
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
 
@@ -28,7 +29,8 @@ class NetworkDepth:
 
     A frame is shrunk to about the area that the network was made for, its aspect kept (sides rounded to
     multiples of ``stride``); the output is scaled to [0, 1] between its 0.5th and 99.5th percentile and
-    enlarged bilinearly. On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
+    enlarged bilinearly. Frames much larger than that are seen in parts too (:mod:`pipeline.depth.details`).
+    On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
     ``GPU_BATCH`` frames of one size.
     """
 
@@ -43,8 +45,31 @@ class NetworkDepth:
 
     def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
         """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
-        sizes = [fit_size((frame.shape[0], frame.shape[1]), self.size_hw, self.stride) for frame in frames]
-        small = [_shrink(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+        windows = [
+            part_windows(hw, fit_size(hw, self.size_hw, self.stride))
+            for hw in ((frame.shape[0], frame.shape[1]) for frame in frames)
+        ]
+        views: list[np.ndarray] = []
+        for frame, parts in zip(frames, windows, strict=True):
+            views += [frame, *(frame[part] for part in parts)]
+        maps = iter(self._log_inverse(views))
+        finished = []
+        for frame, parts, id_ in zip(frames, windows, ids, strict=True):
+            whole, *seen = [next(maps) for _ in range(1 + len(parts))]
+            if not all(np.isfinite(one).all() for one in (whole, *seen)):
+                raise InputError(
+                    f"--depth {self.name}: the network gave no finite depth for {id_}; check its weights"
+                )
+            log_inverse = merge(whole, seen) if seen else whole
+            # The scale is free, so the nearest pixel may as well be exp(0): nothing overflows.
+            near = np.exp(log_inverse - log_inverse.max())
+            finished.append(full_size(near, frame, refine=self.refine))
+        return finished
+
+    def _log_inverse(self, views: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Log inverse depth (h, w) of each picture, at the size that the network sees it."""
+        sizes = [fit_size((view.shape[0], view.shape[1]), self.size_hw, self.stride) for view in views]
+        small = [_shrink(view, size) for view, size in zip(views, sizes, strict=True)]
         maps: dict[int, np.ndarray] = {}
         batch = 1 if self.device.type == "cpu" else GPU_BATCH
         for size in dict.fromkeys(sizes):
@@ -54,8 +79,7 @@ class NetworkDepth:
                 filled = chunk + [chunk[-1]] * (batch - len(chunk))
                 outputs = self._forward(np.stack([small[index] for index in filled]))
                 maps.update(zip(chunk, outputs, strict=False))
-        named = enumerate(zip(frames, ids, strict=True))
-        return [self._finish(maps[index], frame, id_) for index, (frame, id_) in named]
+        return [maps[index] for index in range(len(views))]
 
     @torch.inference_mode()
     def _forward(self, frames: np.ndarray) -> np.ndarray:
@@ -67,14 +91,6 @@ class NetworkDepth:
         with deterministic, one_thread():
             output = self.network(tensor.float() / 255)
         return self.sign * output[:, 0].float().cpu().numpy()
-
-    def _finish(self, log_inverse: np.ndarray, frame: np.ndarray, id_: str) -> np.ndarray:
-        if not np.isfinite(log_inverse).all():
-            raise InputError(
-                f"--depth {self.name}: the network gave no finite depth for {id_}; check its weights"
-            )
-        # The scale is free, so the nearest pixel may as well be exp(0): nothing overflows.
-        return full_size(np.exp(log_inverse - log_inverse.max()), frame, refine=self.refine)
 
 
 def load_network_depth(source: str, *, device: torch.device | None, refine: bool) -> NetworkDepth:

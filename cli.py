@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from model.commands import evaluate, fuse, report, train
-from pipeline.command_line import FILE, FOLDER, Commands
+from model.fuse_config import MAIN_TASKS, FuseConfig
+from pipeline.command_line import FILE, FOLDER, Commands, Size, setting
 from pipeline.commands import inspect, sample, synth
 from pipeline.contact_sheet import contact_sheet
 from pipeline.downloads import DOWNLOADS
-from pipeline.files import WEIGHTS_DIR, sha256_file
+from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.images import read_image, write_image
 
 
@@ -87,6 +89,123 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
     click.echo(fetch_weights(name, out, sha256=sha256))
 
 
+@weights.command()
+@click.option("-w", "--weights", "source", type=FILE, help="Weights to export  [default: the shipped ones].")
+@click.option("-o", "--out", type=FILE, required=True, help="Model to write, .onnx.")
+@setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
+@click.option("--size", "size_hw", type=Size(), help="Fixed rows x columns  [default: any, in steps of 8].")
+def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, int] | None) -> None:
+    """Write GIFNet as one ONNX file, for other runtimes (extra onnx).
+
+    \b
+    Example:
+        gifnet weights export -o gifnet.onnx
+        gifnet weights export --weights run/weights.safetensors --size 1024x1280 -o gifnet.onnx
+    """
+    from model.checkpoint import load_network
+    from model.export_onnx import export_onnx
+
+    click.echo(export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw))
+
+
+@weights.command("train-depth")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
+@click.option("--encoder", help="timm model.")
+@click.option("--steps", type=int, help="Optimiser steps.")
+@click.option("--scenes", type=int, help="Rendered scenes.")
+@click.option("--batch-size", type=int, help="Views per step.")
+@click.option("--held-out", type=int, help="Scenes of each kind kept for validation.")
+@click.option("--jobs", type=int, help="Processes that render.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=int, help="Of scenes, views and first weights.")
+def train_depth(out: Path, **settings: Any) -> None:
+    """Train the depth network on rendered scenes; without options as the shipped weights were made.
+
+    \b
+    Example:
+        gifnet weights train-depth -o depth.safetensors --jobs 2
+        gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
+    """
+    from pipeline.depth.training import DepthTrainingConfig
+    from pipeline.depth.training import train_depth as run_training
+
+    click.echo(run_training(DepthTrainingConfig(**given(settings)), out))
+
+
+@weights.command("train-probe")
+@click.argument("manifest", type=FILE)
+@click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
+@click.option("--steps", type=int, help="Optimiser steps.")
+@click.option("--learning-rate", type=float, help="Of Adam at the start.")
+@click.option("--held-out-every", type=int, help="Every n-th scene is held out for the figures.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=int, help="Of first weights, scenes and patches.")
+def train_probe(manifest: Path, root: Path | None, out: Path, **settings: Any) -> None:
+    """Train the exposure probe on the over-/under-exposed pairs of a manifest.
+
+    \b
+    Example:
+        gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
+    """
+    from pipeline.probe_training import ProbeTrainingConfig
+    from pipeline.probe_training import train_probe as run_training
+
+    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out))
+
+
+#: What the shipped GIFNet weights learned from: manifest, folder, and what synth is told about it.
+FUSION_SETS = (
+    ("roadscene", "roadscene", ["--tiles-per-frame", 8]),
+    ("llvip", "llvip", ["--split", "train", "--tiles-per-frame", 8]),
+    ("mefb", "mefb", ["--roles", "over", "under", "--tiles-per-frame", 8]),
+    ("harvard-pet-mri", "harvard/pet-mri", ["--roles", "pet", "mri", "--tiles-per-frame", 4]),
+    ("harvard-spect-mri", "harvard/spect-mri", ["--roles", "spect", "mri", "--tiles-per-frame", 4]),
+    ("harvard-ct-mri", "harvard/ct-mri", ["--roles", "ct", "mri", "--tiles-per-frame", 4]),
+)
+#: And how: a network of a third of the published width, taught by fidelity.
+FUSION_TRAINING = (
+    *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
+    *("--head", "blend", "--batch-size", 8, "--crop", 72, "--schedule", "cosine", "--warmup-steps", 50),
+    *("--ema-decay", 0.999, "--validation-share", 0.1),
+)
+
+
+@weights.command("train-fusion")
+@click.argument("data", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
+@click.option("--steps", type=int, default=3600, show_default=True, help="Batches.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.pass_context
+def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
+    """Make the shipped GIFNet weights again, from the sets in DATA, printing each command.
+
+    DATA holds any of roadscene, llvip, mefb and harvard/{pet,spect,ct}-mri; all six for the shipped weights.
+
+    \b
+    Example:
+        gifnet weights train-fusion data -o fusion
+    """
+    sets = [entry for entry in FUSION_SETS if (data / entry[1]).is_dir()]
+    if not sets:
+        raise InputError(f"{data}: holds none of {', '.join(folder for _, folder, _ in FUSION_SETS)}")
+    for _, folder, _ in FUSION_SETS:
+        if not (data / folder).is_dir():
+            click.echo(f"not there, left out: {data / folder}", err=True)
+    manifests = Path(__file__).resolve().parent / "manifests"
+    run_commands(
+        ctx,
+        *(
+            ["synth", manifests / f"{name}.toml", "--root", data / folder, "-o", out / name, *options]
+            for name, folder, options in sets
+        ),
+        [
+            *("train", *(out / name for name, _, _ in sets), "-o", out / "run", *FUSION_TRAINING),
+            *("--steps", steps, "--device", device, "--resume"),
+        ],
+    )
+
+
 @main.command()
 @click.option(
     "-o",
@@ -106,7 +225,8 @@ def demo(ctx: click.Context, out: Path) -> None:
     scenes, dataset, run, fused = out / "scenes", out / "dataset", out / "run", out / "fused"
     sources = ["-a", scenes / "infrared", "-b", scenes / "visible"]
     results = out / "results.json"
-    for command in (
+    run_commands(
+        ctx,
         ["sample", scenes, "--pairs", 12],
         ["synth", scenes / "manifest.toml", "-o", dataset, "--tiles-per-frame", 4],
         ["inspect", dataset, "--verify", "--preview", out / "samples.png"],
@@ -114,12 +234,7 @@ def demo(ctx: click.Context, out: Path) -> None:
         ["fuse", *sources, "-o", fused, "--task", "ivif", "--weights", run / "weights.safetensors"],
         ["evaluate", *sources, "-f", f"demo={fused}", "-o", results],
         ["report", results, "-o", out / "report.html"],
-    ):
-        arguments = [str(argument) for argument in command]
-        click.secho(f"\n$ gifnet {shlex.join(arguments)}", bold=True)
-        status = main.main(arguments, standalone_mode=False)
-        if status:
-            ctx.exit(status)
+    )
     rows = []
     for path in sorted(fused.glob("*.png")):
         rows.append([read_image(scenes / role / path.name) for role in ("visible", "infrared")])
@@ -128,6 +243,15 @@ def demo(ctx: click.Context, out: Path) -> None:
     click.echo(f"\nsources and fused pictures: {write_image(out / 'fused.png', sheet)}")
     click.echo(f"samples of the dataset:     {out / 'samples.png'}")
     click.echo(f"measures and gallery:       {out / 'report.html'}")
+
+
+def run_commands(ctx: click.Context, *commands: Sequence[object]) -> None:
+    """Print and run one command after the other; the first that fails ends it all with its status."""
+    for command in commands:
+        arguments = [str(argument) for argument in command]
+        click.secho(f"\n$ gifnet {shlex.join(arguments)}", bold=True)
+        if status := main.main(arguments, standalone_mode=False):
+            ctx.exit(status)
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:

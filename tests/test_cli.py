@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 import cli
+from model.checkpoint import load_network
 from model.evaluate import EvaluateConfig
 from model.fuse_config import FuseConfig
 from model.report import ReportConfig
@@ -23,12 +25,13 @@ from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
 from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
-from pipeline.scenes import SampleConfig
+from pipeline.scenes import SampleConfig, render_scene
 from pipeline.shard_file import ATTRIBUTES, FIELDS
 from pipeline.shards import read_index
 from pipeline.thin_lens import ThinLens
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: object) -> Result:
@@ -61,6 +64,15 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
 def test_every_command_stands_in_the_readme(path: tuple[str, ...]) -> None:
     assert f"`gifnet {path[0]}" in README
     assert path[-1] in README
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    named = set()
+    for words in re.findall(r"`gifnet ([a-z]+(?: [a-z\\|-]+)?)", README):
+        command, _, rest = words.partition(" ")
+        grouped = isinstance(cli.main.commands.get(command), click.Group)
+        named |= {(command, name) for name in rest.split("\\|")} if grouped else {(command,)}
+    assert len(named) > 8 and named <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize(
@@ -225,3 +237,37 @@ def test_demo(tmp_path: Path) -> None:
     assert len(re.findall(r"^\$ gifnet ", result.stdout, flags=re.MULTILINE)) == 7
     for name in ("samples.png", "fused.png", "results.md", "report.html", "run/weights.safetensors"):
         assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
+    """Short versions of the commands that made the shipped weights."""
+    data = tmp_path / "data"
+    for index in range(3):
+        scene = render_scene(seed=5, index=index, size_hw=(176, 208))
+        for folder, picture in (
+            ("roadscene/visible", scene.visible),
+            ("roadscene/infrared", scene.infrared),
+            ("mefb/over", np.minimum(scene.visible.astype(int) * 2, 255).astype(np.uint8)),
+            ("mefb/under", scene.visible // 3),
+        ):
+            (data / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(data / folder / f"scene{index}.jpg", quality=95)
+    result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", "--steps", 1, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "harvard/ct-mri" in result.stderr
+    network = load_network(tmp_path / "fusion/run/weights.safetensors")
+    assert network.config.head == "blend" and network.config.feature_growth == 14
+
+    manifest = REPOSITORY / "manifests/mefb.toml"
+    out = tmp_path / "probe.safetensors"
+    options = ["--steps", 1, "--held-out-every", 2, "--device", "cpu"]
+    result = run("weights", "train-probe", manifest, "--root", data / "mefb", "-o", out, *options)
+    assert result.exit_code == 0 and out.is_file(), result.output
+
+    out = tmp_path / "depth.safetensors"
+    options = ["--steps", 1, "--scenes", 2, "--batch-size", 2, "--held-out", 1, "--device", "cpu"]
+    result = run("weights", "train-depth", "-o", out, *options)
+    assert result.exit_code == 0 and out.is_file(), result.output
+
+    result = run("weights", "train-fusion", tmp_path / "fusion/run", "-o", tmp_path / "again")
+    assert result.exit_code == 2 and "holds none of roadscene" in result.output

@@ -206,6 +206,10 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: 
     )
 
 
+#: Few enough steps for a demo, and small ones: they begin with weights that are good already.
+DEMO_TRAINING = ("--steps", 60, "--batch-size", 4, "--crop", 64, "--lr", 1e-4, "--resume")
+
+
 @main.command()
 @click.option(
     "-o",
@@ -230,7 +234,7 @@ def demo(ctx: click.Context, out: Path) -> None:
         ["sample", scenes, "--pairs", 12],
         ["synth", scenes / "manifest.toml", "-o", dataset, "--tiles-per-frame", 4],
         ["inspect", dataset, "--verify", "--preview", out / "samples.png"],
-        ["train", dataset, "-o", run, "--steps", 60, "--batch-size", 4, "--crop", 64, "--resume"],
+        [*("train", dataset, "-o", run, "--init", WEIGHTS_DIR / "gifnet.safetensors"), *DEMO_TRAINING],
         ["fuse", *sources, "-o", fused, "--task", "ivif", "--weights", run / "weights.safetensors"],
         ["evaluate", *sources, "-f", f"demo={fused}", "-o", results],
         ["report", results, "-o", out / "report.html"],

@@ -25,7 +25,7 @@ MACS_PER_PIXEL = 673_000
 
 def baseline(weights: str, folder: str, pairs: int) -> dict[str, float]:
     """The published architecture on the first pairs of a folder, read and written."""
-    state = published_state(load_network(Path(weights) if weights else None))
+    state = published_state(_network(weights))
     for path in sorted(Path(folder, "a").iterdir())[:pairs]:
         a, b = (read_grey(Path(folder, side, path.name)) for side in "ab")
         with torch.inference_mode():
@@ -47,7 +47,7 @@ def folder(
 ) -> dict[str, float]:
     """``fuse`` as the command line calls it."""
     config = FuseConfig(
-        weights=Path(weights) if weights else None,
+        weights=Path(weights),
         precision=precision,
         device=device,
         memory_bytes=parse_memory(memory) if memory else None,
@@ -119,7 +119,7 @@ def _timed(run: Any) -> float:
 
 
 def _network(weights: str) -> GIFNet:
-    return load_network(Path(weights) if weights else None)
+    return load_network(Path(weights))
 
 
 def _planes(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.transformer import CrossTaskTransformer, Task, conv3x3
+from model.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
 from pipeline.files import InputError
 
 #: Form of the global decoder's output -> its channels.
@@ -183,9 +183,9 @@ class GlobalDecoder(nn.Module):
         super().__init__()
         channels = config.channels
         self.merge = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 1, bias=False),
+            Pointwise(2 * channels, channels, bias=False),
             nn.ReLU(),
-            nn.Conv2d(channels, 2 * config.decoder_channels, 1, bias=False),
+            Pointwise(channels, 2 * config.decoder_channels, bias=False),
         )
         self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, HEADS[config.head])
 

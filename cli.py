@@ -174,7 +174,7 @@ FUSION_TRAINING = (
 @weights.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
-@click.option("--steps", type=int, default=3600, show_default=True, help="Batches.")
+@click.option("--steps", type=int, default=3200, show_default=True, help="Batches.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:

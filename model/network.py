@@ -157,7 +157,11 @@ class SharedEncoder(nn.Module):
         """(B, 2, H, W) -> (B, C, H, W)."""
         features = planes
         for convolution in self.convolutions:
-            features = torch.cat([features, F.relu(convolution(features))], dim=1)
+            grown = F.relu(convolution(features))
+            if grown.is_contiguous(memory_format=torch.channels_last):
+                # Two planes side by side are not; and what is concatenated with them would not be either.
+                features = features.contiguous(memory_format=torch.channels_last)
+            features = torch.cat([features, grown], dim=1)
         return features
 
 

@@ -2,8 +2,8 @@
 
 ``published``  Both streams at once, as in the paper: the main one takes its own pair, the other one helps.
 ``fidelity``   The network as it is used: both streams take the same pair, with either task as the main one.
-               The fused image is scored by what it keeps of both sources (:mod:`model.fidelity`), and by its
-               distance from the truth where there is one. The default weights are trained so.
+               The fused image is scored by its distance from the truth where there is one, and elsewhere by
+               what it keeps of both sources (:mod:`model.fidelity`). The default weights are trained so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from model.transformer import Task
 
 #: With ``fidelity`` the MM update takes this part of the batch: fusing has the DP stream as the main one.
 FIDELITY_MM_PART = 4
+#: Of the absolute error from a known truth beside SSIM and gradients: at 40 dB all weigh about the same.
+TRUTH_ERROR_WEIGHT = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,33 +129,46 @@ class FidelityObjective:
         information: tuple[Tensor, Tensor],
         config: TrainConfig,
     ) -> TaskLosses:
-        """What the fused image lacks of both sources and of the truth; the public loss in the MM update."""
+        """Distance from the truth where it is known, elsewhere what is lacking of both sources.
+
+        The MM update has the public loss too.
+        """
         fused, reconstruction = outputs[:, :1], outputs[:, 1:]
+        known = batch.dp_truth[:, 0, 0, 0] >= 0
+        lacking = self._lacking(fused, batch, [weight[: len(fused)] for weight in information], config)
+        loss = torch.where(
+            known, config.truth_weight * self._distance(fused, batch.dp_truth, config), lacking
+        )
+        public = _public(reconstruction, batch.visible, config) if main == "mm" else loss.new_zeros(())
+        return _weighted(loss.mean(), public, main, config)
+
+    def _distance(self, fused: Tensor, truth: Tensor, config: TrainConfig) -> Tensor:
+        """Of a fused image from its truth, (B,)."""
+        error = (fused - truth).abs().mean(dim=(1, 2, 3))
+        gradient_error = fidelity.gradient_error(fused, truth, truth)
+        unlike = 1 - fidelity.structure(fused, truth, truth)
+        return (
+            TRUTH_ERROR_WEIGHT * error
+            + config.gradient_weight * gradient_error
+            + config.structure_weight * unlike
+        )
+
+    def _lacking(self, fused: Tensor, batch: Batch, information: list[Tensor], config: TrainConfig) -> Tensor:
+        """What a fused image lacks of both sources, (B,)."""
         sources = (fused, batch.infrared, batch.visible)
-        known = (batch.dp_truth[:, 0, 0, 0] >= 0).float()
         squared = [mean_squared_error(fused, source, per_sample=True) for source in sources[1:]]
-        # Photographs of one scene are equally informative; the measure is for images of different sensors.
-        w_a, w_b = (torch.where(known > 0, 0.5, w[: len(fused)]) for w in information)
-        loss = config.intensity_weight * (w_a * squared[0] + w_b * squared[1])
+        loss = config.intensity_weight * (information[0] * squared[0] + information[1] * squared[1])
         loss = loss + config.gradient_weight * fidelity.gradient_error(*sources)
         for score, weight in (
             (fidelity.structure, config.structure_weight),
             (fidelity.edges, config.edges_weight),
             (fidelity.visual_information, config.visual_information_weight),
+            (fidelity.complement, config.complement_weight),
             (fidelity.mutual_information, config.mutual_information_weight),
         ):
             if weight:
                 loss = loss + weight * (1 - score(*sources))
-        if config.complement_weight:
-            # It pays for contrast that neither source has, so not where the truth is known.
-            lack = 1 - fidelity.complement(*sources)
-            loss = loss + config.complement_weight * (1 - known) * lack
-        if config.truth_weight:
-            error = (fused - batch.dp_truth).abs().mean(dim=(1, 2, 3))
-            unlike = 1 - fidelity.structure(fused, batch.dp_truth, batch.dp_truth)
-            loss = loss + config.truth_weight * known * (10 * error + unlike)
-        public = _public(reconstruction, batch.visible, config) if main == "mm" else loss.new_zeros(())
-        return _weighted(loss.mean(), public, main, config)
+        return loss
 
 
 Objective = PublishedObjective | FidelityObjective

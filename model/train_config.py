@@ -69,15 +69,15 @@ class TrainConfig:
     public_ssim_weight: float = 1.0
     public_mse_weight: float = 1.0
     #: Of the fidelity objective: squared error to the sources, error of the stronger gradient, SSIM, Qabf,
-    #: VIF, SCD, mutual information, and, for pairs made from one image, the distance from that image.
+    #: VIF, SCD, mutual information; for pairs made from one image instead the distance from that image.
     intensity_weight: float = 1.0
-    gradient_weight: float = 1.0
+    gradient_weight: float = 3.0
     structure_weight: float = 2.0
     edges_weight: float = 2.0
     visual_information_weight: float = 1.0
     complement_weight: float = 1.0
     mutual_information_weight: float = 1.0
-    truth_weight: float = 2.0
+    truth_weight: float = 1.0
 
     #: Share of the frames held out for validation; 0: none.
     validation_share: float = 0.05

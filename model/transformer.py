@@ -89,9 +89,7 @@ class TransformerBlock(nn.Module):
         """One stream alone: (B, C, H, W) -> same shape. ``statistics`` as in ``layer_statistics(x)``."""
         stream = self.mm if task == "mm" else self.dp
         statistics = statistics or layer_statistics(x)
-        qkv = stream.project_qkv(x, statistics)
-        mixed = stream.mix(self._attend(qkv, self.position_bias()), qkv.chunk(3, dim=1)[2])
-        return stream.finish(x, mixed, statistics)
+        return self._main(stream, x, statistics, self.position_bias())[0]
 
     def cross(
         self, mm: Tensor, dp: Tensor, *, main: Task, statistics: tuple[Statistics, Statistics] | None = None
@@ -236,6 +234,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias)
     # On one thread PyTorch gives a 1x1 convolution of fewer than 16 images to a matrix product, which takes
     # twice as long as oneDNN. So every row becomes an image of its own; nothing is copied.
-    rows = x.permute(0, 2, 3, 1).flatten(0, 1)[:, None].permute(0, 3, 1, 2)
-    out = F.conv2d(rows, weight, bias)
-    return out.permute(0, 2, 3, 1).unflatten(0, (x.shape[0], x.shape[2]))[:, :, 0].permute(0, 3, 1, 2)
+    batch, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(batch * height, 1, width, channels).permute(0, 3, 1, 2)
+    out = F.conv2d(rows, weight, bias).permute(0, 2, 3, 1)
+    return out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -130,9 +130,9 @@ def test_the_truth_counts_where_it_is_known() -> None:
     batch = batch_of(2)
     seen = FidelityObjective().select(batch, "dp")
     half = torch.full((2,), 0.5)
-    weights = {f"{name}_weight": 0.0 for name in ("intensity", "gradient", "structure", "edges")}
-    weights |= {f"{name}_weight": 0.0 for name in ("visual_information", "complement", "mutual_information")}
-    config = TrainConfig(**weights, truth_weight=1.0)  # type: ignore[arg-type]
+    names = ("intensity", "gradient", "structure", "edges", "visual_information", "complement")
+    weights = {f"{name}_weight": 0.0 for name in (*names, "mutual_information")}
+    config = TrainConfig(**weights)  # type: ignore[arg-type]
     outputs = torch.cat([batch.dp_truth, batch.dp_truth], dim=1)
     losses = FidelityObjective().losses(outputs, seen, "dp", (half, half), config)
     assert float(losses.task) == pytest.approx(0, abs=1e-5)

@@ -39,11 +39,13 @@ def log_offsets(window: int) -> Tensor:
     return offsets.sign() * offsets.abs().log1p()
 
 
-def window_attention(qkv: Tensor, bias: Tensor, *, heads: int, window: int, shifted: bool) -> Tensor:
+def window_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, heads: int, window: int, shifted: bool
+) -> Tensor:
     """Attention inside windows, without a mask.
 
     Args:
-        qkv: queries, keys and values, (B, 3C, H, W); channels are [Q | K | V], each split into heads.
+        query, key, value: (B, C, H, W) each; channels are split into heads.
         bias: (heads, N, N), N = window**2, added to the scaled scores.
         heads: divides C.
         window: side of a window in pixels; H and W must exceed window / 2.
@@ -52,44 +54,54 @@ def window_attention(qkv: Tensor, bias: Tensor, *, heads: int, window: int, shif
     Returns:
         (B, C, H, W). Windows that reach over the image are filled by reflection and cropped again.
     """
-    height, width = qkv.shape[-2:]
+    height, width = query.shape[-2:]
     before = window // 2 if shifted else 0
     right, bottom = -(width + before) % window, -(height + before) % window
+    tensors = [query, key, value]
     if before or right or bottom:
-        qkv = F.pad(qkv, (before, right, before, bottom), mode="reflect")
-    attended = _attend(_to_windows(qkv, heads, window), bias)
-    merged = _from_windows(attended, qkv.shape[-2:], window)
-    return merged[..., before : before + height, before : before + width]
+        tensors = [F.pad(t, (before, right, before, bottom), mode="reflect") for t in tensors]
+    size_hw = tensors[0].shape[-2:]
+    q, k, v = (_to_windows(t, window).split(MAX_ATTENTION_BATCH // heads) for t in tensors)
+    attend = _attend_cuda if query.is_cuda else _attend
+    parts = [attend(*part, bias) for part in zip(q, k, v, strict=True)]
+    attended = _from_windows(parts[0] if len(parts) == 1 else torch.cat(parts), size_hw, window)
+    if size_hw != (height, width):
+        attended = attended[:, before : before + height, before : before + width]
+    return attended.permute(0, 3, 1, 2)
 
 
-def _to_windows(qkv: Tensor, heads: int, window: int) -> Tensor:
-    """(B, 3C, H, W) -> (3, B * windows, heads, N, C / heads), a view of pixels that lie window by window."""
-    batch, channels, height, width = qkv.shape
-    rows, columns = height // window, width // window
-    split = qkv.permute(0, 2, 3, 1).reshape(batch, rows, window, columns, window, channels)
-    pixels = split.transpose(2, 3).reshape(batch * rows * columns, window * window, 3, heads, -1)
-    return pixels.permute(2, 0, 3, 1, 4)
+def _to_windows(x: Tensor, window: int) -> Tensor:
+    """(B, C, H, W) -> (B * windows, N, C)."""
+    split = x.permute(0, 2, 3, 1).unflatten(2, (-1, window)).unflatten(1, (-1, window))
+    return split.transpose(2, 3).reshape(-1, window * window, x.shape[1])
 
 
-def _from_windows(attended: Tensor, size_hw: torch.Size, window: int) -> Tensor:
-    """(B * windows, heads, N, D) -> (B, heads * D, H, W), channels last in memory."""
+def _from_windows(windows: Tensor, size_hw: torch.Size, window: int) -> Tensor:
+    """(B * windows, N, C) -> (B, H, W, C)."""
     rows, columns = size_hw[0] // window, size_hw[1] // window
-    pixels = attended.transpose(1, 2).reshape(-1, rows, columns, window, window, attended[0, :, 0].numel())
-    return pixels.transpose(2, 3).reshape(-1, *size_hw, pixels.shape[-1]).permute(0, 3, 1, 2)
+    pixels = windows.reshape(-1, rows, columns, window, window, windows.shape[2])
+    return pixels.transpose(2, 3).reshape(-1, *size_hw, windows.shape[2])
 
 
-def _attend(qkv: Tensor, bias: Tensor) -> Tensor:
-    """(3, W, heads, N, D) and (heads, N, N) -> (W, heads, N, D)."""
-    head_size = qkv.shape[-1]
-    scale = head_size**-0.5
-    if qkv.is_cuda and head_size % 8:
-        # Fused CUDA kernels want a head size that is a multiple of 8; zeros change no score and no output.
-        qkv = F.pad(qkv, (0, -head_size % 8))
-    mask = bias.to(qkv.dtype)[None]
-    limit = MAX_ATTENTION_BATCH // bias.shape[0]
-    parts = [
-        F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-        for query, key, value in qkv.split(limit, dim=1)
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Softmax(Q K^T / sqrt(D) + bias) V per head; (windows, N, C) each -> (windows, N, C)."""
+    size = query.shape[2] // bias.shape[0]
+    # Heads as they lie: the products take rows with gaps, the fused kernel would have them copied first.
+    heads = zip(bias, *(t.split(size, dim=2) for t in (query, key, value)), strict=True)
+    attended = [
+        torch.bmm(torch.baddbmm(b, q, k.transpose(1, 2), alpha=size**-0.5).softmax(-1), v)
+        for b, q, k, v in heads
     ]
-    attended = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return attended[..., :head_size]
+    return torch.cat(attended, dim=2)
+
+
+def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    heads = bias.shape[0]
+    size = query.shape[2] // heads
+    # Fused CUDA kernels want a head size that is a multiple of 8; zeros change no score and no output.
+    q, k, v = (
+        F.pad(t.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2) for t in (query, key, value)
+    )
+    mask = bias.to(q.dtype)[None]
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=size**-0.5)
+    return attended[..., :size].transpose(1, 2).flatten(2)

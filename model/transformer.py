@@ -48,7 +48,9 @@ class CrossTaskTransformer(nn.Module):
         refined = self.cross_fuse(*self.embed(mm, dp), main=main)
         for block in self.refine_blocks:
             refined = block(refined, task=main)
-        return self.unembed(refined)[..., :height, :width]
+        refined = self.unembed(refined)
+        # A crop of everything is none, and its gradient would be channels first.
+        return refined if refined.shape == mm.shape else refined[..., :height, :width]
 
     def embed(self, mm: Tensor, dp: Tensor) -> tuple[Tensor, Tensor]:
         """Pad right and bottom to the alignment and embed: (B, C, H, W) twice -> (B, C, H', W') twice."""
@@ -112,9 +114,8 @@ class TransformerBlock(nn.Module):
         self, stream: Stream, x: Tensor, statistics: Statistics, bias: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Plain attention; also returns the queries and values that the other stream borrows."""
-        qkv = stream.project_qkv(x, statistics)
-        query, _, value = qkv.chunk(3, dim=1)
-        mixed = stream.mix(self._attend(qkv, bias), value)
+        query, key, value = stream.project_qkv(x, statistics).chunk(3, dim=1)
+        mixed = stream.mix(self._attend(query, key, value, bias), value)
         return stream.finish(x, mixed, statistics), query, value
 
     def _other(
@@ -128,13 +129,15 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         """Cross attention: softmax(Q_main K_other^T) V_other."""
         with torch.no_grad():
-            key_value = stream.project_key_value(x, statistics)
-            attended = self._attend(torch.cat([query, key_value], dim=1), bias)
-            mixed = stream.mix(attended, key_value.chunk(2, dim=1)[1] if local_value is None else local_value)
+            key, value = stream.project_key_value(x, statistics).chunk(2, dim=1)
+            attended = self._attend(query, key, value, bias)
+            mixed = stream.mix(attended, value if local_value is None else local_value)
         return stream.finish(x, mixed, statistics)
 
-    def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
-        return window_attention(qkv, bias, heads=self.heads, window=self.window, shifted=self.shifted)
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        return window_attention(
+            query, key, value, bias, heads=self.heads, window=self.window, shifted=self.shifted
+        )
 
 
 class Statistics(NamedTuple):
@@ -149,10 +152,12 @@ def layer_statistics(x: Tensor) -> Statistics:
 
     The deviation is sqrt(population variance + 1e-5).
     """
-    x = x if x.dtype == torch.float64 else x.float()
+    # Channels last: that is how their gradients, which are as large as x, will lie too.
+    x = (x if x.dtype == torch.float64 else x.float()).permute(0, 2, 3, 1)
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    # Two passes: as exact as torch.var_mean, which takes ten times as long on a CPU.
-    variance = (x - mean).square().mean(dim=(1, 2, 3), keepdim=True)
+    # Two passes: as exact as torch.var_mean, which takes ten times as long on a CPU. The variance is at its
+    # least in the mean, so it passes no gradient to it.
+    variance = (x - mean.detach()).square().mean(dim=(1, 2, 3), keepdim=True)
     return Statistics(mean, (variance + 1e-5).sqrt())
 
 

@@ -34,7 +34,7 @@ def test_window_attention_equals_loops(shifted: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     qkv = torch.randn(1, 3 * channels, height, width, generator=generator, dtype=torch.float64)
     bias = torch.randn(heads, window**2, window**2, generator=generator, dtype=torch.float64)
-    result = window_attention(qkv, bias, heads=heads, window=window, shifted=shifted)
+    result = window_attention(*qkv.chunk(3, dim=1), bias, heads=heads, window=window, shifted=shifted)
 
     value = qkv[0].numpy()
 

@@ -43,8 +43,9 @@ class TrainConfig:
     lr: float = 1e-3
     #: constant (as published), or cosine: down to 0 at the last step.
     schedule: str = "constant"
-    #: Steps of linear warm-up from 0 to lr.
-    warmup_steps: int = 0
+    #: Steps of linear warm-up from 0 to lr. The paper has none, and there Adam's first steps, all of full
+    #: length, can drive the decoder's tanh on dark images so far that it is flat: black, with no way back.
+    warmup_steps: int = 100
     #: Per-step decay of the exponential moving average of the weights, such as 0.999; 0: none is kept.
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.

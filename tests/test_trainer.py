@@ -44,6 +44,7 @@ TINY: dict[str, Any] = {
     "device": "cpu",
     "checkpoint_every": 2,
     "validate_every": 2,
+    "warmup_steps": 0,
 }
 
 

@@ -5,7 +5,7 @@
 Pairs (../shared/data, grey planes):
 
 ivif       RoadScene frames whose id holds them out of training (model.data.is_held_out, share 0.1)
-mfif       MFIFB, of which nothing was trained on
+mfif       MFIFB, held-out scenes
 meif       MEFB, held-out scenes
 medical    Harvard PET, SPECT and CT with MRI, held-out slices
 mfif-gt    near-/far-focused tiles made from held-out RoadScene frames, with the frame as the ground truth
@@ -98,8 +98,8 @@ def roadscene() -> Iterator[Pair]:
 
 
 def focus_pairs() -> Iterator[Pair]:
-    """All of MFIFB."""
-    yield from _folder(DATA / "mfif/near", DATA / "mfif/far", 1.0)
+    """Held-out scenes of MFIFB."""
+    yield from _folder(DATA / "mfif/near", DATA / "mfif/far", HELD_OUT)
 
 
 def exposure_pairs() -> Iterator[Pair]:

@@ -191,7 +191,13 @@ def _make_all(tasks: Sequence[ShardTask], options: RunOptions) -> dict[str, floa
         record = read_record(task.path, task.plan_digest, task.frames)
         if record is not None and record["failures"]:
             task.path.with_suffix(".json").unlink(missing_ok=True)  # try again what failed
-    todo = [task for task in tasks if not task.is_done()]
+    todo = []
+    for task in tasks:
+        if not task.is_done():
+            todo.append(task)
+        else:
+            # Of a process that was killed between its last byte and giving the shard back; nobody needs it.
+            task.path.with_suffix(".lease").unlink(missing_ok=True)
     seconds: dict[str, float] = {}
     with Progress("synth", total=len(tasks), unit="shard", initial=len(tasks) - len(todo)) as progress:
         while todo:

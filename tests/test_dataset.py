@@ -115,7 +115,7 @@ def test_the_reader_in_the_readme_runs(
     beside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = readme_code("h5py")
-    assert len(code.splitlines()) == 5
+    assert len(list(filter(None, code.splitlines()))) == 5
     monkeypatch.chdir(beside)
     names: dict[str, Any] = {}
     exec(code, names)

@@ -21,7 +21,7 @@ import torch
 from joint_data import write_joint
 from torch import Tensor
 
-import model.step
+import model.objectives
 from model.checkpoint import load_network, load_training_state, read_metadata, weights_digest
 from model.curves import summarise
 from model.distributed import Team
@@ -290,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
     joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: Path, main: str
 ) -> None:
     calls = 0
-    honest = getattr(model.step, f"{main}_loss")
+    honest = getattr(model.objectives, f"{main}_loss")
 
     def poisoned(*planes: Tensor) -> Tensor:
         nonlocal calls
@@ -300,7 +300,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
     config = tiny(validation_share=0)
     train(config, joint, tmp_path / "straight")
     with monkeypatch.context() as patch:
-        patch.setattr(model.step, f"{main}_loss", poisoned)
+        patch.setattr(model.objectives, f"{main}_loss", poisoned)
         with pytest.raises(InputError, match=rf"step 4 is not finite \({main} step") as error:
             train(config, joint, tmp_path / "run")
     assert "\n" not in str(error.value)
@@ -316,7 +316,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
 
 def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(model.step, "dp_loss", lambda fused, truth: fused.mean() * math.inf)
+        patch.setattr(model.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.inf)
         with pytest.raises(InputError, match="step 1 is not finite"):
             train(tiny(steps=1), joint, tmp_path)
     state = load_training_state(RunFolder(tmp_path).checkpoint(0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,13 +63,23 @@ def window_attention(
     if before or right or bottom:
         tensors = [F.pad(t, (before, right, before, bottom), mode="reflect") for t in tensors]
     size_hw = tensors[0].shape[-2:]
-    q, k, v = (_to_windows(t, window).split(MAX_ATTENTION_BATCH // heads) for t in tensors)
-    attend = _attend_cuda if query.is_cuda else _attend
-    parts = [attend(*part, bias) for part in zip(q, k, v, strict=True)]
-    attended = _from_windows(parts[0] if len(parts) == 1 else torch.cat(parts), size_hw, window)
+    q, k, v = (_to_windows(t, window) for t in tensors)
+    scale = (query.shape[1] // heads) ** -0.5
+    attend = attend_cuda if query.is_cuda else _attend
+    attended = _from_windows(in_chunks(attend, q, k, v, bias, scale=scale), size_hw, window)
     if size_hw != (height, width):
         attended = attended[:, before : before + height, before : before + width]
     return attended.permute(0, 3, 1, 2)
+
+
+def in_chunks(
+    attend: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float
+) -> Tensor:
+    """``attend`` for any number of windows; (windows, N, C) each -> (windows, N, C)."""
+    limit = MAX_ATTENTION_BATCH // bias.shape[0]
+    windows = (tensor.split(limit) for tensor in (query, key, value))
+    parts = [attend(*part, bias, scale=scale) for part in zip(*windows, strict=True)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _to_windows(x: Tensor, window: int) -> Tensor:
@@ -83,19 +95,19 @@ def _from_windows(windows: Tensor, size_hw: torch.Size, window: int) -> Tensor:
     return pixels.transpose(2, 3).reshape(-1, *size_hw, windows.shape[2])
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Softmax(Q K^T / sqrt(D) + bias) V per head; (windows, N, C) each -> (windows, N, C)."""
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float) -> Tensor:
+    """Softmax(scale Q K^T + bias) V per head; (windows, N, C) each -> (windows, N, C)."""
     size = query.shape[2] // bias.shape[0]
     # Heads as they lie: the products take rows with gaps, the fused kernel would have them copied first.
     heads = zip(bias, *(t.split(size, dim=2) for t in (query, key, value)), strict=True)
     attended = [
-        torch.bmm(torch.baddbmm(b, q, k.transpose(1, 2), alpha=size**-0.5).softmax(-1), v)
-        for b, q, k, v in heads
+        torch.bmm(torch.baddbmm(b, q, k.transpose(1, 2), alpha=scale).softmax(-1), v) for b, q, k, v in heads
     ]
     return torch.cat(attended, dim=2)
 
 
-def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float) -> Tensor:
+    """Softmax(scale Q K^T + bias) V per head, fused; (windows, N, C) each -> (windows, N, C)."""
     heads = bias.shape[0]
     size = query.shape[2] // heads
     # Fused CUDA kernels want a head size that is a multiple of 8; zeros change no score and no output.
@@ -103,5 +115,5 @@ def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Ten
         F.pad(t.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2) for t in (query, key, value)
     )
     mask = bias.to(q.dtype)[None]
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=size**-0.5)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return attended[..., :size].transpose(1, 2).flatten(2)

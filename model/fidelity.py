@@ -1,34 +1,43 @@
 """Fidelity losses: what a fused image keeps of its two sources, differentiable, without a ground truth.
 
-Each function takes float planes (B, 1, H, W) in [0, 1] and returns one score per sample, (B,), that is higher
-the more is kept. They follow the definitions of :mod:`model.metrics` and differ from them only where those
-have no useful gradient: angles are compared as lines, histograms are soft, and small constants keep flat
-regions finite. Everything is computed in float32, also inside autocast.
+Functions take float planes (B, 1, H, W) in [0, 1] and return one score per sample, (B,), that is higher the
+more is kept. They follow the definitions of :mod:`model.metrics` and differ from them only where those have
+no useful gradient: angles are compared as lines, histograms are soft, and small constants keep flat regions
+finite. Call them outside autocast: differences of squares need the digits of float32.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from model.losses import C1, C2, WINDOW_SIDE, WINDOW_SIGMA_PX, window_mean
 
 #: Windows of visual information fidelity, finest scale first; sigma is a fifth of the side.
 _VIF_SIDES = (17, 9, 5, 3)
 #: Variance of the visual noise: 2 grey levels squared, in [0, 1].
 _VIF_NOISE = 2.0 / 255.0**2
-_C1, _C2 = 0.01**2, 0.03**2
 #: Gradients below about a quarter of a grey level count as flat.
 _FLAT = 1e-3
 #: Levels of the soft histograms.
 _BINS = 48
 
 
-def structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM to the two sources; 11x11 Gaussian, sigma 1.5, no padding.
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean SSIM of two planes; 11x11 Gaussian, sigma 1.5, no padding.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment", TIP 2004.
     """
-    return (_ssim(fused, a) + _ssim(fused, b)) / 2
+    mean_x, mean_y, square_x, square_y, cross = _means(x, y, WINDOW_SIDE, WINDOW_SIGMA_PX)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x.square() + mean_y.square() + C1)
+    covariance = cross - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    return (luminance * (2 * covariance + C2) / (variances + C2)).mean(dim=(1, 2, 3))
+
+
+def structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Mean of :func:`ssim` to the two sources."""
+    return (ssim(fused, a) + ssim(fused, b)) / 2
 
 
 def edges(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -69,6 +78,16 @@ def gradient_error(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return error.mean(dim=(1, 2, 3))
 
 
+def sharpness(fused: Tensor, rival: Tensor) -> Tensor:
+    """Mean and RMS length of the gradient beside those of another image; at most 1."""
+    steepness = []
+    for plane in (fused, rival):
+        length = _length(*_sobel(plane))
+        mean_square = length.square().mean(dim=(1, 2, 3))
+        steepness.append(torch.stack([length.mean(dim=(1, 2, 3)), mean_square.sqrt()]))
+    return (steepness[0] / steepness[1]).clamp_max(1).mean(dim=0)
+
+
 def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Mean of VIFp to the two sources; 0 to 1, above where contrast is enhanced.
 
@@ -103,20 +122,12 @@ def mutual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return gained / (possible + 0.1)
 
 
-def _ssim(x: Tensor, y: Tensor) -> Tensor:
-    mean_x, mean_y, square_x, square_y, cross = _means(x, y, 11, 1.5)
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
-    covariance = cross - mean_x * mean_y
-    variances = square_x - mean_x.square() + square_y - mean_y.square()
-    return (luminance * (2 * covariance + _C2) / (variances + _C2)).mean(dim=(1, 2, 3))
-
-
 def _vifp(fused: Tensor, source: Tensor) -> Tensor:
     kept: Tensor | float = 0.0
     everything: Tensor | float = 1e-6
     for scale, side in enumerate(_VIF_SIDES):
         if scale > 0:
-            both = _blur(torch.cat([source, fused], dim=1), side, side / 5)[..., ::2, ::2]
+            both = window_mean(torch.cat([source, fused], dim=1), side, side / 5)[..., ::2, ::2]
             source, fused = both[:, :1], both[:, 1:]
         mean_s, mean_f, square_s, square_f, cross = _means(source, fused, side, side / 5)
         variance_s = (square_s - mean_s.square()).clamp_min(0)
@@ -150,17 +161,7 @@ def _entropy(shares: Tensor) -> Tensor:
 def _means(x: Tensor, y: Tensor, side: int, sigma_px: float) -> tuple[Tensor, ...]:
     """Window means of x, y, x^2, y^2 and xy."""
     planes = torch.cat([x, y, x.square(), y.square(), x * y], dim=1)
-    return _blur(planes, side, sigma_px).split(1, dim=1)
-
-
-def _blur(planes: Tensor, side: int, sigma_px: float) -> Tensor:
-    """Gaussian window as two passes, without padding, on every plane of (B, P, H, W)."""
-    distance = torch.arange(side, device=planes.device, dtype=planes.dtype) - (side - 1) / 2
-    window = torch.exp(-distance.square() / (2 * sigma_px**2))
-    window = window / window.sum()
-    flat = planes.flatten(0, 1)[:, None]
-    flat = F.conv2d(F.conv2d(flat, window.view(1, 1, side, 1)), window.view(1, 1, 1, side))
-    return flat.unflatten(0, planes.shape[:2])[:, :, 0]
+    return window_mean(planes, side, sigma_px).split(1, dim=1)
 
 
 def _sobel(plane: Tensor) -> tuple[Tensor, Tensor]:

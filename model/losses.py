@@ -84,6 +84,16 @@ def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
         return -torch.expm1(log_similarity + power * torch.log1p(-ssim))
 
 
+def window_mean(planes: Tensor, side: int = WINDOW_SIDE, sigma_px: float = WINDOW_SIGMA_PX) -> Tensor:
+    """Means under a Gaussian window, without padding: (B, P, H, W) -> (B, P, H - side + 1, W - side + 1)."""
+    distance = torch.arange(side, device=planes.device, dtype=planes.dtype) - (side - 1) / 2
+    window = torch.exp(-distance.square() / (2 * sigma_px**2))
+    window = window / window.sum()
+    flat = planes.flatten(0, 1)[:, None]
+    flat = F.conv2d(F.conv2d(flat, window.view(1, 1, side, 1)), window.view(1, 1, 1, side))
+    return flat.unflatten(0, planes.shape[:2])[:, :, 0]
+
+
 def _dissimilarities(planes: Tensor) -> tuple[Tensor, Tensor]:
     """(1 - v) / 2 for the mean SSIM v and for the mean contrast v of one scale.
 
@@ -92,21 +102,14 @@ def _dissimilarities(planes: Tensor) -> tuple[Tensor, Tensor]:
         (1 - luminance) / 2 = mean(d)^2 / (mean(s)^2 + mean(d)^2 + 2 C1)
         (1 - contrast)  / 2 = var(d)    / (var(s)    + var(d)    + 2 C2)
     """
-    mean_s, mean_d, square_s, square_d = _blur(torch.cat([planes, planes.square()])).chunk(4)
+    side = min(WINDOW_SIDE, *planes.shape[-2:])
+    means = window_mean(torch.cat([planes, planes.square()]), side)
+    mean_s, mean_d, square_s, square_d = means.chunk(4)
     mean_s2, mean_d2 = mean_s.square(), mean_d.square()
     variance_d = square_d - mean_d2
     luminance = mean_d2 / (mean_s2 + mean_d2 + 2 * C1)
     contrast = variance_d / (square_s - mean_s2 + variance_d + 2 * C2)
     return (luminance + contrast - 2 * luminance * contrast).mean(), contrast.mean()
-
-
-def _blur(planes: Tensor) -> Tensor:
-    """Gaussian window as two passes, without padding: (N, 1, H, W) -> (N, 1, H - side + 1, W - side + 1)."""
-    side = min(WINDOW_SIDE, *planes.shape[-2:])
-    distance = torch.arange(side, device=planes.device, dtype=planes.dtype) - (side - 1) / 2
-    window = torch.exp(-distance.square() / (2 * WINDOW_SIGMA_PX**2))
-    window = window / window.sum()
-    return F.conv2d(F.conv2d(planes, window.view(1, 1, side, 1)), window.view(1, 1, 1, side))
 
 
 def _precise(x: Tensor) -> Tensor:

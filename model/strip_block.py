@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import MAX_ATTENTION_BATCH
+from model.attention import attend_cuda, in_chunks
 from model.folded import Affine, StreamWeights
 from model.row_stream import convolve
 
@@ -80,7 +79,7 @@ def window_grid(x: Tensor, window: int) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Softmax(Q K^T + bias) V per window and head; (windows, N, C) each -> (windows, N, C)."""
     if query.is_cuda:
-        return _attend_cuda(query, key, value, bias)
+        return in_chunks(attend_cuda, query, key, value, bias, scale=1.0)
     size = query.shape[2] // bias.shape[0]
     out = torch.empty_like(value)
     for head, position_bias in enumerate(bias):
@@ -113,20 +112,3 @@ def _pointwise(windows: Tensor, affine: Affine) -> Tensor:
     side = math.isqrt(windows.shape[1])
     images = windows.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     return convolve(images, affine).permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    heads = bias.shape[0]
-    size = query.shape[2] // heads
-    # Fused kernels want a head size that is a multiple of 8; zeros change no score and no output.
-    q, k, v = (
-        F.pad(tensor.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2)
-        for tensor in (query, key, value)
-    )
-    limit = MAX_ATTENTION_BATCH // heads
-    chunks = [
-        F.scaled_dot_product_attention(*tensors, attn_mask=bias, scale=1.0)
-        for tensors in zip(q.split(limit), k.split(limit), v.split(limit), strict=True)
-    ]
-    attended = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
-    return attended[..., :size].transpose(1, 2).flatten(2)

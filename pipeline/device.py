@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from pipeline.files import InputError
@@ -28,3 +30,8 @@ def resolve_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise InputError(f"--device {name}: unsupported device; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def repeatable_kernels() -> AbstractContextManager[None]:
+    """On CUDA only convolutions that repeat exactly, in full float32."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -12,7 +12,7 @@ from pipeline.contact_sheet import contact_sheet, heat
 from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.progress import Progress
-from pipeline.shard_file import open_shard
+from pipeline.shard_file import FIELDS, open_shard
 from pipeline.shards import load_arrays, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
@@ -25,16 +25,7 @@ EXPORTED = (
     "visible_under",
 )
 #: What chance decided for each sample, where a dataset has it.
-_DRAWN = (
-    "focus_threshold",
-    "blur_sigma_px",
-    "f_number",
-    "focal_length_mm",
-    "near_focus_m",
-    "far_focus_m",
-    "over_ev",
-    "under_ev",
-)
+_DRAWN = tuple(name for name, field in FIELDS.items() if field.dtype == "f4")
 _PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", "far", "over", "under")
 
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
 from pipeline.published_state import read_published_state
 
@@ -123,8 +124,7 @@ def probe_tiles(tiles: np.ndarray, probe: ExposureProbe) -> tuple[np.ndarray, np
         for number, tile in enumerate(tiles):
             results[0][number], results[1][number] = probe_luminance(tile, probe)
         return results
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.inference_mode(), exact:
+    with torch.inference_mode(), repeatable_kernels():
         for start in range(0, len(tiles), batch):
             chunk = torch.from_numpy(tiles[start : start + batch]).to(device)
             filled = torch.cat([chunk, chunk[-1:].expand(batch - len(chunk), -1, -1)])

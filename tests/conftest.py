@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,12 @@ def shared() -> Path:
     if not (SHARED / "reference").is_dir():
         pytest.skip(f"third-party reference data is absent ({SHARED})")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """On tensors as small as tests have, threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 import cli
 from model.baselines import average
 from model.checkpoint import DEFAULT_WEIGHTS, load_network, read_metadata
+from model.data import to_luminance
 from model.metrics.similarity import ground_truth_psnr
 from model.strips import FusionEngine
 from pipeline.focus import gaussian_blur
-from pipeline.images import luminance, to_uint8
+from pipeline.images import to_uint8
 from pipeline.scenes import Scene, render_scene
 
 
@@ -31,10 +32,6 @@ def fuse(engine: FusionEngine, a: np.ndarray, b: np.ndarray, main: str = "dp") -
     return to_uint8(engine.fuse_planes(*planes, main=main))  # type: ignore[arg-type]
 
 
-def grey(frame: np.ndarray) -> np.ndarray:
-    return to_uint8(luminance(frame.astype(np.float32) / 255))
-
-
 def test_they_are_listed_with_their_card() -> None:
     output = CliRunner().invoke(cli.main, ["weights", "list"]).output
     for name in ("depth", "gifnet", "probe"):
@@ -47,15 +44,15 @@ def test_they_are_listed_with_their_card() -> None:
 def test_a_focus_pair_becomes_sharp(engine: FusionEngine, scene: Scene, main: str) -> None:
     near_mask = scene.inverse_depth > np.median(scene.inverse_depth)
     blurred = gaussian_blur(scene.visible, 3.0)
-    near, far = (grey(np.where(mask[..., None], scene.visible, blurred)) for mask in (near_mask, ~near_mask))
-    truth = grey(scene.visible)
+    frames = [np.where(mask[..., None], scene.visible, blurred) for mask in (near_mask, ~near_mask)]
+    near, far, truth = to_luminance(np.stack([*frames, scene.visible]))
     for a, b in ((near, far), (far, near)):
         ours = ground_truth_psnr(fuse(engine, a, b, main), truth)
         assert ours > ground_truth_psnr(average(a, b), truth) + (3 if main == "dp" else 0)
 
 
 def test_warm_things_stand_out(engine: FusionEngine, scene: Scene) -> None:
-    visible = grey(scene.visible) // 3  # a dark night
+    visible = to_luminance(scene.visible[None])[0] // 3  # a dark night
     warm = scene.infrared >= np.quantile(scene.infrared, 0.98)
     around = scene.infrared <= np.quantile(scene.infrared, 0.5)
     fused = fuse(engine, scene.infrared, visible)

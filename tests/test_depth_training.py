@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,12 @@ from pipeline.depth.network import load_depth_network
 from pipeline.depth.training import DepthTrainingConfig, learning_rate_at, train_depth
 from pipeline.files import InputError, read_json
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = DepthTrainingConfig(
     encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80), scenes=6,
     held_out=1, steps=15, batch_size=2, save_every=5, warmup_steps=2, pairs=200, device="cpu",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a network gains nothing from two threads, and loses much where they share a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # --- losses ---------------------------------------------------------------------------------------------

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from fusing import tiny_weights
 from manifest_files import touch, write
@@ -20,20 +18,14 @@ from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.manifest import load_manifest
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "manifests").glob("*.toml"))
 #: Both files of a scene in one folder, as TNO, Lytro and MFIFB have them: no two folders to pair.
 LYTRO = (
     'name = "mine"\n[roles]\n'
     'near = "lytro-{id}-A.png"\nfar = "lytro-{id}-B.png"\nground_truth = "truth/{id}.png"\n'
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def run(*arguments: object) -> Result:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fusing import tiny_network, tiny_weights
 from multiband_scenes import scene
 
@@ -17,15 +15,9 @@ from model.multiband import Bands, read_bands, write_bands
 from model.pansharpen import give_back_values, match_histogram, pansharpen
 from model.strips import FusionEngine
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PIXEL_SCALE: dict = {33550: (12, (2.4, 2.4, 0.0))}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_histogram_matching() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +26,11 @@ from pipeline.probe_training import (
     train_probe,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHORT = ProbeTrainingConfig(
     steps=3, scenes_per_step=2, patches_per_scene=2, patch_px=16, held_out_every=2, device="cpu"
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Steps this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _manifest(folder: Path, scenes: int = 4, size: tuple[int, int] = (40, 48)) -> Path:

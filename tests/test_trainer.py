@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from model.training_log import LOSSES, read_metrics
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PUBLISHED = OBJECTIVES["published"]
 #: Settings of runs that take a second or two.
@@ -46,15 +48,6 @@ TINY: dict[str, Any] = {
     "validate_every": 2,
     "warmup_steps": 0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Crops of 32 pixels are too small to share between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,9 @@ from model.checkpoint import (
 )
 from model.network import GIFNet, NetworkConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = NetworkConfig(feature_growth=2, heads=4, window=6, depth=3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On tensors this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.depth import hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
+from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
 
@@ -85,10 +86,7 @@ class NetworkDepth:
     def _forward(self, frames: np.ndarray) -> np.ndarray:
         """(B, h, w, 3) uint8 -> log inverse depth (B, h, w) float32."""
         tensor = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2)
-        deterministic = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with deterministic, one_thread():
+        with repeatable_kernels(), one_thread():
             output = self.network(tensor.float() / 255)
         return self.sign * output[:, 0].float().cpu().numpy()
 

@@ -34,11 +34,11 @@ from joblib import Parallel, delayed
 
 from model.baselines import BASELINES
 from model.checkpoint import load_network
-from model.data import is_held_out
+from model.data import is_held_out, to_luminance
 from model.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
 from model.strips import FusionEngine
-from pipeline.images import luminance, read_grey, to_uint8
+from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
 from pipeline.samples import Models, make_samples
@@ -153,12 +153,8 @@ def _made(near: str, far: str) -> Iterator[Pair]:
         depth=load_depth_estimator("default", device=device), probe=load_probe(None, device=device)
     )
     for sample in make_samples(held_out, config, models).samples:
-        a, b, truth = (_grey(sample[name]) for name in (near, far, "visible"))
+        a, b, truth = to_luminance(np.stack([sample[name] for name in (near, far, "visible")]))
         yield sample["id"], a, b, truth
-
-
-def _grey(tile: np.ndarray) -> np.ndarray:
-    return to_uint8(luminance(tile.astype(np.float32) / 255))
 
 
 def _small(pair: Pair, side: int) -> Pair:

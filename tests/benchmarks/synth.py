@@ -4,10 +4,11 @@
     python tests/benchmarks/synth.py manifests/llvip.toml --root LLVIP --split train --frames 64
 
 The plain script handles one frame after the other with the same weights: read, depth at batch 1, Gaussian
-blur, probe, one set of PNG files. It stands below, shares no code with the pipeline's stages, and lets torch
-and OpenCV use ``--threads`` threads. ``plain frames`` makes whole frames, as the published trainer takes;
-``plain tiles`` cuts the same number of tiles as the product before the probe and writes only those. No side
-refines depth edges unless ``--refine`` is given, which then costs the product alone.
+blur, probe, one set of PNG files. It stands below, shares no code with the pipeline's stages but the networks
+and the merging of a large frame's parts, and lets torch and OpenCV use ``--threads`` threads. ``plain
+frames`` makes whole frames, as the published trainer takes; ``plain tiles`` cuts the same number of tiles as
+the product before the probe and writes only those. No side refines depth edges unless ``--refine`` is given,
+which then costs the product alone.
 
 Both are warmed up and take turns; medians are shown. Of two shares of the depth network, one counts its
 forward pass alone (plain scripts), the other the stage ``depth`` with shrinking and enlarging (product).
@@ -35,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipeline.depth.details import merge, part_windows
 from pipeline.depth.inference import DEFAULT_WEIGHTS
 from pipeline.depth.network import STRIDE, DepthNetwork, load_depth_network
 from pipeline.engines import RunOptions
@@ -87,13 +89,16 @@ class PlainScript:
             visible = cv2.cvtColor(cv2.imread(str(visible_path)), cv2.COLOR_BGR2RGB)
             infrared = cv2.imread(str(infrared_path), cv2.IMREAD_GRAYSCALE)
             lap("read")
-            small = torch.from_numpy(
-                cv2.resize(visible, self.input_size(visible), interpolation=cv2.INTER_AREA)
-            )
-            lap("depth scaling")
-            with torch.no_grad():
-                log_inverse = self.depth(small.permute(2, 0, 1)[None].float() / 255)[0, 0].numpy()
-            lap("depth network")
+            views = [visible, *(visible[part] for part in self.parts(visible))]
+            maps = []
+            for view in views:
+                small = cv2.resize(view, self.input_size(visible), interpolation=cv2.INTER_AREA)
+                tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+                lap("depth scaling")
+                with torch.no_grad():
+                    maps.append(self.depth(tensor)[0, 0].numpy())
+                lap("depth network")
+            log_inverse = merge(maps[0], maps[1:]) if maps[1:] else maps[0]
             inverse = np.exp(log_inverse - log_inverse.max())
             low, high = np.percentile(inverse, [0.5, 99.5])
             inverse = np.clip((inverse - low) / (high - low), 0, 1)
@@ -124,6 +129,10 @@ class PlainScript:
                     cv2.imwrite(str(out / f"{number}-{part}-{name}.png"), picture)
                 lap("write")
         return Run(seconds=time.perf_counter() - begin, stages=stages, depth_stage="depth network")
+
+    def parts(self, frame: np.ndarray) -> list[tuple[slice, slice]]:
+        """Of a large frame, which depth sees one by one too."""
+        return part_windows(frame.shape[:2], self.input_size(frame)[::-1])
 
     def input_size(self, frame: np.ndarray) -> tuple[int, int]:
         """Width and height of the depth network's input: its own area, the frame's aspect."""
@@ -192,7 +201,8 @@ def _report(
     print(f"{options.jobs} jobs against {options.threads} threads")
     print(f"{frames} frames of {frame.shape[1]}x{frame.shape[0]}, median of {options.repeats}\n")
     width, height = script.input_size(frame)
-    gflop = _gflop(script.depth, height, width)
+    views = 1 + len(script.parts(frame))
+    gflop = views * _gflop(script.depth, height, width)
     one, every = _matrix_rate(1), _matrix_rate(options.threads)
     print(f"{'':14}  frames/s  product is  depth share  depth GFLOP/s  of matrix rate")
     fastest = median(run.seconds for run in runs["product"])
@@ -205,7 +215,7 @@ def _report(
             f"{name:14}{frames / seconds:10.2f}{seconds / fastest:11.2f}x{share:13.1%}{rate:15.1f}"
             f"{rate / floor:16.1%}"
         )
-    print(f"\ndepth network: {gflop:.2f} GFLOP for a frame, input {width}x{height}")
+    print(f"\ndepth network: {gflop:.2f} GFLOP for a frame, seen {views} times, input {width}x{height}")
     print(f"matrix rate: {one:.0f} GFLOP/s with one thread, {every:.0f} with {options.threads}\n")
     for name, results in runs.items():
         stages = sorted(results[-1].stages.items(), key=lambda item: -item[1])

@@ -154,34 +154,37 @@ def train_probe(manifest: Path, root: Path | None, out: Path, **settings: Any) -
     click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out))
 
 
+#: Optics and exposure as a camera has them.
+OPTICS = ("--focus", "thin-lens", "--exposure", "camera-response")
 #: What the shipped GIFNet weights learned from: dataset, manifest, folder, and what synth is told about it.
+#: Real pairs of each kind of fusion, and focus and exposure pairs made from them in two ways.
 FUSION_SETS = (
-    ("roadscene", "roadscene", "roadscene", ("--tiles-per-frame", 8)),
-    ("llvip", "llvip", "llvip", ("--split", "train", "--tiles-per-frame", 8)),
-    ("mefb", "mefb", "mefb", ("--roles", "over", "under", "--tiles-per-frame", 8)),
-    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 4)),
-    ("spect", "harvard-spect-mri", "harvard/spect-mri", ("--roles", "spect", "mri", "--tiles-per-frame", 4)),
-    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 4)),
+    ("roadscene", "roadscene", "roadscene", ("--tiles-per-frame", 4)),
+    ("lens", "roadscene", "roadscene", ("--tiles-per-frame", 2, *OPTICS)),
+    ("llvip", "llvip", "llvip", ("--split", "train", "--tiles-per-frame", 4)),
+    ("mefb", "mefb", "mefb", ("--roles", "over", "under", "--tiles-per-frame", 16)),
+    ("mfif", "mfifb", "mfif", ("--roles", "near", "far", "--tiles-per-frame", 16)),
+    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 8)),
+    ("spect", "harvard-spect-mri", "harvard/spect-mri", ("--roles", "spect", "mri", "--tiles-per-frame", 8)),
+    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 8)),
 )
-#: Only in the second run: real focus pairs, whose blur is not the Gaussian of the made ones.
-FUSION_SETS_2 = (("mfif", "mfifb", "mfif", ("--roles", "near", "far", "--tiles-per-frame", 8)),)
 #: How: a network of less than half of the published width, taught by fidelity.
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
-    *("--head", "blend", "--batch-size", 8, "--crop", 72, "--schedule", "cosine"),
-    *("--ema-decay", 0.999, "--validation-share", 0.1, "--resume"),
+    *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
+    *("--complement-weight", 3, "--mutual-information-weight", 1.5, "--truth-weight", 3),
+    *("--amp", "bf16", "--ema-decay", 0.999, "--validation-share", 0.1, "--resume"),
 )
 
 
 @weights.command("train-fusion")
 @click.argument("data", type=FOLDER)
-@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and runs; goes on.")
-@click.option("--steps", type=int, default=3200, show_default=True, help="Of the first of the two runs.")
-@click.option("--steps-2", type=int, default=1000, show_default=True, help="Of the second one.")
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
+@click.option("--steps", type=int, default=5500, show_default=True, help="Batches.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
-def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, steps_2: int, device: str) -> None:
-    """Make the shipped GIFNet weights again, OUT/run-2/weights.safetensors, printing each command.
+def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
+    """Make the shipped GIFNet weights again, OUT/run/weights.safetensors, printing each command.
 
     DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,spect,ct}-mri; all for the shipped ones.
 
@@ -189,32 +192,23 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, steps_2:
     Example:
         gifnet weights train-fusion data -o fusion
     """
-    first, second = (
-        [entry for entry in sets if (data / entry[2]).is_dir()]
-        for sets in (FUSION_SETS, (*FUSION_SETS, *FUSION_SETS_2))
-    )
-    if not first:
-        raise InputError(f"{data}: holds none of {', '.join(folder for _, _, folder, _ in FUSION_SETS)}")
-    for folder in dict.fromkeys(entry[2] for entry in (*FUSION_SETS, *FUSION_SETS_2)):
+    there = [entry for entry in FUSION_SETS if (data / entry[2]).is_dir()]
+    folders = dict.fromkeys(folder for _, _, folder, _ in FUSION_SETS)
+    if not there:
+        raise InputError(f"{data}: holds none of {', '.join(folders)}")
+    for folder in folders:
         if not (data / folder).is_dir():
             click.echo(f"not there, left out: {data / folder}", err=True)
     manifests = Path(__file__).resolve().parent / "manifests"
-    runs = [out / "run-1", out / "run-2"]
-    training = [*FUSION_TRAINING, "--device", device]
     run_commands(
         ctx,
         *(
             ["synth", manifests / f"{recipe}.toml", "--root", data / folder, "-o", out / name, *options]
-            for name, recipe, folder, options in second
+            for name, recipe, folder, options in there
         ),
         [
-            *("train", *(out / entry[0] for entry in first), "-o", runs[0], *training),
-            *("--steps", steps, "--warmup-steps", 50),
-        ],
-        [
-            *("train", *(out / entry[0] for entry in second), "-o", runs[1], *training),
-            *("--steps", steps_2, "--warmup-steps", 20, "--lr", 5e-4),
-            *("--init", runs[0] / "weights.safetensors"),
+            *("train", *(out / name for name, *_ in there), "-o", out / "run"),
+            *(*FUSION_TRAINING, "--steps", steps, "--device", device),
         ],
     )
 

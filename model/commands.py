@@ -15,7 +15,7 @@ from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig
 from model.manifest_pairs import ManifestPairs, manifest_pairs
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
-from model.train_config import AMP_NAMES, DP_TASKS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
+from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError
 
@@ -61,7 +61,9 @@ def loss_weights(command: Any) -> Any:
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
 @setting(TrainConfig, "feature_growth", help="Width of a fresh network's encoder and transformer.")
 @setting(TrainConfig, "decoder_channels", help="Width of a fresh network's decoders.")
-@setting(TrainConfig, "head", help="Of a fresh network: plane, as published, or blend.")
+@setting(
+    TrainConfig, "head", type=click.Choice(HEADS), help="Of a fresh network: how inputs become the image."
+)
 @setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(
     TrainConfig,

@@ -50,16 +50,14 @@ class Team:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def part(self, batch_size: int) -> slice:
-        """This process's samples of the global batch.
+    def part(self, batch_size: int, name: str = "batch_size") -> slice:
+        """This process's samples of the global batch; ``name`` says in an error what was to be split.
 
         Raises:
             InputError: the batch cannot be split evenly.
         """
         if batch_size % self.size:
-            raise InputError(
-                f"train: batch_size {batch_size} cannot be split over {self.size} processes evenly"
-            )
+            raise InputError(f"train: {name} {batch_size} cannot be split over {self.size} processes evenly")
         share = batch_size // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 

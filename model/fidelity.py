@@ -20,7 +20,7 @@ _VIF_NOISE = 2.0 / 255.0**2
 #: Gradients below about a quarter of a grey level count as flat.
 _FLAT = 1e-3
 #: Levels of the soft histograms.
-_BINS = 48
+_BINS = 96
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:

@@ -20,11 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.head import HEADS, PyramidHead
 from model.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
 from pipeline.files import InputError
-
-#: Form of the global decoder's output -> its channels.
-HEADS = {"plane": 1, "blend": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,8 @@ class NetworkConfig:
     feature_growth: int = 32
     #: Channels of the decoders' first convolution; the next two have a half and a quarter of it.
     decoder_channels: int = 64
-    #: What the global decoder gives: the fused plane itself, as published, or per pixel the weight of the
-    #: first input and a correction (blend), which copies a pixel exactly where that is best.
+    #: What the global decoder gives: the fused plane itself, as published, or the shares of the two inputs
+    #: in their Laplacian pyramids (pyramid); see model/head.py.
     head: str = "plane"
     #: Side of an attention window in pixels; even.
     window: int = 8
@@ -101,6 +99,7 @@ class GIFNet(nn.Module):
             local_path_quirk=config.local_path_quirk,
         )
         self.global_decoder = GlobalDecoder(config)
+        self.head = HEADS[config.head]()
 
     def forward(self, a: Tensor, b: Tensor, *, main: Task = "dp") -> Tensor:
         """Fuse two planes: (B, 1, H, W) twice -> (B, 1, H, W) in [0, 1].
@@ -128,8 +127,11 @@ class GIFNet(nn.Module):
         """
         refined = self.transformer(mm, dp, main=main)
         features = mm if main == "mm" else dp
-        # The encoder's output has the two input planes in front.
-        return to_plane(self.global_decoder(features, refined), features[:, :2])
+        decoded = self.global_decoder(features, refined)
+        with torch.autocast(decoded.device.type, enabled=False):
+            # The encoder's output has the two input planes in front.
+            maps, planes = (x if x.dtype == torch.float64 else x.float() for x in (decoded, features[:, :2]))
+            return self.head(self.head.pooled(maps), planes)
 
     def _check(self, a: Tensor, b: Tensor) -> None:
         if a.shape != b.shape:
@@ -191,25 +193,13 @@ class GlobalDecoder(nn.Module):
             nn.ReLU(),
             Pointwise(channels, 2 * config.decoder_channels, bias=False),
         )
-        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, HEADS[config.head])
+        head = HEADS[config.head]
+        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, head.channels)
+        if head is PyramidHead:
+            # Maps of 0: the start is what the head does by itself.
+            for parameter in self.decoder[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
-        """Two tensors (B, C, H, W) -> what :func:`to_plane` takes, (B, 1 or 2, H, W)."""
+        """Two tensors (B, C, H, W) -> what the head takes, (B, channels, H, W)."""
         return self.decoder(self.merge(torch.cat([features, refined], dim=1)))
-
-
-def to_plane(decoded: Tensor, planes: Tensor) -> Tensor:
-    """The global decoder's output (B, 1 or 2, H, W) -> fused plane (B, 1, H, W) in [0, 1].
-
-    One channel x is the plane, tanh(x) / 2 + 1/2. Two channels are the logit of the first input's weight w
-    and a correction c: the plane is w a + (1 - w) b + c.
-
-    Args:
-        decoded: of :class:`GlobalDecoder`.
-        planes: the two inputs a and b, (B, 2, H, W) in [0, 1].
-    """
-    if decoded.shape[1] == HEADS["plane"]:
-        return torch.tanh(decoded) / 2 + 0.5
-    a, b = planes.split(1, dim=1)
-    logit, correction = decoded.split(1, dim=1)
-    return (torch.lerp(b, a, torch.sigmoid(logit)) + correction).clamp(0, 1)

@@ -17,10 +17,11 @@ from model import fidelity
 from model.feed import Batch
 from model.losses import dp_loss, mean_squared_error, mm_loss, ms_dissimilarity
 from model.network import GIFNet
+from model.pyramid import stronger_detail
 from model.train_config import TrainConfig
 from model.transformer import Task
 
-#: With ``fidelity`` the MM update takes this part of the batch: fusing has the DP stream as the main one.
+#: With ``fidelity`` the MM update takes this part of the batch.
 FIDELITY_MM_PART = 4
 #: Of the absolute error from a known truth beside SSIM and gradients: at 40 dB all weigh about the same.
 TRUTH_ERROR_WEIGHT = 40.0
@@ -37,6 +38,10 @@ class TaskLosses:
 
 class PublishedObjective:
     """The joint training of the paper."""
+
+    def mm_samples(self, batch_size: int) -> int:
+        """How many samples of the global batch the MM update sees."""
+        return batch_size
 
     def select(self, batch: Batch, main: Task) -> Batch:
         """What the update of a task sees of the global batch: all of it."""
@@ -92,13 +97,18 @@ class PublishedObjective:
 class FidelityObjective:
     """Fuse pairs of both kinds as a user does, and keep what both sources show."""
 
+    def mm_samples(self, batch_size: int) -> int:
+        """How many samples of the global batch the MM update sees: users fuse with DP as the main task."""
+        return max(1, batch_size // FIDELITY_MM_PART)
+
     def select(self, batch: Batch, main: Task) -> Batch:
         """What the update of a task sees of the global batch.
 
-        Even samples stay as they are: their infrared and visible planes are fused. In odd samples the DP pair
-        takes those places, its order swapped in every second one, for nobody's folders promise an order.
+        Even samples stay as they are: their infrared and visible planes are fused, and no truth is known.
+        In odd samples the DP pair takes those places, its order swapped in every second one, for nobody's
+        folders promise an order.
         """
-        count = len(batch) if main == "dp" else max(1, len(batch) // FIDELITY_MM_PART)
+        count = len(batch) if main == "dp" else self.mm_samples(len(batch))
         batch = batch[:count]
         number = torch.arange(count, device=batch.visible.device)[:, None, None, None]
         swapped = number % 4 == 3
@@ -110,15 +120,20 @@ class FidelityObjective:
             visible=torch.where(digital, b, batch.visible),
             dp_a=a,
             dp_b=b,
-            # No plane has negative values: they mark the samples without a truth.
-            dp_truth=torch.where(digital, batch.dp_truth, -1.0),
+            dp_truth=batch.dp_truth,
         )
 
     def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
-        """Fused image and reconstruction, float32 (B, 2, H, W); MM alone trains the latter."""
+        """Fused image and reconstruction, float32 (B, 2, H, W).
+
+        MM alone trains the reconstruction: where DP is trained, the fused image stands in its place.
+        """
         features = network.encode(batch.infrared, batch.visible)
         fused = network.fuse_features(features, features, main=main).float()
-        reconstruction = network.reconstruct(features).float() if main == "mm" else fused.detach()
+        if main == "dp" and torch.is_grad_enabled():
+            reconstruction = fused.detach()
+        else:
+            reconstruction = network.reconstruct(features).float()
         return torch.cat([fused, reconstruction], dim=1)
 
     def losses(
@@ -129,16 +144,18 @@ class FidelityObjective:
         information: tuple[Tensor, Tensor],
         config: TrainConfig,
     ) -> TaskLosses:
-        """Distance from the truth where it is known, elsewhere what is lacking of both sources.
+        """What even samples lack of both sources, and the distance of odd ones from their truth.
 
         The MM update has the public loss too.
         """
         fused, reconstruction = outputs[:, :1], outputs[:, 1:]
-        known = batch.dp_truth[:, 0, 0, 0] >= 0
-        lacking = self._lacking(fused, batch, [weight[: len(fused)] for weight in information], config)
-        loss = torch.where(
-            known, config.truth_weight * self._distance(fused, batch.dp_truth, config), lacking
+        even, odd = slice(0, None, 2), slice(1, None, 2)
+        loss = self._lacking(
+            fused[even], batch[even], [weight[: len(fused)][even] for weight in information], config
         )
+        if len(fused) > 1:
+            distance = self._distance(fused[odd], batch.dp_truth[odd], config)
+            loss = torch.cat([loss, config.truth_weight * distance])
         public = _public(reconstruction, batch.visible, config) if main == "mm" else loss.new_zeros(())
         return _weighted(loss.mean(), public, main, config)
 
@@ -146,7 +163,7 @@ class FidelityObjective:
         """Of a fused image from its truth, (B,)."""
         error = (fused - truth).abs().mean(dim=(1, 2, 3))
         gradient_error = fidelity.gradient_error(fused, truth, truth)
-        unlike = 1 - fidelity.structure(fused, truth, truth)
+        unlike = 1 - fidelity.ssim(fused, truth)
         return (
             TRUTH_ERROR_WEIGHT * error
             + config.gradient_weight * gradient_error
@@ -154,11 +171,12 @@ class FidelityObjective:
         )
 
     def _lacking(self, fused: Tensor, batch: Batch, information: list[Tensor], config: TrainConfig) -> Tensor:
-        """What a fused image lacks of both sources, (B,)."""
+        """What a fused image lacks of both sources, (B,); the more so below a Laplacian pyramid's scores."""
         sources = (fused, batch.infrared, batch.visible)
         squared = [mean_squared_error(fused, source, per_sample=True) for source in sources[1:]]
         loss = config.intensity_weight * (information[0] * squared[0] + information[1] * squared[1])
         loss = loss + config.gradient_weight * fidelity.gradient_error(*sources)
+        rival = stronger_detail(torch.cat(sources[1:], dim=1)).clamp(0, 1)
         for score, weight in (
             (fidelity.structure, config.structure_weight),
             (fidelity.edges, config.edges_weight),
@@ -167,8 +185,10 @@ class FidelityObjective:
             (fidelity.mutual_information, config.mutual_information_weight),
         ):
             if weight:
-                loss = loss + weight * (1 - score(*sources))
-        return loss
+                kept = score(*sources)
+                behind = (score(rival, *sources[1:]) - kept).clamp_min(0)
+                loss = loss + weight * (1 - kept + config.rival_weight * behind)
+        return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival))
 
 
 Objective = PublishedObjective | FidelityObjective

@@ -76,7 +76,7 @@ class StripLayers:
         return map(step, self._blocks(strips, origin))
 
     def decode(self, refined: Strips, features: Strips) -> Iterator[Tensor]:
-        """Last block's output (1, C, rows, W') and features -> fused (1, 1, rows, W), float32 in [0, 1]."""
+        """Last block's output (1, C, rows, W') and features -> maps for the head."""
         strips = self._merge(refined, RowReader(features))
         *hidden, last = self.network.decoder
         for affine in hidden:

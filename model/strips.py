@@ -8,6 +8,7 @@ memory budget allows; the other rows are computed again.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
-from model.network import GIFNet, to_plane
-from model.row_stream import rows_of
+from model.head import Head
+from model.network import GIFNet
+from model.row_stream import RowReader, rows_of
 from model.strip_layers import StripLayers
 from model.transformer import Statistics, Task
 from pipeline.files import InputError
@@ -59,6 +61,7 @@ class FusionEngine:
     ) -> None:
         self.network = network
         self.device = torch.device(device)
+        self.head: Head = copy.deepcopy(network.head).to(self.device)
         _check_precision(precision, self.device)
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.memory_bytes = memory_bytes
@@ -96,6 +99,7 @@ class _Passes:
 
     def __init__(self, engine: FusionEngine, network: FoldedNetwork, a: np.ndarray, b: np.ndarray) -> None:
         self.network, self.device, self.dtype = network, engine.device, engine.dtype
+        self.head = engine.head
         self.a, self.b = torch.from_numpy(a), torch.from_numpy(b)
         self.layers = StripLayers(network, *a.shape)
         self.height = self.layers.map_height
@@ -123,15 +127,20 @@ class _Passes:
             self.weights.append(
                 tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
             )
-        fused = torch.empty((self.layers.height, self.layers.width), dtype=torch.float32)
-        row = 0
-        for strip in self.layers.decode(self.compute(len(self.kept)), self.layers.encode(self.planes())):
-            rows = slice(row, row + strip.shape[2])
-            # The planes in full precision, whatever the network computes in.
-            planes = torch.stack([self.a[rows], self.b[rows]])[None].to(self.device)
-            fused[rows] = to_plane(strip.float(), planes)[0, 0]
-            row = rows.stop
-        return fused.numpy()
+        strips = [self.head.pooled(strip.float()) for strip in self.decoded()]
+        maps = [torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)]
+        del strips
+        # The planes in full precision, whatever the network computes in.
+        planes = torch.stack([self.a, self.b])[None].to(self.device)
+        return self.head(maps, planes)[0, 0].cpu().numpy()
+
+    def decoded(self) -> Iterator[Tensor]:
+        """The decoder's maps in strips of whole blocks of the head."""
+        height, block = self.layers.height, self.head.block
+        refined, features = self.compute(len(self.kept)), self.layers.encode(self.planes())
+        reader = RowReader(self.layers.decode(refined, features))
+        rows = -(-self.rows // block) * block
+        return (reader.take(min(rows, height - row)) for row in range(0, height, rows))
 
     def compute(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``, from what is kept of the map before it."""

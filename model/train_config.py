@@ -13,6 +13,7 @@ AMP_NAMES = ("auto", "fp16", "bf16", "off")
 DP_TASKS = ("mfif", "meif", "both")
 SCHEDULES = ("constant", "cosine")
 OBJECTIVES = ("published", "fidelity")
+HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
@@ -79,6 +80,10 @@ class TrainConfig:
     complement_weight: float = 1.0
     mutual_information_weight: float = 1.0
     truth_weight: float = 1.0
+    #: What a score is behind that of a Laplacian pyramid counts this much more.
+    rival_weight: float = 4.0
+    #: Gradients that are flatter than those of that pyramid.
+    sharpness_weight: float = 8.0
 
     #: Share of the frames held out for validation; 0: none.
     validation_share: float = 0.05
@@ -109,6 +114,7 @@ class TrainConfig:
             ("dp_task", DP_TASKS),
             ("schedule", SCHEDULES),
             ("objective", OBJECTIVES),
+            ("head", HEADS),
             ("information", MEASURES),
         ):
             if getattr(self, key) not in known:

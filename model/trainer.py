@@ -30,6 +30,7 @@ from model.feed import TrainingData
 from model.host_memory import kept_in_process
 from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
+from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.step import AlternatingStep, NonFiniteError
@@ -52,12 +53,12 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
 
     Raises:
         InputError: unusable data or weights, a run that cannot go on with these settings, or a loss that is
-        not
-            finite (the message names the step, its samples, and the checkpoint of before).
+            not finite (the message names the step, its samples, and the checkpoint of before).
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step is finished and saved.
     """
     with Team(config.device) as team, _repeatable(config, team.device), kept_in_process(team.device):
         team.part(config.batch_size)
+        team.part(OBJECTIVES[config.objective].mm_samples(config.batch_size), "number of samples for MM")
         folders = [shards] if isinstance(shards, str | Path) else list(shards)
         data = TrainingData(config, [Path(folder) for folder in folders], device=team.device)
         folder = RunFolder(Path(out))

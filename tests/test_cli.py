@@ -252,12 +252,12 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
         ):
             (data / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(data / folder / f"scene{index}.jpg", quality=95)
-    options = ["--steps", 1, "--steps-2", 1, "--device", "cpu"]
+    options = ["--steps", 1, "--device", "cpu"]
     result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
     assert result.exit_code == 0, result.output
     assert "harvard/ct-mri" in result.stderr
-    network = load_network(tmp_path / "fusion/run-2/weights.safetensors")
-    assert network.config.head == "blend" and network.config.feature_growth == 14
+    network = load_network(tmp_path / "fusion/run/weights.safetensors")
+    assert network.config.head == "pyramid" and network.config.feature_growth == 14
 
     manifest = REPOSITORY / "manifests/mefb.toml"
     out = tmp_path / "probe.safetensors"
@@ -270,5 +270,5 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
     result = run("weights", "train-depth", "-o", out, *options)
     assert result.exit_code == 0 and out.is_file(), result.output
 
-    result = run("weights", "train-fusion", tmp_path / "fusion/run-1", "-o", tmp_path / "again")
+    result = run("weights", "train-fusion", tmp_path / "fusion/run", "-o", tmp_path / "again")
     assert result.exit_code == 2 and "holds none of roadscene" in result.output

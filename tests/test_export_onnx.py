@@ -23,20 +23,21 @@ def run(path: Path, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("exported", "size_hw", "main"),
+    ("exported", "size_hw", "main", "head"),
     [
-        (None, (24, 80), "dp"),
-        pytest.param((21, 34), (21, 34), "dp", marks=pytest.mark.slow),
-        pytest.param(None, (48, 56), "mm", marks=pytest.mark.slow),
+        (None, (24, 80), "dp", "plane"),
+        (None, (24, 80), "dp", "pyramid"),
+        pytest.param((21, 34), (21, 34), "dp", "pyramid", marks=pytest.mark.slow),
+        pytest.param(None, (48, 56), "mm", "plane", marks=pytest.mark.slow),
     ],
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore")
 def test_agrees_with_the_network(
-    tmp_path: Path, exported: tuple[int, int] | None, size_hw: tuple[int, int], main: str
+    tmp_path: Path, exported: tuple[int, int] | None, size_hw: tuple[int, int], main: str, head: str
 ) -> None:
     pytest.importorskip("onnxscript")
-    network = tiny_network(local_path_quirk=True)
+    network = tiny_network(local_path_quirk=True, head=head)
     path = export_onnx(network, tmp_path / "network.onnx", main=main, size_hw=exported)
     assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
     a, b = np.random.default_rng(0).random((2, 1, 1, *size_hw), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,9 @@ from model.strips import WORKING_NUMBERS, FusionEngine
 from pipeline.files import InputError
 from pipeline.images import to_uint8
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CASES = ("ivif", "mfif", "meif", "medical", "nir", "remote_band1")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These maps are too small to share out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def whole(network: GIFNet, a: np.ndarray, b: np.ndarray, main: str) -> np.ndarray:
@@ -53,7 +45,7 @@ def random_planes(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, n
     kept=st.floats(0, 1.3),
     main=st.sampled_from(["mm", "dp"]),
     shape=st.sampled_from(
-        [{}, {"local_path_quirk": True}, {"depth": 1}, {"depth": 3}, {"window": 4}, {"head": "blend"}]
+        [{}, {"local_path_quirk": True}, {"depth": 1}, {"depth": 3}, {"window": 4}, {"head": "pyramid"}]
     ),
 )
 def test_any_size_any_strips_any_memory(

@@ -26,7 +26,7 @@ from model.checkpoint import load_network, load_training_state, read_metadata, w
 from model.curves import summarise
 from model.distributed import Team
 from model.feed import Batch, TrainingData
-from model.objectives import OBJECTIVES
+from model.objectives import OBJECTIVES, FidelityObjective
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.train_config import TrainConfig
@@ -380,6 +380,8 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     assert team.part(8) == slice(4, 8)
     with pytest.raises(InputError, match="batch_size 3 cannot be split over 2 processes"):
         team.part(3)
+    with pytest.raises(InputError, match="number of samples for MM 1 cannot be split"):
+        team.part(FidelityObjective().mm_samples(6), "number of samples for MM")
 
 
 def test_a_killed_run_resumes_to_the_same_weights(joint: Path, tmp_path: Path, straight: Path) -> None:

@@ -1,0 +1,97 @@
+"""Laplacian pyramids of planes, and the head that blends two of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metric_pictures import picture
+from torch import Tensor
+
+from model.baselines import laplacian_pyramid
+from model.head import PyramidHead
+from model.metrics.similarity import ground_truth_psnr
+from model.network import GIFNet, NetworkConfig
+from model.pyramid import BLOCK, LEVELS, compose, decompose, pooled, stronger_detail
+from pipeline.images import to_uint8
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def unit(*planes: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack(planes).astype(np.float32) / 255)[None]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(5, 90), st.integers(5, 90))
+def test_a_pyramid_is_undone(height: int, width: int) -> None:
+    planes = planes_of(height, width)
+    bands = decompose(planes)
+    assert len(bands) == LEVELS + 1
+    assert bands[-1].shape[2:] == (-(-height // BLOCK), -(-width // BLOCK))
+    torch.testing.assert_close(compose(bands), planes, rtol=0, atol=1e-6)
+
+
+def test_details_of_a_constant_are_nought_and_its_base_is_the_constant() -> None:
+    *details, base = decompose(torch.full((1, 1, 37, 50), 0.3))
+    assert all(float(detail.abs().max()) < 1e-6 for detail in details)
+    torch.testing.assert_close(base, torch.full_like(base, 0.3))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(5, 70), st.integers(5, 70), st.integers(1, 4))
+def test_strips_are_pooled_as_the_whole(height: int, width: int, blocks: int) -> None:
+    maps = planes_of(height, width, LEVELS + 1)
+    strips = [pooled(strip) for strip in maps.split(blocks * BLOCK, dim=2)]
+    for parts, whole, band in zip(zip(*strips, strict=True), pooled(maps), decompose(maps), strict=True):
+        torch.testing.assert_close(torch.cat(parts, dim=2), whole)
+        assert whole.shape[2:] == band.shape[2:]
+
+
+def test_the_stronger_detail_is_the_baseline() -> None:
+    """They differ at the border alone, where OpenCV mirrors and we repeat."""
+    a, b = picture(1, (150, 170)), picture(2, (150, 170))
+    ours = stronger_detail(unit(a, b))[0, 0].numpy()
+    inside = (slice(40, -40),) * 2
+    difference = to_uint8(ours)[inside].astype(int) - laplacian_pyramid(a, b)[inside]
+    assert np.abs(difference).max() <= 1
+
+
+def test_untrained_it_fuses_about_as_the_classic_does() -> None:
+    torch.manual_seed(0)
+    network = GIFNet(NetworkConfig(feature_growth=4, decoder_channels=8, head="pyramid")).eval()
+    sharp = picture(3, (96, 112))
+    blurred = to_uint8(
+        compose([torch.zeros_like(b) for b in decompose(unit(sharp))[:2]] + decompose(unit(sharp))[2:])[
+            0, 0
+        ].numpy()
+    )
+    left = np.arange(112) < 56
+    near, far = np.where(left, sharp, blurred), np.where(left, blurred, sharp)
+    with torch.inference_mode():
+        fused = network(unit(near)[None][0], unit(far)[None][0])[0, 0].numpy()
+    classic = stronger_detail(unit(near, far))[0, 0].numpy()
+    ours, theirs, mean = (
+        ground_truth_psnr(to_uint8(image), sharp)
+        for image in (fused, classic, unit(near, far).mean(1)[0].numpy())
+    )
+    assert ours > theirs - 1 > mean + 3
+
+
+def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
+    head, planes = PyramidHead(), planes_of(40, 51)
+    maps = torch.full((2, head.channels, 40, 51), 1e4)
+    maps[:, LEVELS + 1 :] = 0
+    torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, :1], rtol=0, atol=1e-6)
+    maps[:, : LEVELS + 1] = -1e4
+    torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:], rtol=0, atol=1e-6)
+    maps[:, -1] = -0.2
+    torch.testing.assert_close(
+        head(head.pooled(maps), planes), (planes[:, 1:] - 0.2).clamp(0, 1), rtol=0, atol=1e-6
+    )

@@ -18,6 +18,9 @@ from model.pyramid import BLOCK, LEVELS, blend, pooled
 #: sigmoid(8 log 1.5) = 96 %.
 SHARPNESS = 8.0
 
+#: Logit of a map of 1: it decides.
+DECISION = 5.0
+
 
 class PlaneHead(nn.Module):
     """One map x: the plane is tanh(x) / 2 + 1/2."""
@@ -36,9 +39,9 @@ class PlaneHead(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """Shares of the first input in all bands, as logits; gains of the detail bands; and a correction."""
+    """Of every band the first input's share, as a logit, and a gain; and a correction of the whole."""
 
-    channels = (LEVELS + 1) + LEVELS + 1
+    channels = 2 * (LEVELS + 1) + 1
     block = BLOCK
 
     def __init__(self) -> None:
@@ -48,8 +51,8 @@ class PyramidHead(nn.Module):
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
-        shares, gains, correction = decoded.split((LEVELS + 1, LEVELS, 1), dim=1)
-        return [*pooled(shares), *pooled(gains), correction]
+        shares, gains, correction = decoded.split((LEVELS + 1, LEVELS + 1, 1), dim=1)
+        return [*pooled(shares * DECISION), *pooled(gains), correction]
 
     def forward(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""

@@ -100,6 +100,8 @@ class GIFNet(nn.Module):
         )
         self.global_decoder = GlobalDecoder(config)
         self.head = HEADS[config.head]()
+        if isinstance(self.head, PyramidHead):
+            self._begin_with_the_head()
 
     def forward(self, a: Tensor, b: Tensor, *, main: Task = "dp") -> Tensor:
         """Fuse two planes: (B, 1, H, W) twice -> (B, 1, H, W) in [0, 1].
@@ -132,6 +134,23 @@ class GIFNet(nn.Module):
             # The encoder's output has the two input planes in front.
             maps, planes = (x if x.dtype == torch.float64 else x.float() for x in (decoded, features[:, :2]))
             return self.head(self.head.pooled(maps), planes)
+
+    def _begin_with_the_head(self) -> None:
+        """Maps of 0, so that the start is what the head does by itself, of features that keep their scale.
+
+        PyTorch's own start loses a half of it and more in every layer (He et al., "Delving Deep into
+        Rectifiers", ICCV 2015): weights of 0 would then see almost nothing to begin with.
+        """
+        *hidden, last = (
+            layer
+            for part in (self.encoder, self.global_decoder)
+            for layer in part.modules()
+            if isinstance(layer, nn.Conv2d)
+        )
+        for layer in hidden:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
 
     def _check(self, a: Tensor, b: Tensor) -> None:
         if a.shape != b.shape:
@@ -195,10 +214,6 @@ class GlobalDecoder(nn.Module):
         )
         head = HEADS[config.head]
         self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, head.channels)
-        if head is PyramidHead:
-            # Maps of 0: the start is what the head does by itself.
-            for parameter in self.decoder[-1].parameters():
-                nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
         """Two tensors (B, C, H, W) -> what the head takes, (B, channels, H, W)."""

@@ -55,26 +55,28 @@ def blend(planes: Tensor, logits: list[Tensor], gains: list[Tensor], sharpness: 
 
     The first plane's share in a band is sigmoid(logit + sharpness * log(A / B)), where A and B are the root
     mean squares of the details around the pixel; in the base it is sigmoid(logit). Logits of 0 give the
-    choice of the stronger detail, softened, and the mean of the bases. The blended detail is then multiplied
-    by e to the power of the tanh of its gain: it is not more than 2.7 times as strong.
+    choice of the stronger detail, softened, and the mean of the bases. The blended detail, and what the
+    blended base differs from its mean over the image, is then multiplied by e to the power of the tanh of its
+    gain: by 0.4 to 2.7.
 
     Args:
         planes: (B, 2, H, W).
         logits: of every band, finest first, then of the base, (B, 1, h, w) each.
-        gains: of every detail band, (B, 1, h, w) each.
+        gains: of the same bands, (B, 1, h, w) each.
         sharpness: of every detail band, (LEVELS,).
 
     Returns:
         (B, 1, H, W), not clipped.
     """
     bands = []
-    for level, (band, logit) in enumerate(zip(decompose(planes), logits, strict=True)):
+    for level, (band, logit, gain) in enumerate(zip(decompose(planes), logits, gains, strict=True)):
         if level < LEVELS:
             power = F.avg_pool2d(band.square(), WINDOW, 1, WINDOW // 2, count_include_pad=False)
             strength = (power + FLAT**2).log() / 2
             logit = logit + sharpness[level] * (strength[:, :1] - strength[:, 1:])
         blended = torch.lerp(band[:, 1:], band[:, :1], logit.sigmoid())
-        bands.append(blended * gains[level].tanh().exp() if level < LEVELS else blended)
+        mean = 0.0 if level < LEVELS else blended.mean(dim=(2, 3), keepdim=True)
+        bands.append(mean + (blended - mean) * gain.tanh().exp())
     return compose(bands)
 
 

@@ -43,7 +43,8 @@ def test_agrees_with_the_network(
     a, b = np.random.default_rng(0).random((2, 1, 1, *size_hw), np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(a), torch.from_numpy(b), main=main).numpy()
-    np.testing.assert_allclose(run(path, a, b), expected, atol=1e-5)
+    tolerance = 1e-5 if head == "plane" else 1e-4  # exponentials magnify float32's rounding
+    np.testing.assert_allclose(run(path, a, b), expected, atol=tolerance)
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,14 @@ def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
     torch.testing.assert_close(
         head(head.pooled(maps), planes), (planes[:, 1:] - 0.2).clamp(0, 1), rtol=0, atol=1e-6
     )
+
+
+def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:
+    head = PyramidHead()
+    maps = torch.zeros(1, head.channels, 48, 64)
+    maps[:, LEVELS + 1 : -1] = float(np.arctanh(np.log(1.5)))  # every gain is 1.5
+    flat = torch.full((1, 2, 48, 64), 0.4)
+    torch.testing.assert_close(head(head.pooled(maps), flat), flat[:, :1], rtol=0, atol=1e-6)
+    ramp = torch.linspace(0.3, 0.7, 64).expand(1, 2, 48, 64)
+    stretched = head(head.pooled(maps), ramp)
+    torch.testing.assert_close(stretched, 0.5 + 1.5 * (ramp[:, :1] - 0.5), rtol=0, atol=0.03)

@@ -12,7 +12,7 @@ from model.colour import COLOUR_MODES, TASKS
 from model.evaluate import COLOUR, EvaluateConfig
 from model.folders import Images
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
-from model.manifest_pairs import ManifestPairs, manifest_pairs
+from model.manifest_pairs import manifest_pairs
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
 from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
@@ -140,9 +140,7 @@ def fuse(
     """
     from model.fuse import fuse as run_fusion
 
-    pairs = _manifest_pairs(manifest, a, b, root=root, split=split)
-    first: Images | None = pairs.a if pairs else a
-    second: Images | None = pairs.b if pairs else b
+    first, second, _ = _sources(manifest, a, b, root=root, split=split)
     if first is None:
         raise InputError("fuse: no input; give -a, or --manifest")
 
@@ -189,12 +187,12 @@ def evaluate(
     from model.evaluate import parse_methods
 
     config, methods = EvaluateConfig(**settings), parse_methods(fused)
-    pairs = _manifest_pairs(manifest, a, b, root=root, split=split, with_ground_truth=ground_truth is None)
-    first: Images | None = pairs.a if pairs else a
-    second: Images | None = pairs.b if pairs else b
+    first, second, listed_truth = _sources(
+        manifest, a, b, root=root, split=split, with_ground_truth=ground_truth is None
+    )
     if first is None or second is None:
         raise InputError("evaluate: no sources; give -a and -b, or --manifest")
-    truth = pairs.ground_truth if pairs and ground_truth is None else ground_truth
+    truth = listed_truth if ground_truth is None else ground_truth
     path = run_evaluation(config, first, second, methods, out, ground_truth=truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
     click.echo(path)
@@ -231,7 +229,7 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     click.echo(feature_report(load_network(source), pair_folders({"a": a, "b": b}), out, config=config))
 
 
-def _manifest_pairs(
+def _sources(
     manifest: Path | None,
     a: Path | None,
     b: Path | None,
@@ -239,15 +237,15 @@ def _manifest_pairs(
     root: Path | None,
     split: str | None,
     with_ground_truth: bool = False,
-) -> ManifestPairs | None:
-    """The pairs of ``--manifest``, if given; what it lists without a partner is told."""
+) -> tuple[Images | None, Images | None, Images | None]:
+    """A, B and the true images: those of ``--manifest``, if given; what has no partner there is told."""
     if manifest is None:
         if root is not None or split is not None:
             raise InputError("--root and --split belong to --manifest")
-        return None
+        return a, b, None
     if a is not None or b is not None:
         raise InputError(f"--manifest {manifest}: it names both sources; leave out -a and -b")
     pairs = manifest_pairs(manifest, root=root, split=split, with_ground_truth=with_ground_truth)
     for line in pairs.unmatched:
         click.echo(f"unmatched: {line}", err=True)
-    return pairs
+    return pairs.a, pairs.b, pairs.ground_truth

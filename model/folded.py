@@ -74,6 +74,7 @@ class FoldedNetwork:
         head, *rest = (layer for layer in decoder.decoder if isinstance(layer, nn.Conv2d))
         widen = _precise(second.weight).flatten(1)
         composed = torch.einsum("omkl,mi->oikl", _precise(head.weight), widen)
+        self.slope = network.head.slope
         self.decoder = [self._affine(composed, _precise(head.bias)), *map(self._convolution, rest)]
 
     def stream(self, index: int, task: Task, statistics: Statistics) -> StreamWeights:

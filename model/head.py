@@ -26,6 +26,8 @@ class PlaneHead(nn.Module):
     """One map x: the plane is tanh(x) / 2 + 1/2."""
 
     channels = 1
+    #: Of the decoder's ReLU below 0.
+    slope = 0.0
     #: Strips for :meth:`pooled` begin at multiples of this many rows.
     block = 1
 
@@ -42,6 +44,8 @@ class PyramidHead(nn.Module):
     """Of every band the first input's share, as a logit, and a gain; and a correction of the whole."""
 
     channels = 2 * (LEVELS + 1) + 1
+    #: A decoder that learns from weights of 0 must not die of its first steps.
+    slope = 0.1
     block = BLOCK
 
     def __init__(self) -> None:

@@ -187,16 +187,16 @@ class SharedEncoder(nn.Module):
 
 
 class Decoder(nn.Sequential):
-    """3x3 convolutions, as published to 64, 32, 16 and 1 channels, ReLU between."""
+    """3x3 convolutions, as published to 64, 32, 16 and 1 channels, ReLU between; leaky with a slope."""
 
-    def __init__(self, in_channels: int, width: int, out_channels: int = 1) -> None:
+    def __init__(self, in_channels: int, width: int, out_channels: int = 1, *, slope: float = 0.0) -> None:
         super().__init__(
             conv3x3(in_channels, width),
-            nn.ReLU(),
+            nn.LeakyReLU(slope),
             conv3x3(width, width // 2),
-            nn.ReLU(),
+            nn.LeakyReLU(slope),
             conv3x3(width // 2, width // 4),
-            nn.ReLU(),
+            nn.LeakyReLU(slope),
             conv3x3(width // 4, out_channels),
         )
 
@@ -213,7 +213,8 @@ class GlobalDecoder(nn.Module):
             Pointwise(channels, 2 * config.decoder_channels, bias=False),
         )
         head = HEADS[config.head]
-        self.decoder = Decoder(2 * config.decoder_channels, config.decoder_channels, head.channels)
+        width = config.decoder_channels
+        self.decoder = Decoder(2 * width, width, head.channels, slope=head.slope)
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
         """Two tensors (B, C, H, W) -> what the head takes, (B, channels, H, W)."""

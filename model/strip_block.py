@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.attention import attend_cuda, in_chunks
@@ -92,8 +93,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
-def relu_(x: Tensor) -> Tensor:
-    """ReLU in place."""
+def relu_(x: Tensor, slope: float = 0.0) -> Tensor:
+    """ReLU in place; leaky with a slope."""
+    if slope:
+        return F.leaky_relu_(x, slope)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu":
         # The sign is the same bit in an integer, and for those the comparison is five times as fast.
         x.view(torch.int16).clamp_(min=0)

@@ -12,6 +12,8 @@ import joblib
 from pipeline.files import InputError
 
 ENGINES = ("local", "dask", "ray")
+#: On Ray, units for each worker between two moments at which their results are seen.
+ROUND = 8
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
@@ -48,8 +50,13 @@ def run_units(
             yield unit, make(unit)
         return
     with _backend(options.engine, options.jobs):
-        parallel = joblib.Parallel(n_jobs=options.jobs, return_as="generator_unordered", batch_size=1)
-        yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in units)
+        if options.engine == "ray":  # whose backend hands results out at the end alone
+            at_once, return_as = ROUND * joblib.effective_n_jobs(options.jobs), "list"
+        else:
+            at_once, return_as = len(units), "generator_unordered"
+        parallel = joblib.Parallel(n_jobs=options.jobs, return_as=return_as, batch_size=1)
+        for start in range(0, len(units), at_once):
+            yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in units[start:][:at_once])
 
 
 def _labelled(make: Callable[[Unit], Result], unit: Unit) -> tuple[Unit, Result]:

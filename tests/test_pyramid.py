@@ -106,3 +106,14 @@ def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:
     ramp = torch.linspace(0.3, 0.7, 64).expand(1, 2, 48, 64)
     stretched = head(head.pooled(maps), ramp)
     torch.testing.assert_close(stretched, 0.5 + 1.5 * (ramp[:, :1] - 0.5), rtol=0, atol=0.03)
+
+
+def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
+    """With PyTorch's own start the last layer's input varies by 0.001, too little to learn from."""
+    torch.manual_seed(0)
+    network = GIFNet(NetworkConfig(feature_growth=14, decoder_channels=32, head="pyramid")).eval()
+    seen = []
+    network.global_decoder.decoder[-1].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    with torch.inference_mode():
+        network(*unit(picture(1, (64, 80)), picture(2, (64, 80))).split(1, dim=1))
+    assert float(seen[0].std(dim=(2, 3)).mean()) > 0.02

@@ -24,6 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from model.checkpoint import load_network
 from model.distributed import Team
 from model.feed import Batch
 from model.information import load_measure
@@ -62,7 +63,7 @@ def random_batch(generator: np.random.Generator, size: int, crop: int) -> Batch:
     return Batch(infrared=planes[0], visible=planes[1], dp_a=planes[2], dp_b=planes[3], dp_truth=planes[4])
 
 
-def check_fusing(network: GIFNet, device: torch.device, precisions: list[str]) -> bool:
+def check_fusing(name: str, network: GIFNet, device: torch.device, precisions: list[str]) -> bool:
     generator = np.random.default_rng(1)
     a, b = (generator.random((123, 171), np.float32) for _ in "ab")
     exact = copy.deepcopy(network).double().eval()
@@ -74,15 +75,16 @@ def check_fusing(network: GIFNet, device: torch.device, precisions: list[str]) -
         fused = FusionEngine(network, device=device, precision=precision).fuse_planes(a, b)
         error = float(np.abs(fused - expected).max())
         good &= error <= FUSED_BOUNDS[precision]
-        print(f"check: fused {precision}: largest error {error:.2e}, bound {FUSED_BOUNDS[precision]:.0e}")
+        bound = FUSED_BOUNDS[precision]
+        print(f"check: {name}, fused {precision}: largest error {error:.2e}, bound {bound:.0e}")
     return good
 
 
-def check_training(network: GIFNet, device: torch.device, amps: list[str]) -> bool:
+def check_training(objective_name: str, network: GIFNet, device: torch.device, amps: list[str]) -> bool:
     batch = random_batch(np.random.default_rng(2), 2, 64)
     weights = (torch.full((2,), 0.4), torch.full((2,), 0.6))
     config, good = TrainConfig(), True
-    objective = OBJECTIVES[config.objective]
+    objective = OBJECTIVES[objective_name]
 
     def losses(net: GIFNet, on: torch.device, dtype: torch.dtype, amp: torch.dtype | None) -> list[float]:
         own = Batch(**{name: plane.to(on, dtype) for name, plane in vars(batch).items()})
@@ -100,7 +102,10 @@ def check_training(network: GIFNet, device: torch.device, amps: list[str]) -> bo
         found = losses(copy.deepcopy(network).to(device), device, torch.float32, dtype)
         error = max(abs(x - y) / abs(y) for x, y in zip(found, exact, strict=True))
         good &= error <= LOSS_BOUNDS[amp]
-        print(f"check: losses, amp {amp}: largest relative error {error:.2e}, bound {LOSS_BOUNDS[amp]:.0e}")
+        bound = LOSS_BOUNDS[amp]
+        print(
+            f"check: {objective_name} losses, amp {amp}: largest relative error {error:.2e}, bound {bound:.0e}"
+        )
     return good
 
 
@@ -161,8 +166,12 @@ def main() -> int:
         torch.manual_seed(0)
         network = GIFNet(NetworkConfig())
     cuda = device.type == "cuda"
-    good = check_fusing(network, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32"])
-    good &= check_training(network, device, ["off", "bf16", "fp16"] if cuda else ["off", "bf16"])
+    shipped = load_network(None)
+    good = True
+    for name, one in (("published shape", network), ("shipped weights", shipped)):
+        good &= check_fusing(name, one, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32", "bf16"])
+    for objective, one in (("published", network), ("fidelity", shipped)):
+        good &= check_training(objective, one, device, ["off", "bf16", "fp16"] if cuda else ["off", "bf16"])
     print_table(network, device, height, width, arguments.repeats)
     return 0 if good else 1
 

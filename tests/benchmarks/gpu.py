@@ -103,9 +103,8 @@ def check_training(objective_name: str, network: GIFNet, device: torch.device, a
         error = max(abs(x - y) / abs(y) for x, y in zip(found, exact, strict=True))
         good &= error <= LOSS_BOUNDS[amp]
         bound = LOSS_BOUNDS[amp]
-        print(
-            f"check: {objective_name} losses, amp {amp}: largest relative error {error:.2e}, bound {bound:.0e}"
-        )
+        print(f"check: {objective_name} losses, amp {amp}: ", end="")
+        print(f"largest relative error {error:.2e}, bound {bound:.0e}")
     return good
 
 

@@ -19,6 +19,9 @@ _VIF_SIDES = (17, 9, 5, 3)
 _VIF_NOISE = 2.0 / 255.0**2
 #: Gradients below about a quarter of a grey level count as flat.
 _FLAT = 1e-3
+#: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
+#: sources is next to nothing in places, and the slope of its correlation would be next to infinite.
+_FAINT = 0.05
 #: Levels of the soft histograms.
 _BINS = 96
 
@@ -144,7 +147,8 @@ def _vifp(fused: Tensor, source: Tensor) -> Tensor:
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
     x, y = x.flatten(1), y.flatten(1)
     x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
-    return (x * y).mean(dim=1) / (x.square().mean(dim=1) * y.square().mean(dim=1) + 1e-8).sqrt()
+    variances = (x.square().mean(dim=1) + _FAINT**2) * (y.square().mean(dim=1) + _FAINT**2)
+    return (x * y).mean(dim=1) / variances.sqrt()
 
 
 def _memberships(plane: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from model.transformer import Task
 
 #: With ``fidelity`` the MM update takes this part of the batch.
 FIDELITY_MM_PART = 4
-#: Of the absolute error from a known truth beside SSIM and gradients: at 40 dB all weigh about the same.
-TRUTH_ERROR_WEIGHT = 40.0
+#: Of the absolute error from a known truth beside SSIM and gradients.
+TRUTH_ERROR_WEIGHT = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

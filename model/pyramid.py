@@ -17,6 +17,8 @@ LEVELS = 4
 BLOCK = 2**LEVELS
 #: Details below a quarter of a grey level count as equally strong.
 FLAT = 0.25 / 255
+#: A blended base gets at most this many times its contrast back.
+MOST_CONTRAST = 2.0
 #: Side of the window, in pixels of the band, in which the strength of a detail is measured.
 WINDOW = 3
 
@@ -55,9 +57,11 @@ def blend(planes: Tensor, logits: list[Tensor], gains: list[Tensor], sharpness: 
 
     The first plane's share in a band is sigmoid(logit + sharpness * log(A / B)), where A and B are the root
     mean squares of the details around the pixel; in the base it is sigmoid(logit). Logits of 0 give the
-    choice of the stronger detail, softened, and the mean of the bases. The blended detail, and what the
-    blended base differs from its mean over the image, is then multiplied by e to the power of the tanh of its
-    gain: by 0.4 to 2.7.
+    choice of the stronger detail, softened, and the mean of the bases.
+
+    Where one base is bright and the other one dark, their blend has lost contrast: its contrast, about its
+    mean over the image, is raised to that of what was blended. It and the blended details are then multiplied
+    by e to the power of the tanh of their gain: by 0.4 to 2.7.
 
     Args:
         planes: (B, 2, H, W).
@@ -74,9 +78,17 @@ def blend(planes: Tensor, logits: list[Tensor], gains: list[Tensor], sharpness: 
             power = F.avg_pool2d(band.square(), WINDOW, 1, WINDOW // 2, count_include_pad=False)
             strength = (power + FLAT**2).log() / 2
             logit = logit + sharpness[level] * (strength[:, :1] - strength[:, 1:])
-        blended = torch.lerp(band[:, 1:], band[:, :1], logit.sigmoid())
-        mean = 0.0 if level < LEVELS else blended.mean(dim=(2, 3), keepdim=True)
-        bands.append(mean + (blended - mean) * gain.tanh().exp())
+        share = logit.sigmoid()
+        blended = torch.lerp(band[:, 1:], band[:, :1], share)
+        if level < LEVELS:
+            bands.append(blended * gain.tanh().exp())
+        else:
+            mean = blended.mean(dim=(2, 3), keepdim=True)
+            power = (band - band.mean(dim=(2, 3), keepdim=True)).square()
+            power = torch.lerp(power[:, 1:], power[:, :1], share).mean(dim=(2, 3), keepdim=True)
+            left = (blended - mean).square().mean(dim=(2, 3), keepdim=True)
+            contrast = ((power + FLAT**2) / (left + FLAT**2)).sqrt().clamp(1.0, MOST_CONTRAST)
+            bands.append(mean + (blended - mean) * contrast * gain.tanh().exp())
     return compose(bands)
 
 

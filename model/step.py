@@ -122,6 +122,9 @@ class AlternatingStep:
         overflow_is_normal = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
         if not math.isfinite(task + public + (0.0 if overflow_is_normal else norm)):
             raise NonFiniteError(f"{main} step: task loss {task}, public loss {public}, gradient norm {norm}")
+        if self._config.clip_norm:
+            scale = self._config.clip_norm / max(norm, self._config.clip_norm)
+            torch._foreach_mul_(gradients, scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}

@@ -38,11 +38,21 @@ def sources() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         (fidelity.edges, "Qabf", 1.0, 0.05),  # it compares angles as lines
     ],
 )
-def test_scores_are_the_metrics(score: Score, name: str, factor: float, bound: float) -> None:
+def test_scores_are_the_metrics(
+    score: Score, name: str, factor: float, bound: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fidelity, "_FAINT", 1e-4)  # SCD counts the faintest difference
     # A black frame: Qabf sees zeros beyond the border, the losses look at whole windows alone.
     fused, a, b = (np.pad(plane, 3) for plane in sources())
     expected = METRICS[name].function(fused, a, b)
     assert float(score(*map(tensor, (fused, a, b)))) * factor == pytest.approx(expected, abs=bound)
+
+
+def test_faint_differences_hardly_count_in_the_complement() -> None:
+    """A focus pair: fused and source differ by next to nothing, which correlates with anything."""
+    _, a, _ = map(tensor, sources())
+    plain, tinted = (float(fidelity.complement(a + shade * a, a, a)) for shade in (0.0, 0.01))
+    assert abs(tinted - plain) < 0.1
 
 
 @pytest.mark.parametrize(

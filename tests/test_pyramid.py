@@ -108,6 +108,23 @@ def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:
     torch.testing.assert_close(stretched, 0.5 + 1.5 * (ramp[:, :1] - 0.5), rtol=0, atol=0.03)
 
 
+def test_opposite_bases_keep_their_contrast_and_equal_ones_are_left_alone() -> None:
+    head = PyramidHead()
+    maps = head.pooled(torch.zeros(1, head.channels, 64, 96))
+    across, down = (
+        torch.linspace(0.3, 0.7, 96).expand(64, 96),
+        torch.linspace(0.3, 0.7, 64)[:, None].expand(64, 96),
+    )
+    fused = head(maps, torch.stack([across, down])[None])
+    # The mean of two ramps at right angles has half the variance of each; here it has all of it.
+    assert float(fused.var()) == pytest.approx(float(across.var()), rel=0.1)
+    torch.testing.assert_close(
+        head(maps, torch.stack([across, across])[None])[0, 0], across, rtol=0, atol=1e-5
+    )
+    opposite = head(maps, torch.stack([across, 1 - across])[None])
+    assert float(opposite.std()) < 0.01  # what cancels altogether is not made up from rounding
+
+
 def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
     """With PyTorch's own start the last layer's input varies by 0.001, too little to learn from."""
     torch.manual_seed(0)

@@ -26,9 +26,12 @@ from model.checkpoint import load_network, load_training_state, read_metadata, w
 from model.curves import summarise
 from model.distributed import Team
 from model.feed import Batch, TrainingData
+from model.information import load_measure
+from model.network import GIFNet, NetworkConfig
 from model.objectives import OBJECTIVES, FidelityObjective
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
+from model.step import AlternatingStep
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
@@ -324,6 +327,16 @@ def test_overfitting_one_batch_lowers_every_loss(joint: Path, tmp_path: Path) ->
         assert records[-1][name] < 0.8 * records[0][name], name
 
 
+def test_long_gradients_are_shortened_and_told_as_they_were(joint: Path) -> None:
+    config, device = tiny(clip_norm=1e-3), torch.device("cpu")
+    network = GIFNet(NetworkConfig(feature_growth=2, decoder_channels=8))
+    measure = load_measure("pyramid", weights="", device=device)
+    step = AlternatingStep(network, config, measure=measure, team=Team("cpu"))
+    told = step(TrainingData(config, [joint], device=device).batch(0), 1e-3)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3) and told["dp_gradient_norm"] > 2e-3
+
+
 def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = straight / "weights.safetensors"
     train(tiny(steps=1, lr=1e-12, init=str(weights)), joint, tmp_path)
@@ -435,6 +448,7 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
         {"lr": 0.0},
         {"lr": math.nan},
         {"ema_decay": 1.0},
+        {"clip_norm": -1.0},
         {"mm_task_weight": -1.0},
         {"mm_task_weight": math.nan},
         {"validation_share": 1.0},

@@ -221,6 +221,9 @@ def _write_dataset(file: h5py.File, name: str, array: np.ndarray, compress: str)
         compression="gzip" if compress == "gzip" and array.ndim > 1 else None,
         maxshape=(None, *array.shape[1:]),  # else an empty shard could not be chunked
     )
+    # Chunks get their places in the file when they leave the cache; without this, that is when another thread
+    # lets the dataset go, and the same arrays make other files.
+    file.flush()
 
 
 def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:

@@ -172,7 +172,7 @@ FUSION_SETS = (
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
     *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
-    *("--structure-weight", 3, "--complement-weight", 1, "--mutual-information-weight", 1.5),
+    *("--structure-weight", 3, "--mutual-information-weight", 1.5),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--amp", "bf16", "--validation-share", 0.1, "--resume"),
 )
 

@@ -12,12 +12,14 @@ What the merging is made of (all in float64, then cast once):
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from model.head import Head
 from model.network import GIFNet
 from model.transformer import Statistics, Stream, Task, TransformerBlock
 
@@ -50,8 +52,9 @@ class FoldedNetwork:
         self.other: Task = "dp" if main == "mm" else "mm"
         self.channels, self.heads, self.window = config.channels, config.heads, config.window
         self.alignment = config.alignment
-        self._device, self._dtype = device, dtype
+        self.device, self.dtype = device, dtype
         self.blocks: list[TransformerBlock] = [transformer.cross_block, *transformer.refine_blocks]
+        self.head: Head = copy.deepcopy(network.head).to(device)
         self.borrows_value = main == "mm" and transformer.cross_block.local_path_quirk
 
         self.encoder = [self._convolution(layer) for layer in network.encoder.convolutions]
@@ -74,7 +77,6 @@ class FoldedNetwork:
         head, *rest = (layer for layer in decoder.decoder if isinstance(layer, nn.Conv2d))
         widen = _precise(second.weight).flatten(1)
         composed = torch.einsum("omkl,mi->oikl", _precise(head.weight), widen)
-        self.slope = network.head.slope
         self.decoder = [self._affine(composed, _precise(head.bias)), *map(self._convolution, rest)]
 
     def stream(self, index: int, task: Task, statistics: Statistics) -> StreamWeights:
@@ -122,7 +124,7 @@ class FoldedNetwork:
         )
 
     def _cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self._device, dtype=self._dtype)
+        return tensor.to(device=self.device, dtype=self.dtype)
 
 
 def _precise(tensor: Tensor | None) -> Tensor:

@@ -1,8 +1,8 @@
 """Heads: what the global decoder's last maps mean, and how they become the fused plane.
 
 ``plane``    the fused plane itself, as published.
-``pyramid``  shares of the two inputs in every band of their Laplacian pyramids, and a correction. Untrained,
-             it fuses as a pyramid that takes the stronger detail does, and learns where to do better.
+``pyramid``  for every band of the inputs' Laplacian pyramids a share and a gain, and a correction. Untrained,
+             it fuses about as a pyramid that takes the stronger detail does, and learns where to do better.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from model.pyramid import BLOCK, LEVELS, blend, pooled
 #: Of the choice of the stronger detail, at first: of two details a factor 1.5 apart the stronger one gets
 #: sigmoid(8 log 1.5) = 96 %.
 SHARPNESS = 8.0
-
 #: Logit of a map of 1: it decides.
 DECISION = 5.0
 

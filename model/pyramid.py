@@ -72,24 +72,36 @@ def blend(planes: Tensor, logits: list[Tensor], gains: list[Tensor], sharpness: 
     Returns:
         (B, 1, H, W), not clipped.
     """
-    bands = []
-    for level, (band, logit, gain) in enumerate(zip(decompose(planes), logits, gains, strict=True)):
-        if level < LEVELS:
-            power = F.avg_pool2d(band.square(), WINDOW, 1, WINDOW // 2, count_include_pad=False)
-            strength = (power + FLAT**2).log() / 2
-            logit = logit + sharpness[level] * (strength[:, :1] - strength[:, 1:])
-        share = logit.sigmoid()
-        blended = torch.lerp(band[:, 1:], band[:, :1], share)
-        if level < LEVELS:
-            bands.append(blended * gain.tanh().exp())
-        else:
-            mean = blended.mean(dim=(2, 3), keepdim=True)
-            power = (band - band.mean(dim=(2, 3), keepdim=True)).square()
-            power = torch.lerp(power[:, 1:], power[:, :1], share).mean(dim=(2, 3), keepdim=True)
-            left = (blended - mean).square().mean(dim=(2, 3), keepdim=True)
-            contrast = ((power + FLAT**2) / (left + FLAT**2)).sqrt().clamp(1.0, MOST_CONTRAST)
-            bands.append(mean + (blended - mean) * contrast * gain.tanh().exp())
-    return compose(bands)
+    *details, base = decompose(planes)
+    bands = [
+        _blend_details(detail, logit, gain, steepness)
+        for detail, logit, gain, steepness in zip(details, logits[:-1], gains[:-1], sharpness, strict=True)
+    ]
+    return compose([*bands, _blend_bases(base, logits[-1], gains[-1])])
+
+
+def _blend_details(details: Tensor, logit: Tensor, gain: Tensor, sharpness: Tensor) -> Tensor:
+    power = F.avg_pool2d(details.square(), WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    strength = (power + FLAT**2).log() / 2
+    share = (logit + sharpness * (strength[:, :1] - strength[:, 1:])).sigmoid()
+    return torch.lerp(details[:, 1:], details[:, :1], share) * gain.tanh().exp()
+
+
+def _blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
+    share = logit.sigmoid()
+    blended = torch.lerp(bases[:, 1:], bases[:, :1], share)
+    mean = _mean(blended)
+    difference = blended - mean
+    power = (bases - _mean(bases)).square()
+    before = _mean(torch.lerp(power[:, 1:], power[:, :1], share))
+    after = _mean(difference.square())
+    contrast = ((before + FLAT**2) / (after + FLAT**2)).sqrt().clamp(1.0, MOST_CONTRAST)
+    return mean + difference * contrast * gain.tanh().exp()
+
+
+def _mean(planes: Tensor) -> Tensor:
+    """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
+    return planes.mean(dim=(2, 3), keepdim=True)
 
 
 def stronger_detail(planes: Tensor) -> Tensor:
@@ -107,9 +119,8 @@ def _reduce(planes: Tensor) -> Tensor:
     filter_ = planes.new_tensor([1, 4, 6, 4, 1]) / 16
     flat = F.pad(planes.flatten(0, 1)[:, None], (2, 2, 2, 2), mode="replicate")
     flat = F.conv2d(flat, filter_.view(1, 1, 5, 1), stride=(2, 1))
-    return F.conv2d(flat, filter_.view(1, 1, 1, 5), stride=(1, 2)).view(
-        *planes.shape[:2], *_half(planes.shape)
-    )
+    flat = F.conv2d(flat, filter_.view(1, 1, 1, 5), stride=(1, 2))
+    return flat.unflatten(0, planes.shape[:2])[:, :, 0]
 
 
 def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
@@ -118,7 +129,3 @@ def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
     filters = torch.stack([torch.outer(down, across) for down in (even, odd) for across in (even, odd)])
     flat = F.pad(planes.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
     return F.pixel_shuffle(F.conv2d(flat, filters[:, None]), 2)[..., : shape[2], : shape[3]].view(shape)
-
-
-def _half(shape: torch.Size) -> tuple[int, int]:
-    return (shape[2] + 1) // 2, (shape[3] + 1) // 2

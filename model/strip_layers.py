@@ -80,7 +80,9 @@ class StripLayers:
         strips = self._merge(refined, RowReader(features))
         *hidden, last = self.network.decoder
         for affine in hidden:
-            strips = map(partial(relu_, slope=self.network.slope), convolved(strips, self.height, affine))
+            strips = map(
+                partial(relu_, slope=self.network.head.slope), convolved(strips, self.height, affine)
+            )
         return convolved(strips, self.height, last)
 
     def _merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:

@@ -3,24 +3,18 @@
 The revised layer norm needs the mean and the deviation of a whole map, so an image is passed over several
 times: to embed its features and measure both streams, to run the first block and measure its output, and so
 on, and to run the last block and the decoder. What a pass made is kept for the next one as far as the
-memory budget allows; the other rows are computed again.
+memory budget allows; the other rows are computed again. Each pass takes one panel of columns after the other.
 """
 
 from __future__ import annotations
-
-import copy
-import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
-from model.head import Head
 from model.network import GIFNet
-from model.row_stream import RowReader, rows_of
-from model.strip_layers import StripLayers
+from model.panels import Panel, cut
 from model.transformer import Statistics, Task
 from pipeline.files import InputError
 
@@ -32,8 +26,8 @@ MIN_STRIP_ROWS = 16
 WORKING_NUMBERS = 2_900
 #: Values whose moments are taken at once: they are read three times and should stay in the cache.
 MOMENT_VALUES = 1 << 19
-#: Rows that the encoder's three convolutions and the embedding see above and below their own.
-EMBED_REACH = 4
+#: Columns of a panel on a CPU at most.
+CPU_PANEL_COLUMNS = 1280
 
 
 class FusionEngine:
@@ -45,6 +39,7 @@ class FusionEngine:
         precision: ``fp32``, ``bf16`` or ``fp16``; statistics are float32 sums either way.
         memory_bytes: for feature maps; what does not fit is computed again.
         strip_rows: rows per strip; None chooses by width and memory.
+        panel_columns: columns per panel at most; None chooses by device.
 
     Raises:
         InputError: the device does not compute in this precision.
@@ -58,14 +53,14 @@ class FusionEngine:
         precision: str = "fp32",
         memory_bytes: int = 1 << 30,
         strip_rows: int | None = None,
+        panel_columns: int | None = None,
     ) -> None:
         self.network = network
         self.device = torch.device(device)
-        self.head: Head = copy.deepcopy(network.head).to(self.device)
         _check_precision(precision, self.device)
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.memory_bytes = memory_bytes
-        self.strip_rows = strip_rows
+        self.strip_rows, self.panel_columns = strip_rows, panel_columns
         self._folded: dict[Task, FoldedNetwork] = {}
 
     def fuse_planes(self, a: np.ndarray, b: np.ndarray, *, main: Task = "dp") -> np.ndarray:
@@ -81,8 +76,9 @@ class FusionEngine:
             )
         if main not in self._folded:
             self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
+        planes = torch.from_numpy(np.stack([a, b]))[None]
         with torch.inference_mode():
-            return _Passes(self, self._folded[main], np.ascontiguousarray(a), np.ascontiguousarray(b)).run()
+            return _Passes(self, self._folded[main], planes).run()
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
@@ -95,87 +91,57 @@ def _check_precision(precision: str, device: torch.device) -> None:
 
 
 class _Passes:
-    """The passes over one pair of planes. Map 0 is both embedded streams, map i the output of block i - 1."""
+    """The passes over one pair of planes, (1, 2, H, W)."""
 
-    def __init__(self, engine: FusionEngine, network: FoldedNetwork, a: np.ndarray, b: np.ndarray) -> None:
-        self.network, self.device, self.dtype = network, engine.device, engine.dtype
-        self.head = engine.head
-        self.a, self.b = torch.from_numpy(a), torch.from_numpy(b)
-        self.layers = StripLayers(network, *a.shape)
-        self.height = self.layers.map_height
-        pixel_bytes = WORKING_NUMBERS * self.dtype.itemsize
-        pixels = CPU_STRIP_PIXELS if self.device.type == "cpu" else engine.memory_bytes // 2 // pixel_bytes
-        self.rows = engine.strip_rows or max(MIN_STRIP_ROWS, pixels // a.shape[1] // 8 * 8)
-        spare = max(0, engine.memory_bytes - min(self.rows, self.height) * a.shape[1] * pixel_bytes)
-        # Of map 0, with twice the channels, the first rows are kept, of the others the last rows: so the
-        # next map grows where this one has been used up, and no two of them together exceed the budget.
-        rows = spare // (self.layers.map_width * network.channels * self.dtype.itemsize)
-        last = range(max(0, self.height - rows), self.height)
-        self.kept = [_Kept(range(min(rows // 2, self.height))), *(_Kept(last) for _ in network.blocks[1:])]
+    def __init__(self, engine: FusionEngine, network: FoldedNetwork, planes: Tensor) -> None:
+        self.network, self.planes = network, planes
+        on_cpu = network.device.type == "cpu"
+        height, width = planes.shape[2:]
+        columns = cut(width, engine.panel_columns or (CPU_PANEL_COLUMNS if on_cpu else width), network)
+        widest = max(len(panel.read) for panel in columns)
+        pixel_bytes = WORKING_NUMBERS * network.dtype.itemsize
+        pixels = CPU_STRIP_PIXELS if on_cpu else engine.memory_bytes // 2 // pixel_bytes
+        rows = engine.strip_rows or max(MIN_STRIP_ROWS, pixels // widest // 8 * 8)
+        spare = max(0, engine.memory_bytes - min(rows, height) * widest * pixel_bytes)
+        read = sum(len(panel.read) for panel in columns)
         self.weights: list[tuple[StreamWeights, ...]] = []
+        self.panels = [
+            Panel(
+                network,
+                planes,
+                panel,
+                rows=rows,
+                memory_bytes=spare * len(panel.read) // read,
+                weights=self.weights,
+            )
+            for panel in columns
+        ]
 
     def run(self) -> np.ndarray:
-        for index, kept in enumerate(self.kept):
+        for index in range(len(self.network.blocks)):
             tasks = [self.network.main, self.network.other][: 2 if index == 0 else 1]
             moments = [_Moments() for _ in tasks]
-            for strip in self.compute(index):
-                for moment, part in zip(moments, strip.split(self.network.channels, dim=1), strict=True):
-                    moment.add(part)
-                kept.add(strip)
-                del strip
+            for panel in self.panels:
+                for strip in panel.measured(index):
+                    for moment, part in zip(moments, strip.split(self.network.channels, dim=1), strict=True):
+                        moment.add(part)
+                    del strip, part
             measured = zip(tasks, moments, strict=True)
             self.weights.append(
                 tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
             )
-        strips = [self.head.pooled(strip.float()) for strip in self.decoded()]
-        maps = [torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)]
-        del strips
         # The planes in full precision, whatever the network computes in.
-        planes = torch.stack([self.a, self.b])[None].to(self.device)
-        return self.head(maps, planes)[0, 0].cpu().numpy()
+        return self.network.head(self.decoded(), self.planes.to(self.network.device))[0, 0].cpu().numpy()
 
-    def decoded(self) -> Iterator[Tensor]:
-        """The decoder's maps in strips of whole blocks of the head."""
-        height, block = self.layers.height, self.head.block
-        refined, features = self.compute(len(self.kept)), self.layers.encode(self.planes())
-        reader = RowReader(self.layers.decode(refined, features))
-        rows = -(-self.rows // block) * block
-        return (reader.take(min(rows, height - row)) for row in range(0, height, rows))
-
-    def compute(self, index: int) -> Iterator[Tensor]:
-        """Strips of map ``index``, from what is kept of the map before it."""
-        if index == 0:
-            return self.embed()
-        before = self.map(index - 1)
-        if index == 1:
-            return self.layers.cross(before, *self.weights[0])
-        return self.layers.refine(index - 1, before, *self.weights[index - 1])
-
-    def map(self, index: int) -> Iterator[Tensor]:
-        """Strips of map ``index``: kept ones where there are any, the others computed again."""
-        kept, self.kept[index] = self.kept[index], _Kept(range(self.height, self.height))
-        if kept.rows.start:
-            yield from rows_of(self.compute(index), range(kept.rows.start))
-        yield from kept.drain()
-        if kept.rows.stop < self.height:
-            assert index == 0, "of later maps the last rows are kept"
-            # Begun a few rows earlier, as if the image did, the wrong border has left the map by then.
-            step = self.network.alignment
-            start = max(0, min(kept.rows.stop, self.layers.height - step) - EMBED_REACH) // step * step
-            yield from rows_of(self.embed(start), range(kept.rows.stop - start, self.height - start))
-
-    def embed(self, start: int = 0) -> Iterator[Tensor]:
-        """Map 0 of the image that begins at row ``start``."""
-        return self.layers.embed(self.layers.encode(self.planes(start), start), start)
-
-    def planes(self, start: int = 0) -> Iterator[Tensor]:
-        """Both planes as strips (1, 2, rows, W)."""
-        height = self.layers.height
-        # The last strip is never a thin one: it is reflected within itself.
-        rows = range(start, max(height - 8, start + 1), self.rows)
-        for first, stop in itertools.pairwise([*rows, height]):
-            pair = torch.stack([self.a[first:stop], self.b[first:stop]], dim=-1)[None].permute(0, 3, 1, 2)
-            yield pair.to(device=self.device, dtype=self.dtype)
+    def decoded(self) -> list[Tensor]:
+        """What the head keeps of the decoder's maps."""
+        across: list[list[Tensor]] = []
+        for panel in self.panels:
+            strips = [self.network.head.pooled(strip.float()) for strip in panel.decoded()]
+            across.append([torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)])
+        return [
+            parts[0] if len(parts) == 1 else torch.cat(parts, dim=3) for parts in zip(*across, strict=True)
+        ]
 
 
 class _Moments:
@@ -199,27 +165,3 @@ class _Moments:
         mean = weights @ means
         variance = squares.sum() / sum(self._counts) + weights @ (means - mean).square()
         return Statistics(mean, (variance + 1e-5).sqrt())
-
-
-class _Kept:
-    """Some rows of a map, kept for the next pass."""
-
-    def __init__(self, rows: range) -> None:
-        self.rows = rows
-        self._received = 0
-        self._strips: list[Tensor] = []
-
-    def add(self, strip: Tensor) -> None:
-        """Take the next strip of the map; rows outside the range are not held."""
-        start, self._received = self._received, self._received + strip.shape[2]
-        low, high = max(start, self.rows.start), min(self._received, self.rows.stop)
-        if high - low == strip.shape[2]:
-            self._strips.append(strip)
-        elif low < high:
-            part = strip[:, :, low - start : high - start]
-            self._strips.append(part.clone(memory_format=torch.channels_last))
-
-    def drain(self) -> Iterator[Tensor]:
-        """Hand the strips out, once, and forget them."""
-        while self._strips:
-            yield self._strips.pop(0)

@@ -50,13 +50,14 @@ def run_units(
             yield unit, make(unit)
         return
     with _backend(options.engine, options.jobs):
-        if options.engine == "ray":  # whose backend hands results out at the end alone
-            at_once, return_as = ROUND * joblib.effective_n_jobs(options.jobs), "list"
-        else:
-            at_once, return_as = len(units), "generator_unordered"
+        # Ray's backend hands results out at the end alone: so in rounds.
+        on_ray = options.engine == "ray"
+        at_once = ROUND * joblib.effective_n_jobs(options.jobs) if on_ray else max(1, len(units))
+        return_as = "list" if on_ray else "generator_unordered"
         parallel = joblib.Parallel(n_jobs=options.jobs, return_as=return_as, batch_size=1)
         for start in range(0, len(units), at_once):
-            yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in units[start:][:at_once])
+            some = units[start : start + at_once]
+            yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
 
 
 def _labelled(make: Callable[[Unit], Result], unit: Unit) -> tuple[Unit, Result]:

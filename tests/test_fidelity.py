@@ -75,7 +75,7 @@ def test_scores_can_be_climbed_and_do_not_care_for_the_order(score: Score) -> No
     (slope,) = torch.autograd.grad(before, fused)
     assert torch.isfinite(slope).all() and slope.abs().max() > 0
     after = score(fused + 1e-3 * slope / slope.abs().max(), a, b)
-    assert float(after.sum()) > float(before.detach())
+    assert float(after.detach().sum()) > float(before.detach())
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])

@@ -67,15 +67,13 @@ def test_untrained_it_fuses_about_as_the_classic_does() -> None:
     torch.manual_seed(0)
     network = GIFNet(NetworkConfig(feature_growth=4, decoder_channels=8, head="pyramid")).eval()
     sharp = picture(3, (96, 112))
-    blurred = to_uint8(
-        compose([torch.zeros_like(b) for b in decompose(unit(sharp))[:2]] + decompose(unit(sharp))[2:])[
-            0, 0
-        ].numpy()
-    )
+    finest, fine, *coarse = decompose(unit(sharp))
+    without = compose([torch.zeros_like(finest), torch.zeros_like(fine), *coarse])
+    blurred = to_uint8(without[0, 0].numpy())
     left = np.arange(112) < 56
     near, far = np.where(left, sharp, blurred), np.where(left, blurred, sharp)
     with torch.inference_mode():
-        fused = network(unit(near)[None][0], unit(far)[None][0])[0, 0].numpy()
+        fused = network(unit(near), unit(far))[0, 0].numpy()
     classic = stronger_detail(unit(near, far))[0, 0].numpy()
     ours, theirs, mean = (
         ground_truth_psnr(to_uint8(image), sharp)

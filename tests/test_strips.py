@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from network_samples import planes, random_network
 
 from model.checkpoint import load_network
+from model.folded import FoldedNetwork
 from model.network import GIFNet
+from model.panels import cut
 from model.strips import WORKING_NUMBERS, FusionEngine
 from pipeline.files import InputError
 from pipeline.images import to_uint8
@@ -61,6 +63,34 @@ def test_any_size_any_strips_any_memory(
     tolerance = 1e-4 if "head" in shape else 1e-5
     fused = engine.fuse_planes(a, b, main=main)
     np.testing.assert_allclose(fused, whole(network, a, b, main), atol=tolerance)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    width=st.integers(65, 200),
+    panel_columns=st.integers(16, 80),
+    memory=st.sampled_from([0, 1 << 22]),
+    main=st.sampled_from(["mm", "dp"]),
+    shape=st.sampled_from([{}, {"depth": 3}, {"depth": 4, "window": 4}, {"window": 16}, {"head": "pyramid"}]),
+)
+def test_no_panel_shows_where_it_was_cut(
+    width: int, panel_columns: int, memory: int, main: str, shape: dict[str, Any]
+) -> None:
+    network = tiny_network(2, **shape)
+    a, b = random_planes(24, width)
+    engine = FusionEngine(network, memory_bytes=memory, panel_columns=panel_columns)
+    tolerance = 1e-4 if "head" in shape else 1e-5
+    fused = engine.fuse_planes(a, b, main=main)
+    np.testing.assert_allclose(fused, whole(network, a, b, main), atol=tolerance)
+
+
+def test_panels_share_the_columns_out() -> None:
+    network = FoldedNetwork(tiny_network(0), main="dp", device=torch.device("cpu"), dtype=torch.float32)
+    for width, most in ((6000, 1280), (1281, 1280), (7, 100), (100, 7)):
+        panels = cut(width, most, network)
+        assert [column for panel in panels for column in panel.own] == list(range(width))
+        assert all(panel.own[0] in panel.read and panel.own[-1] in panel.read for panel in panels)
+    assert len(cut(1280, 1280, network)) == 1
 
 
 @pytest.mark.parametrize("quirk", [False, True])

@@ -118,10 +118,15 @@ def memory(options: argparse.Namespace) -> None:
 def scaling(options: argparse.Namespace) -> None:
     """Network time per pixel of a small and a large square."""
     print("### Cost per pixel\n\n| size | us per pixel | CPU us per pixel | to 512x512 |\n|---|---|---|---|")
+    runs: dict[int, list[dict[str, float]]] = {512: [], 4096: []}
+    for _ in range(options.repeats):
+        for side, seen in runs.items():
+            seen.append(_child(options, "square", side=side, memory=options.memory))
     first = None
-    for side in (512, 4096):
-        run = _child(options, "square", side=side, memory=options.memory)
-        wall, cpu = (run[key] / side**2 * 1e6 for key in ("network_wall", "network_cpu"))
+    for side, seen in runs.items():
+        wall, cpu = (
+            median(run[key] for run in seen) / side**2 * 1e6 for key in ("network_wall", "network_cpu")
+        )
         first = first or wall
         print(f"| {side}x{side} | {wall:.2f} | {cpu:.2f} | {wall / first:.2f} |", flush=True)
     print()

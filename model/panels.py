@@ -1,0 +1,166 @@
+"""Panels: columns of an image that pass through the network by themselves, in strips of rows.
+
+A strip of a wide image would leave the last-level cache between two layers, so wide images are cut into
+panels. A panel reads more columns on both sides than it answers for, and is computed as if the image ended
+there: the wrong border that grows inwards from each cut stays within them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.folded import FoldedNetwork, StreamWeights
+from model.row_stream import RowReader, rows_of
+from model.strip_layers import StripLayers
+
+#: Rows, and columns, that the encoder's three convolutions and the embedding see beyond their own.
+EMBED_REACH = 4
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of an image a panel answers for, and which it reads."""
+
+    own: range
+    read: range
+
+    @property
+    def inside(self) -> slice:
+        """The panel's own columns among those that it reads."""
+        return slice(self.own.start - self.read.start, self.own.stop - self.read.start)
+
+
+def cut(width: int, most: int, network: FoldedNetwork) -> list[Columns]:
+    """Panels side by side, of about the same width of ``most`` columns at most."""
+    step = math.lcm(network.window, network.head.block)
+    # The first block contaminates its first window, each further one half a window more, the convolutions of
+    # the decoder, of which the first one holds the unembedding, a pixel each.
+    blocks = (
+        -(-EMBED_REACH // network.window) * network.window + (len(network.blocks) - 1) * network.window // 2
+    )
+    halo = -(-(blocks + 1 + len(network.decoder)) // step) * step
+    count = -(-width // most)
+    edges = [*(index * width // count // step * step for index in range(count)), width]
+    return [
+        Columns(range(first, stop), range(max(0, first - halo), min(width, stop + halo)))
+        for first, stop in itertools.pairwise(edges)
+        if first < stop
+    ]
+
+
+class Panel:
+    """Some columns of a pair of planes on their way through the network.
+
+    Map 0 is both embedded streams, map i the output of block i - 1.
+
+    Args:
+        planes: both inputs, the whole image, (1, 2, H, W) float32 on the CPU.
+        columns: this panel's.
+        rows: of a strip.
+        memory_bytes: for rows of maps that are kept for the next pass; the others are computed again.
+        weights: of the blocks whose input has been measured; grows with the passes.
+    """
+
+    def __init__(
+        self,
+        network: FoldedNetwork,
+        planes: Tensor,
+        columns: Columns,
+        *,
+        rows: int,
+        memory_bytes: int,
+        weights: list[tuple[StreamWeights, ...]],
+    ) -> None:
+        self.network, self.columns, self.rows, self.weights = network, columns, rows, weights
+        self._planes = planes[..., columns.read.start : columns.read.stop]
+        self.layers = StripLayers(network, *self._planes.shape[2:])
+        self.height = self.layers.map_height
+        # Of map 0, with twice the channels, the first rows are kept, of the others the last rows: so the
+        # next map grows where this one has been used up, and no two of them together exceed the budget.
+        fit = memory_bytes // (self.layers.map_width * network.channels * network.dtype.itemsize)
+        last = range(max(0, self.height - fit), self.height)
+        self._kept = [_Kept(range(min(fit // 2, self.height))), *(_Kept(last) for _ in network.blocks[1:])]
+
+    def measured(self, index: int) -> Iterator[Tensor]:
+        """Compute map ``index``, keep what fits of it and hand out the panel's own columns."""
+        inside, kept = self.columns.inside, self._kept[index]
+        for strip in self._compute(index):
+            kept.add(strip)
+            # Of the last panel also the columns that fill the map up beyond the image.
+            yield strip[..., inside.start : None if inside.stop == self.layers.width else inside.stop]
+            del strip
+
+    def decoded(self) -> Iterator[Tensor]:
+        """The decoder's maps of the panel's own columns, in strips of whole blocks of the head."""
+        height, block = self.layers.height, self.network.head.block
+        refined, features = self._compute(len(self._kept)), self.layers.encode(self._strips())
+        reader = RowReader(self.layers.decode(refined, features))
+        rows = -(-self.rows // block) * block
+        return (
+            reader.take(min(rows, height - row))[..., self.columns.inside] for row in range(0, height, rows)
+        )
+
+    def _compute(self, index: int) -> Iterator[Tensor]:
+        """Strips of map ``index``, from what is kept of the map before it."""
+        if index == 0:
+            return self._embed()
+        before = self._map(index - 1)
+        if index == 1:
+            return self.layers.cross(before, *self.weights[0])
+        return self.layers.refine(index - 1, before, *self.weights[index - 1])
+
+    def _map(self, index: int) -> Iterator[Tensor]:
+        """Strips of map ``index``: kept ones where there are any, the others computed again."""
+        kept, self._kept[index] = self._kept[index], _Kept(range(self.height, self.height))
+        if kept.rows.start:
+            yield from rows_of(self._compute(index), range(kept.rows.start))
+        yield from kept.drain()
+        if kept.rows.stop < self.height:
+            assert index == 0, "of later maps the last rows are kept"
+            # Begun a few rows earlier, as if the image did, the wrong border has left the map by then.
+            step = self.network.alignment
+            start = max(0, min(kept.rows.stop, self.layers.height - step) - EMBED_REACH) // step * step
+            yield from rows_of(self._embed(start), range(kept.rows.stop - start, self.height - start))
+
+    def _embed(self, start: int = 0) -> Iterator[Tensor]:
+        """Map 0 of the image that begins at row ``start``."""
+        return self.layers.embed(self.layers.encode(self._strips(start), start), start)
+
+    def _strips(self, start: int = 0) -> Iterator[Tensor]:
+        """Both planes as strips (1, 2, rows, W)."""
+        height = self.layers.height
+        # The last strip is never a thin one: it is reflected within itself.
+        rows = range(start, max(height - 8, start + 1), self.rows)
+        for first, stop in itertools.pairwise([*rows, height]):
+            strip = self._planes[:, :, first:stop].contiguous(memory_format=torch.channels_last)
+            yield strip.to(device=self.network.device, dtype=self.network.dtype)
+
+
+class _Kept:
+    """Some rows of a map, kept for the next pass."""
+
+    def __init__(self, rows: range) -> None:
+        self.rows = rows
+        self._received = 0
+        self._strips: list[Tensor] = []
+
+    def add(self, strip: Tensor) -> None:
+        """Take the next strip of the map; rows outside the range are not held."""
+        start, self._received = self._received, self._received + strip.shape[2]
+        low, high = max(start, self.rows.start), min(self._received, self.rows.stop)
+        if high - low == strip.shape[2]:
+            self._strips.append(strip)
+        elif low < high:
+            part = strip[:, :, low - start : high - start]
+            self._strips.append(part.clone(memory_format=torch.channels_last))
+
+    def drain(self) -> Iterator[Tensor]:
+        """Hand the strips out, once, and forget them."""
+        while self._strips:
+            yield self._strips.pop(0)

@@ -13,8 +13,8 @@ from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics
 from pipeline.files import InputError
 from pipeline.images import read_grey
 
-#: What the definitions of the published codes give in GNU Octave 7.3 (image package) for SeAFusion's result
-#: on TNO pair 01, images read as grey.
+#: What the definitions of the published codes give for SeAFusion's result on TNO pair 01, images read as grey:
+#: those in Matlab under GNU Octave 7.3 (image package), CDDFuse's in Python with scikit-image 0.26.
 PRINTED = {
     "matlab-toolbox": {
         "EN": 7.171017,
@@ -23,12 +23,27 @@ PRINTED = {
         "VIF": 0.835791,
         "MSE": 0.044452,
     },
+    "cddfuse": {
+        "EN": 7.171017,
+        "SD": 48.149006,
+        "SF": 12.802565,
+        "AG": 5.011991,
+        "MI": 1.763534,
+        "MSE": 2890.498779,
+        "CC": 0.355269,
+        "PSNR": 13.521076,
+        "SCD": 1.810507,
+        "VIF": 0.631394,
+        "Qabf": 0.473940,
+        "SSIM": 0.996761,
+    },
     "vifb": {
         "SF": 12.792882,
         "MI": 1.763534,
         "PSNR": 59.20172,
         "RMSE": 0.078146,
         "CE": 1.275725,
+        "Qabf": 0.473940,
         "Qcb": 0.526118,
         "Qcv": 620.44988,
     },

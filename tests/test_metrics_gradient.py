@@ -43,7 +43,7 @@ def test_edge_transfer_pixel_by_pixel() -> None:
     def edges(image: np.ndarray, row: int, column: int) -> tuple[float, float]:
         padded = np.pad(image.astype(float), 1)
         window = padded[row : row + 3, column : column + 3]
-        x = window[:, 2] @ [1, 2, 1] - window[:, 0] @ [1, 2, 1]
+        x = window[:, 0] @ [1, 2, 1] - window[:, 2] @ [1, 2, 1]  # to the left, as in published codes
         y = window[2] @ [1, 2, 1] - window[0] @ [1, 2, 1]
         return math.hypot(x, y), math.pi / 2 if x == 0 else math.atan(y / x)
 
@@ -71,7 +71,7 @@ def test_edge_artefacts_pixel_by_pixel(threshold: float) -> None:
     def edges(image: np.ndarray, row: int, column: int) -> tuple[float, float]:
         padded = np.pad(image.astype(float), 1, mode="reflect")
         window = padded[row : row + 3, column : column + 3] / 8
-        x = window[:, 2] @ [1, 2, 1] - window[:, 0] @ [1, 2, 1]
+        x = window[:, 0] @ [1, 2, 1] - window[:, 2] @ [1, 2, 1]  # to the left, as in published codes
         y = window[2] @ [1, 2, 1] - window[0] @ [1, 2, 1]
         if y == 0:
             return abs(x), math.copysign(math.pi / 2, x) if x else 0.0

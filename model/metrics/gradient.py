@@ -119,9 +119,14 @@ def _sobel(levels: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Strength, and angle atan(gy / gx) in (-pi/2, pi/2], pi/2 where gx = 0."""
+    """Strength, and angle atan(gy / gx) in (-pi/2, pi/2], pi/2 where gx = 0.
+
+    The published codes convolve, so their x axis points to the left. Angles are not compared around the
+    circle, hence the direction counts where one of them is pi/2.
+    """
     (levels,) = grey_levels(image)
-    across, down = _sobel(levels, cv2.BORDER_CONSTANT)
+    to_right, down = _sobel(levels, cv2.BORDER_CONSTANT)
+    across = -to_right
     angle = np.where(across == 0, np.pi / 2, np.arctan(ratio(down, across, 0.0)))
     return np.hypot(across, down), angle
 

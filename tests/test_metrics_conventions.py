@@ -13,8 +13,9 @@ from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics
 from pipeline.files import InputError
 from pipeline.images import read_grey
 
-#: What the definitions of the published codes give for SeAFusion's result on TNO pair 01, images read as grey:
-#: those in Matlab under GNU Octave 7.3 (image package), CDDFuse's in Python with scikit-image 0.26.
+#: What the definitions of the published codes give for SeAFusion's result on TNO pair 01, images read as
+#: grey: those in Matlab under GNU Octave 7.3 (image package), CDDFuse's in Python with scikit-image 0.26.
+#: Octave has no dwt2 and another edge(): both were written out there after Matlab's, with its 'dmey' taps.
 PRINTED = {
     "matlab-toolbox": {
         "EN": 7.171017,
@@ -22,6 +23,9 @@ PRINTED = {
         "MI": 2.566855,
         "VIF": 0.835791,
         "MSE": 0.044452,
+        "FMI_pixel": 0.896846,
+        "FMI_dct": 0.270170685,
+        "FMI_w": 0.317629372,
     },
     "cddfuse": {
         "EN": 7.171017,
@@ -48,6 +52,9 @@ PRINTED = {
         "Qcv": 620.44988,
     },
 }
+#: Where neighbouring gradients are equal, rounding decides which of them is the edge: in double precision
+#: the order of the sums alone moves this value by 2e-5. On whole grey levels Octave gives ours, 0.8968613.
+TOLERANCE = {"FMI_pixel": 1e-4}
 
 
 def scores(convention: str) -> dict[str, float]:
@@ -62,7 +69,8 @@ def test_published_codes_print_the_same(shared: Path, convention: str) -> None:
     fused, a, b = (read_grey(root / folder / "01.png") for folder in ("seafusion", "ir", "vi"))
     metrics = metrics_of(convention, tuple(PRINTED[convention]))
     for name, value in compute_metrics(fused, a, b, metrics=metrics).items():
-        assert value == pytest.approx(PRINTED[convention][name], rel=1e-5, abs=6e-7), name
+        tolerance = TOLERANCE.get(name, 1e-5)
+        assert value == pytest.approx(PRINTED[convention][name], rel=tolerance, abs=6e-7), name
 
 
 def test_documented_factors() -> None:
@@ -94,6 +102,8 @@ def test_selection() -> None:
     assert list(metrics_of()) == list(METRICS)
     assert list(metrics_of("vifb", ("Qcb", "EI"))) == ["EI", "Qcb"]  # in the order of the table
     assert metrics_of("matlab-toolbox")["MS-SSIM"].min_side_px == 44
+    assert metrics_of("matlab-toolbox")["FMI_dct"].min_side_px == 3
+    assert not [name for name in metrics_of() if name.startswith("FMI_")]
     with pytest.raises(InputError, match="unknown; use one of standard"):
         metrics_of("matlab")
     with pytest.raises(InputError, match="SCD: no metric of convention vifb"):

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from model.metrics import METRICS, Metric, fidelity, gradient, information, perceptual, similarity
+from model.metrics import (
+    METRICS,
+    Metric,
+    feature_information,
+    fidelity,
+    gradient,
+    information,
+    perceptual,
+    similarity,
+)
 from pipeline.files import InputError
 
 
@@ -61,8 +70,18 @@ CONVENTIONS: dict[str, Convention] = {
             ),
             "SSIM": Difference("is MEF-SSIM of the finest scale", perceptual.exposure_fusion_similarity_fine),
             "MS-SSIM": Difference("is MEF-SSIM", perceptual.exposure_fusion_similarity),
+            "FMI_pixel": Difference(
+                "only here: FMI of edge maps, not of pixels (Sobel, automatic threshold, thinned)",
+                feature_information.edge_feature_information,
+            ),
+            "FMI_dct": Difference(
+                "only here: FMI of the DCT of the whole image", feature_information.cosine_feature_information
+            ),
+            "FMI_w": Difference(
+                "only here: FMI of one level of the discrete Meyer wavelet transform",
+                feature_information.wavelet_feature_information,
+            ),
         },
-        remark="Its FMI_pixel (taken on Matlab's edge() maps), FMI_dct and FMI_w are not reproduced.",
     ),
     "cddfuse": Convention(
         "github.com/Zhaozixiang1228/MMIF-CDDFuse at 40de058, utils/Evaluator.py",
@@ -109,6 +128,19 @@ CONVENTIONS: dict[str, Convention] = {
 _EXTRA = {
     "RMSE": Metric("root mean squared error", similarity.frobenius_error, higher_is_better=False),
     "CE": Metric("cross-entropy", information.cross_entropy, unit="bit", higher_is_better=False),
+    "FMI_pixel": Metric(
+        "feature mutual information of edges", feature_information.edge_feature_information, min_side_px=3
+    ),
+    "FMI_dct": Metric(
+        "feature mutual information of the cosine transform",
+        feature_information.cosine_feature_information,
+        min_side_px=3,
+    ),
+    "FMI_w": Metric(
+        "feature mutual information of the wavelet transform",
+        feature_information.wavelet_feature_information,
+        min_side_px=3,
+    ),
 }
 #: Metrics whose variant is defined for smaller images than the standard one.
 _MIN_SIDE_PX = {("matlab-toolbox", "SSIM"): 11, ("matlab-toolbox", "MS-SSIM"): 44, ("cddfuse", "SSIM"): 7}

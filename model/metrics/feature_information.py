@@ -1,5 +1,7 @@
 """Feature mutual information (FMI): how much each 3x3 neighbourhood of the fused image tells of the sources'.
 
+The neighbourhoods are those of the pixels, or of a feature map (:mod:`model.metrics.feature_maps`).
+
 Haghighat, Aghagolzadeh and Seyedarabi, "A non-reference image fusion metric based on mutual information
 of image features", Comput. Electr. Eng. 2011; the local form is Haghighat and Razian, "Fast-FMI", AICT 2014.
 
@@ -11,8 +13,11 @@ distribution phi x (extremal) + (1 - phi) x p q of Nelsen, where the extremal on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from model.metrics.feature_maps import cosine_map, edge_map, wavelet_map
 from model.metrics.windows import grey_levels
 
 _SIDE = 3
@@ -21,6 +26,8 @@ _CELLS = _SIDE * _SIDE
 _BAND_ROWS = 8
 #: Entropies of nine cells need no more; the mean over an image is exact to 1e-6.
 _FLOAT = np.float32
+#: A window of smaller range is constant: what rounding in a transform leaves of a constant image.
+_ROUNDING = 1e-11
 
 
 def feature_mutual_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
@@ -28,30 +35,53 @@ def feature_mutual_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray) 
 
     A window equal to the source's counts 1, a window without structure 0.
     """
-    planes = grey_levels(fused, a, b)
-    rows, columns = (side - _SIDE + 1 for side in fused.shape)
+    return _mean_information(grey_levels(fused, a, b))
+
+
+def edge_feature_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """FMI of the (H, W) maps of thinned Sobel edges, about 0 to 1.
+
+    Most windows hold no edge in any image; they are equal, count 1 and lift the value towards 1.
+    """
+    return _mean_information([edge_map(plane) for plane in grey_levels(fused, a, b)])
+
+
+def cosine_feature_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """FMI of the (H, W) coefficients of the whole images' cosine transforms, about 0 to 1."""
+    return _mean_information([cosine_map(plane) for plane in grey_levels(fused, a, b)])
+
+
+def wavelet_feature_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """FMI of the coefficients of one level of the discrete Meyer wavelet transform, about 0 to 1."""
+    return _mean_information([wavelet_map(plane) for plane in grey_levels(fused, a, b)])
+
+
+def _mean_information(features: Sequence[np.ndarray]) -> float:
+    """FMI of the (H, W) feature map of the fused image, the first, and of those of the sources."""
+    rows, columns = (side - _SIDE + 1 for side in features[0].shape)
     total = 0.0
     for top in range(0, rows, _BAND_ROWS):
         band = slice(top, min(top + _BAND_ROWS, rows) + _SIDE - 1)
-        of_fused, *of_sources = (_windows(plane[band]) for plane in planes)
+        of_fused, *of_sources = (_windows(feature[band]) for feature in features)
         q = _distribution(of_fused)
         for of_source in of_sources:
             information = _normalised_information(_distribution(of_source), q)
             equal = (of_source == of_fused).all(0)
             total += float(information[~equal].sum(dtype=np.float64)) + float(equal.sum())
-    return total / (2 * rows * columns)
+    return total / (len(features[1:]) * rows * columns)
 
 
-def _windows(levels: np.ndarray) -> np.ndarray:
+def _windows(feature: np.ndarray) -> np.ndarray:
     """Every whole 3x3 window as a column: (9, windows), down the columns of the window first."""
-    view = np.lib.stride_tricks.sliding_window_view(levels.astype(_FLOAT), (_SIDE, _SIDE))
+    view = np.lib.stride_tricks.sliding_window_view(feature, (_SIDE, _SIDE))
     return np.ascontiguousarray(view.transpose(3, 2, 0, 1)).reshape(_CELLS, -1)
 
 
 def _distribution(windows: np.ndarray) -> np.ndarray:
-    """(9, N) values -> (9, N) probabilities; a constant window is uniform."""
+    """(9, N) values -> (9, N) probabilities; a window that is constant up to rounding is uniform."""
     p = windows - windows.min(0)
-    p[:, ~p.any(0)] = 1.0
+    p[:, p.max(0) < _ROUNDING] = 1.0
+    p = p.astype(_FLOAT)
     return p / p.sum(0)
 
 

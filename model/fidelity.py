@@ -99,12 +99,20 @@ def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (_vifp(fused, a) + _vifp(fused, b)) / 2
 
 
+def correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson's, in which deviations below 0.05 count as next to none; (B, 1, H, W) each -> (B,)."""
+    x, y = x.flatten(1), y.flatten(1)
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    variances = (x.square().mean(dim=1) + _FAINT**2) * (y.square().mean(dim=1) + _FAINT**2)
+    return (x * y).mean(dim=1) / variances.sqrt()
+
+
 def complement(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Half of SCD: mean of corr(fused - b, a) and corr(fused - a, b), -1 to 1.
 
     Aslantas and Bendes, "A new image quality metric for image fusion", AEU 2015.
     """
-    return (_correlation(fused - b, a) + _correlation(fused - a, b)) / 2
+    return (correlation(fused - b, a) + correlation(fused - a, b)) / 2
 
 
 def mutual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -142,13 +150,6 @@ def _vifp(fused: Tensor, source: Tensor) -> Tensor:
         everything = everything + torch.log1p(variance_s / _VIF_NOISE).sum(dim=(1, 2, 3))
     assert isinstance(kept, Tensor)
     return kept / everything
-
-
-def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    x, y = x.flatten(1), y.flatten(1)
-    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
-    variances = (x.square().mean(dim=1) + _FAINT**2) * (y.square().mean(dim=1) + _FAINT**2)
-    return (x * y).mean(dim=1) / variances.sqrt()
 
 
 def _memberships(plane: Tensor) -> Tensor:

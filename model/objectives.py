@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -115,12 +115,10 @@ class FidelityObjective:
         a = torch.where(swapped, batch.dp_b, batch.dp_a)
         b = torch.where(swapped, batch.dp_a, batch.dp_b)
         digital = number % 2 == 1
-        return Batch(
+        return replace(
+            batch,
             infrared=torch.where(digital, a, batch.infrared),
             visible=torch.where(digital, b, batch.visible),
-            dp_a=a,
-            dp_b=b,
-            dp_truth=batch.dp_truth,
         )
 
     def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
@@ -172,22 +170,24 @@ class FidelityObjective:
 
     def _lacking(self, fused: Tensor, batch: Batch, information: list[Tensor], config: TrainConfig) -> Tensor:
         """What a fused image lacks of both sources, (B,); the more so below a Laplacian pyramid's scores."""
-        sources = (fused, batch.infrared, batch.visible)
-        squared = [mean_squared_error(fused, source, per_sample=True) for source in sources[1:]]
+        a, b = batch.infrared, batch.visible
+        squared = [mean_squared_error(fused, source, per_sample=True) for source in (a, b)]
         loss = config.intensity_weight * (information[0] * squared[0] + information[1] * squared[1])
-        loss = loss + config.gradient_weight * fidelity.gradient_error(*sources)
-        rival = stronger_detail(torch.cat(sources[1:], dim=1)).clamp(0, 1)
+        loss = loss + config.gradient_weight * fidelity.gradient_error(fused, a, b)
+        # Sources that are nearly alike have next to nothing to add to each other: there SCD rewards contrast
+        # that is in neither.
+        unlike = 1 - fidelity.correlation(a, b).clamp_min(0)
+        rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
         for score, weight in (
             (fidelity.structure, config.structure_weight),
             (fidelity.edges, config.edges_weight),
             (fidelity.visual_information, config.visual_information_weight),
-            (fidelity.complement, config.complement_weight),
+            (fidelity.complement, config.complement_weight * unlike),
             (fidelity.mutual_information, config.mutual_information_weight),
         ):
-            if weight:
-                kept = score(*sources)
-                behind = (score(rival, *sources[1:]) - kept).clamp_min(0)
-                loss = loss + weight * (1 - kept + config.rival_weight * behind)
+            kept = score(fused, a, b)
+            behind = (score(rival, a, b) - kept).clamp_min(0)
+            loss = loss + weight * (1 - kept + config.rival_weight * behind)
         return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival))
 
 

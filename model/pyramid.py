@@ -52,42 +52,56 @@ def pooled(maps: Tensor) -> list[Tensor]:
     ]
 
 
-def blend(planes: Tensor, logits: list[Tensor], gains: list[Tensor], sharpness: Tensor) -> Tensor:
-    """Blend two planes band by band.
+def base_of(planes: Tensor) -> Tensor:
+    """The last band of :func:`decompose` alone."""
+    for _ in range(LEVELS):
+        planes = _reduce(planes)
+    return planes
 
-    The first plane's share in a band is sigmoid(logit + sharpness * log(A / B)), where A and B are the root
-    mean squares of the details around the pixel; in the base it is sigmoid(logit). Logits of 0 give the
-    choice of the stronger detail, softened, and the mean of the bases.
 
-    Where one base is bright and the other one dark, their blend has lost contrast: its contrast, about its
-    mean over the image, is raised to that of what was blended. It and the blended details are then multiplied
-    by e to the power of the tanh of their gain: by 0.4 to 2.7.
+def blend(
+    planes: Tensor,
+    base: Tensor,
+    logits: list[Tensor],
+    gains: list[Tensor],
+    sharpness: list[Tensor],
+    windows: list[Tensor],
+) -> Tensor:
+    """Blend the details of two planes and add them to their blended base.
+
+    The first plane's share in a band is sigmoid(logit + sharpness * log(A / B)), where A and B are the
+    strengths of the details: a logit of 0 gives the choice of the stronger detail, softened. A strength is a
+    geometric mean: ``windows`` of the root mean square in a 3x3 window, the rest of the pixel's magnitude.
+    The blend is multiplied by e to the power of the tanh of its gain: by 0.4 to 2.7.
 
     Args:
         planes: (B, 2, H, W).
-        logits: of every band, finest first, then of the base, (B, 1, h, w) each.
-        gains: of the same bands, (B, 1, h, w) each.
-        sharpness: of every detail band, (LEVELS,).
+        base: of :func:`blend_bases`, (B, 1, h, w).
+        logits, gains, sharpness, windows: of every detail band, finest first, (B, 1, h, w) each.
 
     Returns:
         (B, 1, H, W), not clipped.
     """
-    *details, base = decompose(planes)
-    bands = [
-        _blend_details(detail, logit, gain, steepness)
-        for detail, logit, gain, steepness in zip(details, logits[:-1], gains[:-1], sharpness, strict=True)
-    ]
-    return compose([*bands, _blend_bases(base, logits[-1], gains[-1])])
+    *details, _ = decompose(planes)
+    steering = zip(details, logits, gains, sharpness, windows, strict=True)
+    return compose([*(_blend_details(*band) for band in steering), base])
 
 
-def _blend_details(details: Tensor, logit: Tensor, gain: Tensor, sharpness: Tensor) -> Tensor:
-    power = F.avg_pool2d(details.square(), WINDOW, 1, WINDOW // 2, count_include_pad=False)
-    strength = (power + FLAT**2).log() / 2
+def _blend_details(details: Tensor, logit: Tensor, gain: Tensor, sharpness: Tensor, window: Tensor) -> Tensor:
+    power = details.square()
+    around = F.avg_pool2d(power, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    strength = torch.lerp((power + FLAT**2).log(), (around + FLAT**2).log(), window) / 2
     share = (logit + sharpness * (strength[:, :1] - strength[:, 1:])).sigmoid()
     return torch.lerp(details[:, 1:], details[:, :1], share) * gain.tanh().exp()
 
 
-def _blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
+def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
+    """Blend the bases of two planes: (B, 2, h, w), (B, 1, h, w) and (B, 1, h, w) -> (B, 1, h, w).
+
+    The first one's share is sigmoid(logit). Where one base is bright and the other one dark, their blend has
+    lost contrast: its contrast, about its mean over the image, is raised to that of what was blended, and
+    multiplied by e to the power of the tanh of the gain.
+    """
     share = logit.sigmoid()
     blended = torch.lerp(bases[:, 1:], bases[:, :1], share)
     mean = _mean(blended)
@@ -102,6 +116,34 @@ def _blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
 def _mean(planes: Tensor) -> Tensor:
     """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
     return planes.mean(dim=(2, 3), keepdim=True)
+
+
+def likeness(planes: Tensor) -> Tensor:
+    """How alike two planes are around each pixel of the base: (B, 2, H, W) -> (B, 1, h, w) in [-1, 1].
+
+    Their correlation in 3x3 blocks of 16x16 pixels, 0 where one of them is flat.
+    """
+    a, b = planes.split(1, dim=1)
+    mean_a, mean_b, square_a, square_b, cross = (
+        F.avg_pool2d(
+            F.avg_pool2d(moment, BLOCK, ceil_mode=True, count_include_pad=False),
+            *(3, 1, 1),
+            count_include_pad=False,
+        )
+        for moment in (a, b, a.square(), b.square(), a * b)
+    )
+    variances = [(square_a - mean_a.square()), (square_b - mean_b.square())]
+    power_a, power_b = (variance.clamp_min(0) + FLAT**2 for variance in variances)
+    return ((cross - mean_a * mean_b) / (power_a * power_b).sqrt()).clamp(-1, 1)
+
+
+def spread(base: Tensor, bands: list[Tensor]) -> list[Tensor]:
+    """A map of the base, (B, 1, h, w), at the size of each detail band, finest first."""
+    found: list[Tensor] = []
+    for band in reversed(bands):
+        base = _expand(base, band.shape)
+        found.insert(0, base)
+    return found
 
 
 def stronger_detail(planes: Tensor) -> Tensor:

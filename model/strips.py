@@ -131,17 +131,27 @@ class _Passes:
                 tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
             )
         # The planes in full precision, whatever the network computes in.
-        return self.network.head(self.decoded(), self.planes.to(self.network.device))[0, 0].cpu().numpy()
+        planes = self.planes.to(self.network.device)
+        return self.network.head.fuse(self.decoded(), planes)[0, 0].cpu().numpy()
 
     def decoded(self) -> list[Tensor]:
         """What the head keeps of the decoder's maps."""
-        across: list[list[Tensor]] = []
+        head, width = self.network.head, self.planes.shape[3]
+        maps: list[Tensor] = []
         for panel in self.panels:
-            strips = [self.network.head.pooled(strip.float()) for strip in panel.decoded()]
-            across.append([torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)])
-        return [
-            parts[0] if len(parts) == 1 else torch.cat(parts, dim=3) for parts in zip(*across, strict=True)
-        ]
+            strips = [head.pooled(strip.float()) for strip in panel.decoded()]
+            parts = [torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)]
+            del strips
+            if len(self.panels) == 1:
+                return parts
+            maps = maps or [
+                part.new_empty((*part.shape[:3], -(-width >> level)))
+                for part, level in zip(parts, head.levels, strict=True)
+            ]
+            for whole, part, level in zip(maps, parts, head.levels, strict=True):
+                first = panel.columns.own.start >> level
+                whole[..., first : first + part.shape[3]] = part
+        return maps
 
 
 class _Moments:

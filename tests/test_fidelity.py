@@ -140,7 +140,7 @@ def test_the_fidelity_objective_fuses_as_a_user_does(main: str, head: str) -> No
     half = torch.full((4,), 0.5)
     losses = objective.losses(outputs, seen, main, (half, half), TrainConfig())  # type: ignore[arg-type]
     losses.total.backward()
-    assert torch.isfinite(losses.total) and (main == "mm") == (float(losses.public) > 0)
+    assert torch.isfinite(losses.total) and (main == "mm") == (float(losses.public.detach()) > 0)
 
 
 def test_the_truth_counts_where_it_is_known() -> None:

@@ -11,10 +11,10 @@ from metric_pictures import picture
 from torch import Tensor
 
 from model.baselines import laplacian_pyramid
-from model.head import PyramidHead
+from model.head import SCALE, PyramidHead
 from model.metrics.similarity import ground_truth_psnr
 from model.network import GIFNet, NetworkConfig
-from model.pyramid import BLOCK, LEVELS, compose, decompose, pooled, stronger_detail
+from model.pyramid import BLOCK, LEVELS, compose, decompose, likeness, pooled, stronger_detail
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,7 +98,7 @@ def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
 def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:
     head = PyramidHead()
     maps = torch.zeros(1, head.channels, 48, 64)
-    maps[:, LEVELS + 1 : -1] = float(np.arctanh(np.log(1.5)))  # every gain is 1.5
+    maps[:, LEVELS + 1 : 2 * (LEVELS + 1)] = float(np.arctanh(np.log(1.5))) / SCALE  # every gain is 1.5
     flat = torch.full((1, 2, 48, 64), 0.4)
     torch.testing.assert_close(head(head.pooled(maps), flat), flat[:, :1], rtol=0, atol=1e-6)
     ramp = torch.linspace(0.3, 0.7, 64).expand(1, 2, 48, 64)
@@ -120,7 +120,7 @@ def test_opposite_bases_keep_their_contrast_and_equal_ones_are_left_alone() -> N
         head(maps, torch.stack([across, across])[None])[0, 0], across, rtol=0, atol=1e-5
     )
     opposite = head(maps, torch.stack([across, 1 - across])[None])
-    assert float(opposite.std()) < 0.01  # what cancels altogether is not made up from rounding
+    assert float(opposite.detach().std()) < 0.01  # what cancels altogether is not made up from rounding
 
 
 def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
@@ -132,3 +132,44 @@ def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
     with torch.inference_mode():
         network(*unit(picture(1, (64, 80)), picture(2, (64, 80))).split(1, dim=1))
     assert float(seen[0].std(dim=(2, 3)).mean()) > 0.02
+
+
+def test_large_images_are_blended_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    head, planes = PyramidHead(), planes_of(503, 70)
+    maps = head.pooled(torch.randn(2, head.channels, 503, 70) / 5)
+    whole = head(maps, planes)
+    monkeypatch.setattr("model.head.BAND_PIXELS", 70 * 48)
+    torch.testing.assert_close(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
+    monkeypatch.setattr("model.head.REACH", 16)
+    assert not torch.allclose(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
+
+
+def test_likeness_is_the_local_correlation() -> None:
+    generator = torch.Generator().manual_seed(2)
+    a, b = torch.rand((2, 1, 1, 100, 130), generator=generator)
+    flat = torch.full_like(a, 0.5)
+    for other, expected, tolerance in (
+        (a / 2 + 0.1, 1, 1e-2),
+        (1 - a, -1, 1e-2),
+        (b, 0, 0.1),
+        (flat, 0, 1e-2),
+    ):
+        found = likeness(torch.cat([a, other], dim=1))
+        assert found.shape == (1, 1, 7, 9)
+        torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0, atol=tolerance)
+
+
+def test_what_likeness_steers_is_learned() -> None:
+    """Alike planes keep their details, others are shown twice as strongly."""
+    head = PyramidHead()
+    with torch.no_grad():
+        head.gain_by_likeness[:LEVELS] = torch.tensor([1.0, -1.0]) * float(np.arctanh(np.log(2))) / SCALE
+    ramp = torch.linspace(-0.1, 0.1, 96).expand(1, 1, 64, 96)
+    texture = torch.rand((1, 1, 64, 96), generator=torch.Generator().manual_seed(3)) / 10
+    alike, unlike = (torch.cat([0.5 + texture, 0.5 + other], dim=1) for other in (texture, ramp))
+    kept, doubled = (
+        head(head.pooled(torch.zeros(1, head.channels, 64, 96)), pair) for pair in (alike, unlike)
+    )
+    torch.testing.assert_close(kept, alike[:, :1], rtol=0, atol=2e-3)
+    assert float((doubled.std() / texture.std()).detach()) > 1.5

@@ -23,8 +23,8 @@ SHARPNESS = 8.0
 SHARPNESS_SPAN = 2.0
 #: Maps of shares, gains and sharpness are multiplied by it: a map of 1 decides, and is soon learned.
 SCALE = 5.0
-#: Pixels that are blended at a time where memory counts.
-BAND_PIXELS = 1 << 22
+#: Pixels that are blended at a time where memory counts: oneDNN's convolutions hold a plane 16 times.
+BAND_PIXELS = 1 << 21
 #: Rows around them that the bands of a pyramid see, in whole blocks: 56 and the rest of a block.
 REACH = 4 * BLOCK
 
@@ -86,30 +86,41 @@ class PyramidHead(nn.Module):
     def forward(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""
         alike = likeness(planes)
-        return self._blend(maps, planes, alike, self._base(maps, planes, alike))
+        return self._blend(maps, planes, alike, self._base(maps, base_of(planes), alike))
 
     def fuse(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """The same in less memory: the base of the whole, then the details of some rows at a time."""
         height, width = planes.shape[2:]
-        rows = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
-        alike = likeness(planes)
-        base = self._base(maps, planes, alike)
+        step = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
         fused = planes.new_empty((len(planes), 1, height, width))
-        for first in range(0, height, rows):
-            stop = min(first + rows, height)
+        rows = []
+        for first in range(0, height, step):
+            stop = min(first + step, height)
             start, end = max(0, first - REACH), min(height, stop + REACH)
+            rows.append((slice(start, end), slice(first, stop), slice(first - start, stop - start)))
+        alike, bases = (
+            torch.cat(
+                [
+                    reduce(planes[:, :, seen])[:, :, own.start // BLOCK : -(-own.stop // BLOCK)]
+                    for seen, _, own in rows
+                ],
+                dim=2,
+            )
+            for reduce in (likeness, base_of)
+        )
+        base = self._base(maps, bases, alike)
+        for seen, goal, own in rows:
             *parts, alike_part, base_part = (
-                map_[:, :, start >> level : -(-end >> level)]
+                map_[:, :, seen.start >> level : -(-seen.stop >> level)]
                 for level, map_ in zip((*self.levels, LEVELS, LEVELS), (*maps, alike, base), strict=True)
             )
-            band = self._blend(parts, planes[:, :, start:end], alike_part, base_part)
-            fused[:, :, first:stop] = band[:, :, first - start : stop - start]
+            fused[:, :, goal] = self._blend(parts, planes[:, :, seen], alike_part, base_part)[:, :, own]
         return fused
 
-    def _base(self, maps: list[Tensor], planes: Tensor, alike: Tensor) -> Tensor:
+    def _base(self, maps: list[Tensor], bases: Tensor, alike: Tensor) -> Tensor:
         offset, slope = self.gain_by_likeness[LEVELS]
         gain = maps[2 * LEVELS + 1] + SCALE * (offset + slope * alike)
-        return blend_bases(base_of(planes), maps[LEVELS], gain)
+        return blend_bases(bases, maps[LEVELS], gain)
 
     def _blend(self, maps: list[Tensor], planes: Tensor, alike: Tensor, base: Tensor) -> Tensor:
         kept = iter(maps)

@@ -117,14 +117,17 @@ class PyramidHead(nn.Module):
             fused[:, :, goal] = self._blend(parts, planes[:, :, seen], alike_part, base_part)[:, :, own]
         return fused
 
+    def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
+        kept = iter(maps)
+        return [list(itertools.islice(kept, count)) for count in self.kinds]
+
     def _base(self, maps: list[Tensor], bases: Tensor, alike: Tensor) -> Tensor:
+        logits, gains, *_ = self._by_kind(maps)
         offset, slope = self.gain_by_likeness[LEVELS]
-        gain = maps[2 * LEVELS + 1] + SCALE * (offset + slope * alike)
-        return blend_bases(bases, maps[LEVELS], gain)
+        return blend_bases(bases, logits[LEVELS], gains[LEVELS] + SCALE * (offset + slope * alike))
 
     def _blend(self, maps: list[Tensor], planes: Tensor, alike: Tensor, base: Tensor) -> Tensor:
-        kept = iter(maps)
-        logits, gains, moved, (correction,) = (list(itertools.islice(kept, count)) for count in self.kinds)
+        logits, gains, moved, (correction,) = self._by_kind(maps)
         likes = spread(alike, gains[:LEVELS])
         gains = [
             gain + SCALE * (offset + slope * like)

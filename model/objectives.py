@@ -178,16 +178,17 @@ class FidelityObjective:
         # that is in neither.
         unlike = 1 - fidelity.correlation(a, b).clamp_min(0)
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
-        for score, weight in (
-            (fidelity.structure, config.structure_weight),
-            (fidelity.edges, config.edges_weight),
-            (fidelity.visual_information, config.visual_information_weight),
-            (fidelity.complement, config.complement_weight * unlike),
-            (fidelity.mutual_information, config.mutual_information_weight),
+        for score, weight, share in (
+            (fidelity.structure, config.structure_weight, 1.0),
+            (fidelity.edges, config.edges_weight, 1.0),
+            (fidelity.visual_information, config.visual_information_weight, 1.0),
+            (fidelity.complement, config.complement_weight, unlike),
+            (fidelity.mutual_information, config.mutual_information_weight, 1.0),
         ):
-            kept = score(fused, a, b)
-            behind = (score(rival, a, b) - kept).clamp_min(0)
-            loss = loss + weight * (1 - kept + config.rival_weight * behind)
+            if weight:
+                kept = score(fused, a, b)
+                behind = (score(rival, a, b) - kept).clamp_min(0)
+                loss = loss + weight * share * (1 - kept + config.rival_weight * behind)
         return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival))
 
 

@@ -68,7 +68,7 @@ def _mean_information(features: Sequence[np.ndarray]) -> float:
             information = _normalised_information(_distribution(of_source), q)
             equal = (of_source == of_fused).all(0)
             total += float(information[~equal].sum(dtype=np.float64)) + float(equal.sum())
-    return total / (len(features[1:]) * rows * columns)
+    return total / ((len(features) - 1) * rows * columns)
 
 
 def _windows(feature: np.ndarray) -> np.ndarray:

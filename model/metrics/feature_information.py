@@ -59,30 +59,37 @@ def wavelet_feature_information(fused: np.ndarray, a: np.ndarray, b: np.ndarray)
 def _mean_information(features: Sequence[np.ndarray]) -> float:
     """FMI of the (H, W) feature map of the fused image, the first, and of those of the sources."""
     rows, columns = (side - _SIDE + 1 for side in features[0].shape)
+    equal = [_windows_equal(features[0], feature) for feature in features[1:]]
     total = 0.0
     for top in range(0, rows, _BAND_ROWS):
-        band = slice(top, min(top + _BAND_ROWS, rows) + _SIDE - 1)
-        of_fused, *of_sources = (_windows(feature[band]) for feature in features)
-        q = _distribution(of_fused)
-        for of_source in of_sources:
-            information = _normalised_information(_distribution(of_source), q)
-            equal = (of_source == of_fused).all(0)
-            total += float(information[~equal].sum(dtype=np.float64)) + float(equal.sum())
+        band = slice(top, min(top + _BAND_ROWS, rows))
+        q, *of_sources = (_distributions(feature[top : band.stop + _SIDE - 1]) for feature in features)
+        for p, same in zip(of_sources, equal, strict=True):
+            information = _normalised_information(p, q)
+            same = same[band].ravel()
+            total += float(information[~same].sum(dtype=np.float64)) + float(same.sum())
     return total / ((len(features) - 1) * rows * columns)
 
 
-def _windows(feature: np.ndarray) -> np.ndarray:
-    """Every whole 3x3 window as a column: (9, windows), down the columns of the window first."""
-    view = np.lib.stride_tricks.sliding_window_view(feature, (_SIDE, _SIDE))
-    return np.ascontiguousarray(view.transpose(3, 2, 0, 1)).reshape(_CELLS, -1)
+def _windows_equal(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of every whole 3x3 window, whether two planes agree in all of it: (H, W) -> (H - 2, W - 2)."""
+    same = x == y
+    same = same[:-2] & same[1:-1] & same[2:]
+    return same[:, :-2] & same[:, 1:-1] & same[:, 2:]
 
 
-def _distribution(windows: np.ndarray) -> np.ndarray:
-    """(9, N) values -> (9, N) probabilities; a window that is constant up to rounding is uniform."""
-    p = windows - windows.min(0)
+def _distributions(feature: np.ndarray) -> np.ndarray:
+    """Every whole 3x3 window as probabilities: (9, windows), down the columns of the window first.
+
+    A window that is constant up to rounding is uniform.
+    """
+    view = np.lib.stride_tricks.sliding_window_view(feature, (_SIDE, _SIDE)).transpose(3, 2, 0, 1)
+    # Differences lose nothing in float32 that matters; the values may be large beside them.
+    p = np.subtract(view, view[1, 1], dtype=feature.dtype).astype(_FLOAT).reshape(_CELLS, -1)
+    p -= p.min(0)
     p[:, p.max(0) < _ROUNDING] = 1.0
-    p = p.astype(_FLOAT)
-    return p / p.sum(0)
+    p /= p.sum(0)
+    return p
 
 
 def _normalised_information(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 
 import cv2
 import numpy as np
+import scipy.fft
 
 #: Taps of Matlab's filter "dmey", the middle one at ``_TAPS // 2``. The Meyer filter itself never ends.
 _TAPS = 102
+#: Values of a transformed column that are worked out at a time.
+_BLOCK = 64
 #: Gradients across and down, in 1/8 grey level, that differ by less are equal: Matlab's 100 eps.
 _SAME_GRADIENT = 100 * np.finfo(np.float64).eps * 8 * 255
 
@@ -39,7 +42,7 @@ def cosine_map(levels: np.ndarray) -> np.ndarray:
 
     Of the plane in [0, 1], as Matlab's ``dct2(im2double(image))``.
     """
-    return _along_both_axes(_cosine_matrix, levels / 255)
+    return np.asarray(scipy.fft.dctn(levels / 255, norm="ortho"))
 
 
 def wavelet_map(levels: np.ndarray) -> np.ndarray:
@@ -50,7 +53,7 @@ def wavelet_map(levels: np.ndarray) -> np.ndarray:
     repeated, as in Matlab's ``dwt2(image, 'dmey')``. The filter is Meyer's (Daubechies, "Ten Lectures on
     Wavelets", SIAM 1992, with the polynomial of p. 119), cut to 101 taps; Matlab's own agrees to 1e-10.
     """
-    bands = _along_both_axes(_meyer_matrix, levels / 255)
+    bands = _meyer_transform(_meyer_transform(levels / 255).T).T
     shape = bands.shape
     # Horizontal details, of high frequency down the rows, are computed below the averages: to their right.
     bands = bands.reshape(2, shape[0] // 2, 2, shape[1] // 2).swapaxes(0, 2).reshape(shape)
@@ -64,34 +67,29 @@ def _is_row_maximum(strength: np.ndarray) -> np.ndarray:
     return (inside[:, :-2] <= strength) & (strength > inside[:, 2:])
 
 
-def _along_both_axes(matrix_of: Callable[[int], np.ndarray], plane: np.ndarray) -> np.ndarray:
-    rows, columns = plane.shape
-    return matrix_of(rows) @ plane @ matrix_of(columns).T
+def _meyer_transform(plane: np.ndarray) -> np.ndarray:
+    """Of every column: (side, W) -> (2 n, W), n = (side + 101) // 2: low-pass values, then high-pass ones.
 
-
-def _cosine_matrix(side: int) -> np.ndarray:
-    """(side, side): row k is the k-th cosine of the orthonormal DCT-II."""
-    frequency, position = np.ogrid[:side, :side]
-    matrix = np.cos(np.pi / (2 * side) * (frequency * (2 * position + 1) % (4 * side)))
-    matrix *= np.sqrt(2 / side)
-    matrix[0] /= np.sqrt(2)
-    return matrix
-
-
-def _meyer_matrix(side: int) -> np.ndarray:
-    """(2 n, side), n = (side + 101) // 2: every second low-pass value, then the high-pass ones."""
+    Few values at a time, and the matrix of their taps is small.
+    """
+    side = len(plane)
     low = _meyer_filter()
-    high = low[::-1] * (-1.0) ** np.arange(1, _TAPS + 1)
+    filters = np.stack([low, low[::-1] * (-1.0) ** np.arange(1, _TAPS + 1)])
     ends = np.arange(1, side + _TAPS - 1, 2)
-    source = (ends[:, None] - np.arange(_TAPS)) % (2 * side)
-    source = np.minimum(source, 2 * side - 1 - source)  # mirrored, the border pixel twice
-    matrix = np.zeros((2 * len(ends), side))
-    at = np.arange(len(ends))[:, None]
-    np.add.at(matrix, (at, source), low)
-    np.add.at(matrix, (at + len(ends), source), high)
-    return matrix
+    transformed = np.empty((2, len(ends), plane.shape[1]))
+    for first in range(0, len(ends), _BLOCK):
+        block = ends[first : first + _BLOCK]
+        source = (block[:, None] - np.arange(_TAPS)) % (2 * side)
+        source = np.minimum(source, 2 * side - 1 - source)  # mirrored, the border pixel twice
+        start, stop = source.min(), source.max() + 1
+        taps = np.zeros((2, len(block), stop - start))
+        for band, filter_ in zip(taps, filters, strict=True):
+            np.add.at(band, (np.arange(len(block))[:, None], source - start), filter_)
+        transformed[:, first : first + _BLOCK] = taps @ plane[start:stop]
+    return transformed.reshape(-1, plane.shape[1])
 
 
+@functools.cache
 def _meyer_filter() -> np.ndarray:
     """(102,) low-pass taps of sum sqrt 2: a zero, then Fourier coefficients -50..50 of Meyer's response."""
     count = 4096  # frequencies: aliasing falls below 1e-12

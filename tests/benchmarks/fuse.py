@@ -4,7 +4,8 @@
 
 speed      seconds per pair and peak memory of whole processes: the plain baseline (eager, whole image, NCHW,
            both branches), then ``fuse`` on a folder in float32 and bf16; ratios to the baseline
-memory     one 6000x4000 pair under a memory budget: time and peak memory of the process
+memory     one 6000x4000 pair under a memory budget, with published and with shipped weights: time and peak
+           memory of the process
 scaling    time per pixel at 4096x4096 against 512x512
 precision  error of bf16 (and, on a GPU, of fp16) against float32: mean, 99.9th percentile, share over 1/255
 gpu        pairs per second of ``fuse`` on CUDA with reading and writing, its network time beside the floor
@@ -99,20 +100,24 @@ def speed(options: argparse.Namespace) -> None:
 
 def memory(options: argparse.Namespace) -> None:
     """One large pair under a budget."""
+    from model.checkpoint import DEFAULT_WEIGHTS
+
+    print(f"### One {options.large} pair, budget {options.large_memory}\n")
+    print("| weights | seconds | CPU seconds | peak memory in GB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         _write_pairs(Path(folder), 1, _size(options.large), tile=True)
-        run = _child(
-            options,
-            "folder",
-            folder=folder,
-            out=f"{folder}/out",
-            precision="fp32",
-            memory=options.large_memory,
-        )
-    print(f"### One {options.large} pair, budget {options.large_memory}\n")
-    print(
-        f"{run['wall']:.0f} s, {run['cpu']:.0f} CPU s, peak memory {run['peak'] / 1e9:.2f} GB\n", flush=True
-    )
+        for name, weights in (("published", _weights()), ("shipped", DEFAULT_WEIGHTS)):
+            run = _child(
+                options,
+                "folder",
+                weights=str(weights),
+                folder=folder,
+                out=f"{folder}/out",
+                precision="fp32",
+                memory=options.large_memory,
+            )
+            print(f"| {name} | {run['wall']:.0f} | {run['cpu']:.0f} | {run['peak'] / 1e9:.2f} |", flush=True)
+    print()
 
 
 def scaling(options: argparse.Namespace) -> None:
@@ -183,7 +188,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def _child(options: argparse.Namespace, name: str, **arguments: Any) -> dict[str, float]:
     """Run one measurement in a process of its own; wall and CPU seconds and peak memory come with it."""
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-    arguments["weights"] = str(_weights())
+    arguments.setdefault("weights", str(_weights()))
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, __file__, "--child", name],

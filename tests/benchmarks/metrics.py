@@ -1,6 +1,6 @@
 """Processor time of every fusion metric on one pair, and of other implementations of the same metrics.
 
-    python tests/benchmarks/metrics.py [--size 1280x1024] [--repeats 5]
+    python tests/benchmarks/metrics.py [--size 1280x1024] [--repeats 5] [--convention matlab-toolbox]
 
 One thread; the median over the repeats after one run that does not count. Input: two sample scenes' planes
 and their average. The last column is the other implementation's time over ours, the one before it the
@@ -26,7 +26,8 @@ import cv2
 import numpy as np
 
 from model.baselines import average
-from model.metrics import METRICS, compute_metrics
+from model.metrics import compute_metrics
+from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.images import luminance, to_uint8
 from pipeline.scenes import render_scene
 
@@ -35,20 +36,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", default="1280x1024", help="width x height")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--convention", choices=tuple(CONVENTIONS), default="standard")
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     cv2.setNumThreads(1)
     scene = render_scene(seed=0, index=0, size_hw=(height, width))
     a, b = scene.infrared, to_uint8(luminance(scene.visible.astype(np.float32) / 255))
     fused = average(a, b)
-    others = _other_implementations(fused, a, b)
+    others = _other_implementations(fused, a, b) if arguments.convention == "standard" else {}
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "opencv-python-headless", "scipy"))
     print(f"{platform.processor() or platform.machine()}, {versions}, {width}x{height}")
     print(
         f"{'metric':<10}{'seconds':>9}{'value':>12}   {'other implementation':<22}{'difference':>11}{'x':>7}"
     )
     total = 0.0
-    for name, metric in METRICS.items():
+    for name, metric in metrics_of(arguments.convention).items():
         ours, value = _measure(
             lambda metric=metric, name=name: compute_metrics(fused, a, b, metrics={name: metric})[name],
             arguments.repeats,

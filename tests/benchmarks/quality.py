@@ -11,8 +11,9 @@ medical    Harvard PET, SPECT and CT with MRI, held-out slices
 mfif-gt    near-/far-focused tiles made from held-out RoadScene frames, with the frame as the ground truth
 meif-gt    over-/under-exposed ones
 
-Every table shows the mean of every metric of `evaluate`; the last lines say, for the metrics by which the
-weights are judged, who is ahead of the better of the published weights and the Laplacian pyramid.
+Every table shows the mean of every metric of `evaluate`, also of the ground truth itself where there is one;
+the last lines say, for the metrics by which the weights are judged, who is ahead of the better of the
+published weights and the Laplacian pyramid.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ HELD_OUT = 0.1
 FIDELITY = ("Qabf", "VIF", "SSIM", "SCD", "MI")
 #: ... and no less than the Laplacian pyramid.
 SHARPNESS = ("EI", "AG", "SF")
-PUBLISHED, OURS, PYRAMID = "published", "ours", "Laplacian pyramid"
+PUBLISHED, OURS, PYRAMID, TRUTH = "published", "ours", "Laplacian pyramid", "ground truth"
 
 Pair = tuple[str, np.ndarray, np.ndarray, np.ndarray | None]
 Scores = dict[str, dict[str, float]]
@@ -188,6 +189,8 @@ def _score(
             file = options.pictures / f"{task}-{name.replace('/', '_')}.png"
             cv2.imwrite(str(file), np.hstack(shown))
         results |= {method: make(a, b, name) for method, make in BASELINES.items()}
+        if truth is not None:
+            results[TRUTH] = truth
         work += [(method, fused, a, b, truth) for method, fused in results.items()]
     rows = Parallel(n_jobs=options.jobs)(delayed(_row)(names, *job[1:]) for job in work)
     methods = list(dict.fromkeys(job[0] for job in work))

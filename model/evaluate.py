@@ -237,7 +237,7 @@ def _score_pair(
 def _scores(
     fused: np.ndarray, planes: Mapping[str, np.ndarray], metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
-    """Mean over the planes (one, or three channels)."""
+    """Mean over the planes (one, or three channels), or what they score side by side."""
     truth = planes.get("ground truth")
     per_plane = [
         compute_metrics(
@@ -249,7 +249,10 @@ def _scores(
         )
         for i in range(len(fused))
     ]
-    return {name: float(np.mean([scores[name] for scores in per_plane])) for name in per_plane[0]}
+    means = {name: float(np.mean([scores[name] for scores in per_plane])) for name in per_plane[0]}
+    joined = {name: metric for name, metric in metrics.items() if metric.joined}
+    side_by_side = (np.hstack(list(stack)) for stack in (fused, planes["a"], planes["b"]))
+    return means | compute_metrics(*side_by_side, metrics=joined)
 
 
 def _planes(path: Path, colour: str) -> np.ndarray:

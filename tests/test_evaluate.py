@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,11 @@ def test_colour(tmp_path: Path) -> None:
     plain = metrics_of("standard", ("SF",))
     expected = np.mean([compute_metrics(c, c, c, metrics=plain)["SF"] for c in channels])
     assert row["SF"] == pytest.approx(expected)
+    vifb = evaluate(
+        replace(config, convention="vifb"), tmp_path / "a", tmp_path / "b", methods, tmp_path / "v.json"
+    )
+    row = next(row for row in read_rows(vifb) if row["method"] == "copy of b")
+    assert row["SF"] == pytest.approx(17.8138916816, rel=1e-10)  # what VIFB's own function gave in Octave
     luminance = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "l.json")
     assert json.loads(luminance.read_text())["colour"].startswith("BT.601")
 

@@ -31,6 +31,7 @@ class Metric:
     unit: str = ""  # "" = a pure number
     higher_is_better: bool = True
     min_side_px: int = 2  # least height and width it is defined for
+    joined: bool = False  # of three channels: that of all side by side, not the mean of theirs
 
 
 #: The standard convention, in the order of the tables; keys are the literature's abbreviations.

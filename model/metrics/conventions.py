@@ -28,6 +28,7 @@ class Difference:
 
     note: str  # what the code does, in one sentence
     function: Callable[..., float]
+    joined: bool = False  # see Metric
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ CONVENTIONS: dict[str, Convention] = {
         "github.com/xingchenzhang/VIFB at 5d29ee7, metrics/",
         ("EN", "EI", "AG", "SD", "Qabf"),
         {
-            "SF": Difference("sums divided by H W each", gradient.spatial_frequency_per_pixel),
+            "SF": Difference(
+                "sums divided by H W each; of a colour image's channels side by side",
+                gradient.spatial_frequency_per_pixel,
+                joined=True,
+            ),
             "MI": Difference(
                 "in nats, after every image is stretched to 0-255", information.mutual_information_stretched
             ),
@@ -119,8 +124,7 @@ CONVENTIONS: dict[str, Convention] = {
                 perceptual.chen_varshney_stretched,
             ),
         },
-        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images. Its SF of "
-        "a colour image, which also counts the jumps between the channels, is not reproduced.",
+        remark="It scores R, G and B and takes the mean: pass --colour channels for colour images.",
     ),
 }
 
@@ -188,7 +192,7 @@ def _variant(convention: str, name: str, metric: Metric) -> Metric:
     if difference is None:
         return metric
     side = _MIN_SIDE_PX.get((convention, name), metric.min_side_px)
-    return replace(metric, function=difference.function, min_side_px=side)
+    return replace(metric, function=difference.function, min_side_px=side, joined=difference.joined)
 
 
 def _cell(convention: Convention, metric: str) -> str:

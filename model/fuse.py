@@ -17,6 +17,7 @@ from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs
 from model.fuse_recipes import Recipe, choose_recipe
 from model.fused_log import FusedLog
+from model.host_memory import kept_in_process
 from model.memory import free_memory_bytes
 from model.strips import FusionEngine
 from pipeline.device import resolve_device
@@ -74,7 +75,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin(todo)
     summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
-    with Progress("fuse", total=len(todo), unit="image") as progress:
+    with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
         _run(choose_recipe(config, engine, todo), todo, summary, log, progress, read_ahead=config.jobs)
     return summary
 

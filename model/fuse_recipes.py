@@ -125,8 +125,12 @@ class Videos:
 def fold(engine: FusionEngine, sources: Sequence[Source], main: Task) -> np.ndarray:
     """Fuse the luminance of all sources in order, (H, W) float32; a single one with itself."""
     fused = sources[0].plane()
+    pair = np.empty((2, *fused.shape), np.float32)
     for source in sources[1:] or sources:
-        fused = engine.fuse_planes(fused, source.plane(), main=main)
+        pair[0] = fused
+        del fused
+        pair[1] = source.plane()
+        fused = engine.fuse_pair(pair, main=main)
     return fused
 
 

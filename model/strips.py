@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.folded import FoldedNetwork, StreamWeights
+from model.host_memory import kept_in_process
 from model.network import GIFNet
 from model.panels import Panel, cut
 from model.transformer import Statistics, Task
@@ -70,14 +71,17 @@ class FusionEngine:
             InputError: the planes are smaller than the network's windows need.
         """
         assert a.shape == b.shape, f"{a.shape} and {b.shape}"
-        if min(a.shape) < (smallest := self.network.config.min_side):
-            raise InputError(
-                f"an image of {a.shape[0]}x{a.shape[1]} is too small: both sides need {smallest} pixels"
-            )
+        return self.fuse_pair(np.stack([a, b]), main=main)
+
+    def fuse_pair(self, pair: np.ndarray, *, main: Task = "dp") -> np.ndarray:
+        """:meth:`fuse_planes` of both in one array, float32 (2, H, W): it is not copied."""
+        height, width = pair.shape[1:]
+        if min(height, width) < (smallest := self.network.config.min_side):
+            raise InputError(f"an image of {height}x{width} is too small: both sides need {smallest} pixels")
         if main not in self._folded:
             self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
-        planes = torch.from_numpy(np.stack([a, b]))[None]
-        with torch.inference_mode():
+        planes = torch.from_numpy(pair)[None]
+        with torch.inference_mode(), kept_in_process(self.device):
             return _Passes(self, self._folded[main], planes).run()
 
 
@@ -136,21 +140,19 @@ class _Passes:
 
     def decoded(self) -> list[Tensor]:
         """What the head keeps of the decoder's maps."""
-        head, width = self.network.head, self.planes.shape[3]
-        maps: list[Tensor] = []
+        head, (height, width) = self.network.head, self.planes.shape[2:]
+        maps = [
+            torch.empty((1, 1, -(-height >> level), -(-width >> level)), device=self.network.device)
+            for level in head.levels
+        ]
         for panel in self.panels:
-            strips = [head.pooled(strip.float()) for strip in panel.decoded()]
-            parts = [torch.cat(parts, dim=2) for parts in zip(*strips, strict=True)]
-            del strips
-            if len(self.panels) == 1:
-                return parts
-            maps = maps or [
-                part.new_empty((*part.shape[:3], -(-width >> level)))
-                for part, level in zip(parts, head.levels, strict=True)
-            ]
-            for whole, part, level in zip(maps, parts, head.levels, strict=True):
-                first = panel.columns.own.start >> level
-                whole[..., first : first + part.shape[3]] = part
+            row = 0
+            for strip in panel.decoded():
+                for whole, part, level in zip(maps, head.pooled(strip.float()), head.levels, strict=True):
+                    top, left = row >> level, panel.columns.own.start >> level
+                    whole[:, :, top : top + part.shape[2], left : left + part.shape[3]] = part
+                row += strip.shape[2]
+                del strip, part
         return maps
 
 

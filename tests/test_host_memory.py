@@ -1,0 +1,50 @@
+"""Freed memory that stays with the process while a network works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.host_memory import kept_in_process
+
+BLOCK_BYTES = 200 << 20
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="this C library has no mallopt",
+)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def use_and_free() -> None:
+    torch.ones(BLOCK_BYTES, dtype=torch.uint8)
+
+
+def test_freed_memory_is_given_back_after_the_outermost_block() -> None:
+    before = resident_bytes()
+    with kept_in_process(CPU):
+        with kept_in_process(CPU):
+            use_and_free()
+        assert resident_bytes() - before > 0.9 * BLOCK_BYTES
+        use_and_free()
+        assert resident_bytes() - before < 1.5 * BLOCK_BYTES
+    assert resident_bytes() - before < 0.5 * BLOCK_BYTES
+
+
+def test_it_is_given_back_after_an_error_too_and_at_once_where_a_gpu_works() -> None:
+    before = resident_bytes()
+    with pytest.raises(ValueError), kept_in_process(CPU):
+        use_and_free()
+        raise ValueError
+    with kept_in_process(torch.device("cuda")):
+        use_and_free()
+        assert resident_bytes() - before < 0.5 * BLOCK_BYTES

@@ -172,8 +172,8 @@ FUSION_SETS = (
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
     *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
-    *("--structure-weight", 3, "--complement-weight", 3, "--mutual-information-weight", 1.5),
-    *("--rival-weight", 10, "--sharpness-weight", 10),
+    *("--structure-weight", 6, "--complement-weight", 4, "--mutual-information-weight", 2),
+    *("--rival-weight", 10, "--sharpness-weight", 30),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--amp", "bf16", "--validation-share", 0.1, "--resume"),
 )
 

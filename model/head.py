@@ -14,7 +14,20 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.pyramid import BLOCK, LEVELS, base_of, blend, blend_bases, likeness, pooled, spread
+from model.pyramid import (
+    BLOCK,
+    LEVELS,
+    base_of,
+    blend_bases,
+    blend_details,
+    compose,
+    decompose,
+    likeness,
+    make_room,
+    pooled,
+    spread,
+    strengths,
+)
 
 #: Of the choice of the stronger detail, at first: of two details a factor 1.5 apart the stronger one gets
 #: sigmoid(8 log 1.5) = 96 %.
@@ -23,10 +36,14 @@ SHARPNESS = 8.0
 SHARPNESS_SPAN = 2.0
 #: Maps of shares, gains and sharpness are multiplied by it: a map of 1 decides, and is soon learned.
 SCALE = 5.0
-#: Pixels that are blended at a time where memory counts: oneDNN's convolutions hold a plane 16 times.
+#: Weights of the cues are multiplied by it: they are few, and have far to go.
+CUE_SCALE = 20.0
+#: Strength of a detail that counts as 0 where it steers; e times as strong counts as 1/2.
+MIDDLE_STRENGTH = 8 / 255
+#: Pixels that are blended at a time where memory counts: a blend holds some thirty planes.
 BAND_PIXELS = 1 << 21
-#: Rows around them that the bands of a pyramid see, in whole blocks: 56 and the rest of a block.
-REACH = 4 * BLOCK
+#: Rows around them that count, in whole blocks: bands of a pyramid see 56, room is made as far as 47 away.
+REACH = 7 * BLOCK
 
 
 class PlaneHead(nn.Module):
@@ -55,8 +72,8 @@ class PyramidHead(nn.Module):
     """Of every band the first input's share, as a logit, and a gain; of every detail band the sharpness of
     the choice; and a correction of the whole.
 
-    Gains, sharpness and the window in which details are compared depend on the likeness of the inputs around
-    a pixel too, by a few weights of their own.
+    Gain, sharpness and the window in which details are compared depend on cues too, by a few weights of
+    their own: how alike the inputs are around a pixel, how far apart their bases, how strong the details.
     """
 
     #: Maps of each kind: shares, gains, sharpness, correction.
@@ -70,13 +87,16 @@ class PyramidHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # As a logarithm: it moves by factors, as fast as the weights do.
-        self.log_sharpness = nn.Parameter(torch.full((LEVELS,), math.log(SHARPNESS)))
-        # Planes of one camera and of two need different gains and choices; likeness tells them apart.
-        self.gain_by_likeness = nn.Parameter(torch.zeros(LEVELS + 1, 2))
-        self.sharpness_by_likeness = nn.Parameter(torch.zeros(LEVELS))
+        # Of a constant, likeness, distance, strength, and likeness times strength. Planes of one camera and
+        # of two need different gains and choices; likeness tells them apart. Strength tells noise from edges.
+        self.gain_by_cues = nn.Parameter(torch.zeros(LEVELS, 5))
+        self.sharpness_by_cues = nn.Parameter(torch.zeros(LEVELS, 5))
         # At first the strength around a pixel decides between like planes, that of the pixel between others.
-        self.window_by_likeness = nn.Parameter(torch.tensor([[0.0, 3.0 / SCALE]]).repeat(LEVELS, 1))
+        self.window_by_cues = nn.Parameter(torch.tensor([[0, 3 / CUE_SCALE, 0, 0, 0]]).repeat(LEVELS, 1))
+        # Of a constant, likeness and distance.
+        self.base_gain_by_cues = nn.Parameter(torch.zeros(3))
+        # How much room is made for details beside black and white, less 1.
+        self.room = nn.Parameter(torch.zeros(()))
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
@@ -85,8 +105,9 @@ class PyramidHead(nn.Module):
 
     def forward(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""
-        alike = likeness(planes)
-        return self._blend(maps, planes, alike, self._base(maps, base_of(planes), alike))
+        *details, bases = decompose(planes)
+        cues = _cues(likeness(planes), bases)
+        return self._blend(maps, details, cues, self._base(maps, bases, cues))
 
     def fuse(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """The same in less memory: the base of the whole, then the details of some rows at a time."""
@@ -108,47 +129,58 @@ class PyramidHead(nn.Module):
             )
             for reduce in (likeness, base_of)
         )
-        base = self._base(maps, bases, alike)
+        cues = _cues(alike, bases)
+        base = self._base(maps, bases, cues)
         for seen, goal, own in rows:
-            *parts, alike_part, base_part = (
+            *parts, cues_part, base_part = (
                 map_[:, :, seen.start >> level : -(-seen.stop >> level)]
-                for level, map_ in zip((*self.levels, LEVELS, LEVELS), (*maps, alike, base), strict=True)
+                for level, map_ in zip((*self.levels, LEVELS, LEVELS), (*maps, cues, base), strict=True)
             )
-            fused[:, :, goal] = self._blend(parts, planes[:, :, seen], alike_part, base_part)[:, :, own]
+            *details, _ = decompose(planes[:, :, seen])
+            fused[:, :, goal] = self._blend(parts, details, cues_part, base_part)[:, :, own]
         return fused
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
         kept = iter(maps)
         return [list(itertools.islice(kept, count)) for count in self.kinds]
 
-    def _base(self, maps: list[Tensor], bases: Tensor, alike: Tensor) -> Tensor:
+    def _base(self, maps: list[Tensor], bases: Tensor, cues: Tensor) -> Tensor:
         logits, gains, *_ = self._by_kind(maps)
-        offset, slope = self.gain_by_likeness[LEVELS]
-        return blend_bases(bases, logits[LEVELS], gains[LEVELS] + SCALE * (offset + slope * alike))
+        like, distance = cues.split(1, dim=1)
+        offset, of_like, of_distance = CUE_SCALE * self.base_gain_by_cues
+        gain = gains[LEVELS] + offset + of_like * like + of_distance * distance
+        return blend_bases(bases, logits[LEVELS], gain)
 
-    def _blend(self, maps: list[Tensor], planes: Tensor, alike: Tensor, base: Tensor) -> Tensor:
-        logits, gains, moved, (correction,) = self._by_kind(maps)
-        likes = spread(alike, gains[:LEVELS])
-        gains = [
-            gain + SCALE * (offset + slope * like)
-            for gain, like, (offset, slope) in zip(
-                gains[:LEVELS], likes, self.gain_by_likeness[:LEVELS], strict=True
+    def _blend(self, maps: list[Tensor], details: list[Tensor], cues: Tensor, base: Tensor) -> Tensor:
+        logits, gains, moves, (correction,) = self._by_kind(maps)
+        steering = spread(cues, details), logits[:LEVELS], gains[:LEVELS], moves
+        bands = [
+            self._blend_band(level, *band) for level, band in enumerate(zip(details, *steering, strict=True))
+        ]
+        fused = compose([*bands, base]) + correction
+        return make_room(fused, details, 1 + CUE_SCALE * self.room).clamp(0, 1)
+
+    def _blend_band(
+        self, level: int, details: Tensor, cues: Tensor, logit: Tensor, gain: Tensor, move: Tensor
+    ) -> Tensor:
+        like, distance = cues.split(1, dim=1)
+        of_pixel, around = strengths(details)
+        strength = (around.amax(dim=1, keepdim=True) - math.log(MIDDLE_STRENGTH)) / 2
+        by_gain, by_sharpness, by_window = (
+            offset + of_like * like + of_distance * distance + (of_strength + of_both * like) * strength
+            for offset, of_like, of_distance, of_strength, of_both in (
+                CUE_SCALE * weights[level]
+                for weights in (self.gain_by_cues, self.sharpness_by_cues, self.window_by_cues)
             )
-        ]
-        moved = [
-            move + SCALE * slope * like
-            for move, like, slope in zip(moved, likes, self.sharpness_by_likeness, strict=True)
-        ]
-        sharpness = [
-            (start + SHARPNESS_SPAN * move.tanh()).exp()
-            for start, move in zip(self.log_sharpness, moved, strict=True)
-        ]
-        windows = [
-            (SCALE * (offset + slope * like)).sigmoid()
-            for like, (offset, slope) in zip(likes, self.window_by_likeness, strict=True)
-        ]
-        fused = blend(planes, base, logits[:LEVELS], gains, sharpness, windows)
-        return (fused + correction).clamp(0, 1)
+        )
+        sharpness = (math.log(SHARPNESS) + SHARPNESS_SPAN * (move + by_sharpness).tanh()).exp()
+        compared = torch.lerp(of_pixel, around, by_window.sigmoid())
+        return blend_details(details, compared, logit, sharpness, gain + by_gain)
+
+
+def _cues(alike: Tensor, bases: Tensor) -> Tensor:
+    """Likeness and distance of the bases in [0, 1]: (B, 1, h, w) and (B, 2, h, w) -> (B, 2, h, w)."""
+    return torch.cat([alike, (bases[:, :1] - bases[:, 1:]).abs()], dim=1)
 
 
 Head = PlaneHead | PyramidHead

@@ -176,7 +176,7 @@ class FidelityObjective:
         loss = loss + config.gradient_weight * fidelity.gradient_error(fused, a, b)
         # Sources that are nearly alike have next to nothing to add to each other: there SCD rewards contrast
         # that is in neither.
-        unlike = 1 - fidelity.correlation(a, b).clamp_min(0)
+        unlike = (1 - fidelity.correlation(a, b).clamp_min(0)).square()
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
         for score, weight, share in (
             (fidelity.structure, config.structure_weight, 1.0),

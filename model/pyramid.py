@@ -1,4 +1,4 @@
-"""Laplacian pyramids of torch planes, and the blend of two of them that the ``pyramid`` head steers.
+"""Laplacian pyramids of torch planes, and the blend of their bands that the ``pyramid`` head steers.
 
 Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans. Communications 1983. The choice
 of the stronger detail: Burt and Adelson, "Merging images through pattern decomposition", SPIE 1985; by its
@@ -59,38 +59,26 @@ def base_of(planes: Tensor) -> Tensor:
     return planes
 
 
-def blend(
-    planes: Tensor,
-    base: Tensor,
-    logits: list[Tensor],
-    gains: list[Tensor],
-    sharpness: list[Tensor],
-    windows: list[Tensor],
-) -> Tensor:
-    """Blend the details of two planes and add them to their blended base.
-
-    The first plane's share in a band is sigmoid(logit + sharpness * log(A / B)), where A and B are the
-    strengths of the details: a logit of 0 gives the choice of the stronger detail, softened. A strength is a
-    geometric mean: ``windows`` of the root mean square in a 3x3 window, the rest of the pixel's magnitude.
-    The blend is multiplied by e to the power of the tanh of its gain: by 0.4 to 2.7.
-
-    Args:
-        planes: (B, 2, H, W).
-        base: of :func:`blend_bases`, (B, 1, h, w).
-        logits, gains, sharpness, windows: of every detail band, finest first, (B, 1, h, w) each.
-
-    Returns:
-        (B, 1, H, W), not clipped.
-    """
-    *details, _ = decompose(planes)
-    steering = zip(details, logits, gains, sharpness, windows, strict=True)
-    return compose([*(_blend_details(*band) for band in steering), base])
-
-
-def _blend_details(details: Tensor, logit: Tensor, gain: Tensor, sharpness: Tensor, window: Tensor) -> Tensor:
+def strengths(details: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithms of the magnitude of details and of its root mean square in a 3x3 window, shaped alike."""
     power = details.square()
     around = F.avg_pool2d(power, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-    strength = torch.lerp((power + FLAT**2).log(), (around + FLAT**2).log(), window) / 2
+    return (power + FLAT**2).log() / 2, (around + FLAT**2).log() / 2
+
+
+def blend_details(
+    details: Tensor, strength: Tensor, logit: Tensor, sharpness: Tensor, gain: Tensor
+) -> Tensor:
+    """Blend a detail band of two planes: (B, 2, h, w) -> (B, 1, h, w).
+
+    The first plane's share is sigmoid(logit + sharpness * log(A / B)), where A and B are the strengths of the
+    details: a logit of 0 gives the choice of the stronger detail, softened. The blend is multiplied by e to
+    the power of the tanh of its gain: by 0.4 to 2.7.
+
+    Args:
+        strength: logarithms, (B, 2, h, w).
+        logit, sharpness, gain: (B, 1, h, w).
+    """
     share = (logit + sharpness * (strength[:, :1] - strength[:, 1:])).sigmoid()
     return torch.lerp(details[:, 1:], details[:, :1], share) * gain.tanh().exp()
 
@@ -111,6 +99,27 @@ def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
     after = _mean(difference.square())
     contrast = ((before + FLAT**2) / (after + FLAT**2)).sqrt().clamp(1.0, MOST_CONTRAST)
     return mean + difference * contrast * gain.tanh().exp()
+
+
+def make_room(planes: Tensor, bands: list[Tensor], part: Tensor) -> Tensor:
+    """Darken where planes exceed 1 and brighten where they fall below 0, so that fewer details are clipped.
+
+    Of each block the root mean square of what leaves the range is taken off smoothly, ``part`` times.
+
+    Args:
+        planes: (B, 1, H, W).
+        bands: of a pyramid of that size: the details of :func:`decompose`.
+
+    Returns:
+        (B, 1, H, W), not clipped.
+    """
+
+    def excess(over: Tensor) -> Tensor:
+        power = F.avg_pool2d(over.clamp_min(0).square(), BLOCK, ceil_mode=True, count_include_pad=False)
+        return (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
+
+    shift = excess(planes - 1) - excess(-planes)
+    return planes - part * spread(shift, bands)[0]
 
 
 def _mean(planes: Tensor) -> Tensor:
@@ -156,18 +165,23 @@ def stronger_detail(planes: Tensor) -> Tensor:
     return compose([*chosen, base.mean(dim=1, keepdim=True)])
 
 
+# Sums of slices, not convolutions: oneDNN holds a plane of one channel sixteen times.
 def _reduce(planes: Tensor) -> Tensor:
     """Half size, rounded up, after a binomial filter."""
-    filter_ = planes.new_tensor([1, 4, 6, 4, 1]) / 16
-    flat = F.pad(planes.flatten(0, 1)[:, None], (2, 2, 2, 2), mode="replicate")
-    flat = F.conv2d(flat, filter_.view(1, 1, 5, 1), stride=(2, 1))
-    flat = F.conv2d(flat, filter_.view(1, 1, 1, 5), stride=(1, 2))
-    return flat.unflatten(0, planes.shape[:2])[:, :, 0]
+    planes = F.pad(planes, (2, 2, 2, 2), mode="replicate")
+    for _ in range(2):  # down the rows, then along the columns
+        planes = planes.mT
+        size = planes.shape[3] - 4
+        far, near, own, next_, last = (planes[..., start : start + size : 2] for start in range(5))
+        planes = (far + last + 4 * (near + next_) + 6 * own) / 16
+    return planes
 
 
 def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
     """Twice the size, cut to ``shape``: the binomial filter on a grid with zeros between, without them."""
-    even, odd = planes.new_tensor([1, 6, 1]) / 8, planes.new_tensor([0, 4, 4]) / 8
-    filters = torch.stack([torch.outer(down, across) for down in (even, odd) for across in (even, odd)])
-    flat = F.pad(planes.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
-    return F.pixel_shuffle(F.conv2d(flat, filters[:, None]), 2)[..., : shape[2], : shape[3]].view(shape)
+    planes = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    for dim in (2, 3):
+        before, own, after = (planes.narrow(dim, start, planes.shape[dim] - 2) for start in range(3))
+        pairs = torch.stack([(before + 6 * own + after) / 8, (own + after) / 2], dim=dim + 1)
+        planes = pairs.flatten(dim, dim + 1).narrow(dim, 0, shape[dim])
+    return planes

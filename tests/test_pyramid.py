@@ -11,10 +11,10 @@ from metric_pictures import picture
 from torch import Tensor
 
 from model.baselines import laplacian_pyramid
-from model.head import SCALE, PyramidHead
+from model.head import CUE_SCALE, SCALE, PyramidHead
 from model.metrics.similarity import ground_truth_psnr
 from model.network import GIFNet, NetworkConfig
-from model.pyramid import BLOCK, LEVELS, compose, decompose, likeness, pooled, stronger_detail
+from model.pyramid import BLOCK, LEVELS, compose, decompose, likeness, make_room, pooled, stronger_detail
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,16 +83,14 @@ def test_untrained_it_fuses_about_as_the_classic_does() -> None:
 
 
 def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
-    head, planes = PyramidHead(), planes_of(40, 51)
+    head, planes = PyramidHead(), 0.25 + 0.7 * planes_of(40, 51)
     maps = torch.full((2, head.channels, 40, 51), 1e4)
     maps[:, LEVELS + 1 :] = 0
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, :1], rtol=0, atol=1e-6)
     maps[:, : LEVELS + 1] = -1e4
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:], rtol=0, atol=1e-6)
     maps[:, -1] = -0.2
-    torch.testing.assert_close(
-        head(head.pooled(maps), planes), (planes[:, 1:] - 0.2).clamp(0, 1), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:] - 0.2, rtol=0, atol=1e-6)
 
 
 def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:
@@ -137,12 +135,25 @@ def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
 def test_large_images_are_blended_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     head, planes = PyramidHead(), planes_of(503, 70)
-    maps = head.pooled(torch.randn(2, head.channels, 503, 70) / 5)
+    maps = head.pooled(torch.randn(2, head.channels, 503, 70) / 3)
     whole = head(maps, planes)
     monkeypatch.setattr("model.head.BAND_PIXELS", 70 * 48)
     torch.testing.assert_close(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
     monkeypatch.setattr("model.head.REACH", 16)
     assert not torch.allclose(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
+
+
+def test_room_is_made_for_details_beside_white_and_black() -> None:
+    texture = torch.rand((1, 1, 96, 128), generator=torch.Generator().manual_seed(5)) / 5 - 0.1
+    for level in (0.98, 0.02):
+        planes = level + texture
+        *details, _ = decompose(planes)
+        roomy = make_room(planes, details, torch.tensor(1.0))
+        # Details are as strong as before, and more of them are left after clipping.
+        assert float((roomy - planes).std()) < 0.1 * float(texture.std())
+        assert float(roomy.clamp(0, 1).std()) > 1.1 * float(planes.clamp(0, 1).std())
+    middle = 0.5 + texture
+    torch.testing.assert_close(make_room(middle, decompose(middle)[:-1], torch.tensor(1.0)), middle)
 
 
 def test_likeness_is_the_local_correlation() -> None:
@@ -164,7 +175,7 @@ def test_what_likeness_steers_is_learned() -> None:
     """Alike planes keep their details, others are shown twice as strongly."""
     head = PyramidHead()
     with torch.no_grad():
-        head.gain_by_likeness[:LEVELS] = torch.tensor([1.0, -1.0]) * float(np.arctanh(np.log(2))) / SCALE
+        head.gain_by_cues[:, :2] = torch.tensor([1.0, -1.0]) * float(np.arctanh(np.log(2))) / CUE_SCALE
     ramp = torch.linspace(-0.1, 0.1, 96).expand(1, 1, 64, 96)
     texture = torch.rand((1, 1, 64, 96), generator=torch.Generator().manual_seed(3)) / 10
     alike, unlike = (torch.cat([0.5 + texture, 0.5 + other], dim=1) for other in (texture, ramp))
@@ -173,3 +184,16 @@ def test_what_likeness_steers_is_learned() -> None:
     )
     torch.testing.assert_close(kept, alike[:, :1], rtol=0, atol=2e-3)
     assert float((doubled.std() / texture.std()).detach()) > 1.5
+
+
+def test_what_strength_steers_is_learned() -> None:
+    """Faint details are shown more strongly, strong ones more faintly."""
+    head = PyramidHead()
+    with torch.no_grad():
+        head.gain_by_cues[:, 3] = -1 / CUE_SCALE
+    generator = torch.Generator().manual_seed(4)
+    texture = torch.rand((1, 1, 64, 96), generator=generator) - 0.5
+    faint, strong = (0.5 + (texture / ratio).expand(1, 2, 64, 96) for ratio in (100, 2))
+    for planes, stretched in ((faint, True), (strong, False)):
+        fused = head(head.pooled(torch.zeros(1, head.channels, 64, 96)), planes)
+        assert (float(fused.detach().std() / planes.std()) > 1) == stretched

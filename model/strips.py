@@ -106,7 +106,9 @@ class _Passes:
         pixel_bytes = WORKING_NUMBERS * network.dtype.itemsize
         pixels = CPU_STRIP_PIXELS if on_cpu else engine.memory_bytes // 2 // pixel_bytes
         rows = engine.strip_rows or max(MIN_STRIP_ROWS, pixels // widest // 8 * 8)
-        spare = max(0, engine.memory_bytes - min(rows, height) * widest * pixel_bytes)
+        working = min(rows, height) * widest * pixel_bytes
+        decoded = sum(4 * height * width >> 2 * level for level in network.head.levels)
+        spare = max(0, engine.memory_bytes - working - decoded)
         read = sum(len(panel.read) for panel in columns)
         self.weights: list[tuple[StreamWeights, ...]] = []
         self.panels = [

@@ -251,8 +251,10 @@ def _scores(
     ]
     means = {name: float(np.mean([scores[name] for scores in per_plane])) for name in per_plane[0]}
     joined = {name: metric for name, metric in metrics.items() if metric.joined}
-    side_by_side = (np.hstack(list(stack)) for stack in (fused, planes["a"], planes["b"]))
-    return means | compute_metrics(*side_by_side, metrics=joined)
+    if joined and len(fused) > 1:
+        side_by_side = (np.hstack(list(stack)) for stack in (fused, planes["a"], planes["b"]))
+        means |= compute_metrics(*side_by_side, metrics=joined)
+    return means
 
 
 def _planes(path: Path, colour: str) -> np.ndarray:

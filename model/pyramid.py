@@ -108,7 +108,7 @@ def make_room(planes: Tensor, bands: list[Tensor], part: Tensor) -> Tensor:
 
     Args:
         planes: (B, 1, H, W).
-        bands: of a pyramid of that size: the details of :func:`decompose`.
+        bands: details of :func:`decompose` of that size; their shapes alone count.
 
     Returns:
         (B, 1, H, W), not clipped.
@@ -147,7 +147,7 @@ def likeness(planes: Tensor) -> Tensor:
 
 
 def spread(base: Tensor, bands: list[Tensor]) -> list[Tensor]:
-    """A map of the base, (B, 1, h, w), at the size of each detail band, finest first."""
+    """Maps of the base, (B, P, h, w), at the size of each detail band, finest first."""
     found: list[Tensor] = []
     for band in reversed(bands):
         base = _expand(base, band.shape)

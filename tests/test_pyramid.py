@@ -91,6 +91,10 @@ def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:], rtol=0, atol=1e-6)
     maps[:, -1] = -0.2
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:] - 0.2, rtol=0, atol=1e-6)
+    for far in (-2.0, 2.0):
+        maps[:, -1] = far
+        low, high = head(head.pooled(maps), planes).detach().aminmax()
+        assert low >= 0 and high <= 1
 
 
 def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:

@@ -85,7 +85,7 @@ def _distributions(feature: np.ndarray) -> np.ndarray:
     """
     view = np.lib.stride_tricks.sliding_window_view(feature, (_SIDE, _SIDE)).transpose(3, 2, 0, 1)
     # Differences lose nothing in float32 that matters; the values may be large beside them.
-    p = np.subtract(view, view[1, 1], dtype=feature.dtype).astype(_FLOAT).reshape(_CELLS, -1)
+    p = (view - view[1, 1]).astype(_FLOAT).reshape(_CELLS, -1)
     p -= p.min(0)
     p[:, p.max(0) < _ROUNDING] = 1.0
     p /= p.sum(0)

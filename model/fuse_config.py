@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from model.colour import COLOUR_MODES, TASKS
 from model.sources import check_range
@@ -14,7 +15,7 @@ from pipeline.images import SUFFIXES
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 #: Main task by the name of what it was trained for -> stream of the network that is decoded.
-MAIN_TASKS = {"mfif": "dp", "ivif": "mm"}
+MAIN_TASKS: dict[str, Literal["mm", "dp"]] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
 BIT_DEPTHS = (8, 16)
 _SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Pictures:
 
     def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
         self.config, self.engine = config, engine
-        self.main = cast(Task, MAIN_TASKS[config.main_task])
+        self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> list[Source]:
         sources = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
@@ -69,7 +69,7 @@ class Scenes:
 
     def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
         self.config, self.engine = config, engine
-        self.main = cast(Task, MAIN_TASKS[config.main_task])
+        self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> tuple[Bands, Bands]:
         *band_files, pan_file = job.inputs
@@ -102,7 +102,7 @@ class Videos:
 
     def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
         self.config, self.engine = config, engine
-        self.main = cast(Task, MAIN_TASKS[config.main_task])
+        self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> Job:
         return job

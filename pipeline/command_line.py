@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,18 @@ def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable
 def finish(failures: bool) -> None:
     """Leave with the status that says whether everything asked for was done."""
     click.get_current_context().exit(WITH_FAILURES if failures else DONE)
+
+
+def run_commands(ctx: click.Context, *commands: Sequence[object]) -> None:
+    """Print and run one command after the other; the first that fails ends it all with its status."""
+    program = ctx.find_root().command
+    for command in commands:
+        arguments = [str(argument) for argument in command]
+        click.secho(f"\n$ gifnet {shlex.join(arguments)}", bold=True)
+        if status := program.main(arguments, standalone_mode=False):
+            ctx.exit(status)
+
+
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others keep the defaults of their config, which needs torch."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -12,9 +12,11 @@ import torch
 
 from pipeline.depth import training as depth_training
 from pipeline.depth.augmentation import random_view
+from pipeline.depth.cutouts import CutOut
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
 from pipeline.depth.network import load_depth_network
-from pipeline.depth.training import DepthTrainingConfig, learning_rate_at, train_depth
+from pipeline.depth.training import train_depth
+from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.files import InputError, read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -160,6 +162,17 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
     changed = DepthTrainingConfig(**{**TINY.__dict__, "learning_rate": 1e-4})
     with pytest.raises(InputError, match="another learning_rate"):
         train_depth(changed, out)
+
+
+def test_people_in_the_scenes_are_part_of_the_config(trained: Path, tmp_path: Path) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    person = CutOut(np.full((40, 16, 3), 200, np.uint8), np.ones((40, 16), np.float32))
+    train_depth(TINY, out, [person])
+    facts = load_depth_network(out)[1]["training"]["config"]
+    assert facts["people_share"] == TINY.people_share and len(facts["people_digest"]) == 64
+    assert out.read_bytes() != trained.read_bytes()
+    with pytest.raises(InputError, match="another people_digest"):
+        train_depth(TINY, out)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
-"""Training of the default depth network on procedural scenes: the command ``weights train-depth``.
+"""Training of the default depth network on rendered scenes: the command ``weights train-depth``.
 
 Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), Path("depth.safetensors"))``.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ import torch
 from torch import Tensor
 
 from pipeline.depth.augmentation import random_view
+from pipeline.depth.cutouts import CutOut, digest_of, paste
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
-from pipeline.depth.network import STRIDE, DepthNetwork, save_depth_network
+from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
+from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.device import resolve_device
 from pipeline.files import InputError, atomic_path, write_json
 from pipeline.progress import Progress
@@ -30,58 +31,16 @@ FARTHEST = 0.03
 FIRST_HELD_OUT = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthTrainingConfig:
-    """How the depth network is trained. The defaults are those that made the shipped weights."""
-
-    encoder: str = "resnet10t"  # timm model that gives feature maps down to stride 32
-    size_hw: tuple[int, int] = (128, 160)  # input of the network in training, multiples of 32
-    inference_size_hw: tuple[int, int] = (160, 192)  # what the weights are then run at, multiples of 32
-    render_size_hw: tuple[int, int] = (240, 320)  # scenes as rendered; views are cut from them
-    scenes: int = 1200  # rendered scenes
-    randomised_share: float = 0.5  # of them, with random instead of natural textures
-    held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 4000  # optimiser steps
-    batch_size: int = 12  # views per step
-    learning_rate: float = 2e-3  # peak, after the warm-up; falls to 0 along a cosine
-    warmup_steps: int = 200  # linear rise of the learning rate
-    weight_decay: float = 0.02  # AdamW
-    gradient_weight: float = 0.5  # MegaDepth's alpha
-    ordinal_weight: float = 0.5  # MegaDepth's beta
-    pairs: int = 1000  # point pairs per view of the ordinal term
-    row_share: float = 0.5  # of them, within one row
-    average_decay: float = 0.998  # exponential moving average of the weights, which is what is saved
-    mixed_precision: bool = True  # bfloat16 autocast of the network; losses and weights stay float32
-    save_every: int = 250  # steps between checkpoints, validations and exports
-    seed: int = 0  # of scenes, views, pairs and initial weights
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
-    jobs: int = 1  # rendering processes; changes no result
-
-    def __post_init__(self) -> None:
-        for name in ("scenes", "held_out", "steps", "batch_size", "pairs", "save_every", "jobs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"train-depth: {name} {getattr(self, name)} must be at least 1")
-        for name in ("size_hw", "inference_size_hw"):
-            if any(side < STRIDE or side % STRIDE for side in getattr(self, name)):
-                raise InputError(
-                    f"train-depth: {name} {getattr(self, name)} must be two multiples of {STRIDE}"
-                )
-        for name in ("randomised_share", "row_share", "average_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise InputError(f"train-depth: learning_rate {self.learning_rate} must be positive")
-        for name in ("warmup_steps", "weight_decay", "gradient_weight", "ordinal_weight"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"train-depth: {name} {getattr(self, name)} must not be negative")
-
-
-def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
+def train_depth(config: DepthTrainingConfig, out: Path | str, cutouts: Sequence[CutOut] = ()) -> Path:
     """Train and write the weights to ``out`` (safetensors); returns the path.
 
     ``OUT.training/`` beside it keeps the rendered scenes, the last checkpoint and ``metrics.json``. Called
     again with the same config it goes on where it stopped, to the same weights bit for bit on one device and
     thread count. ``out`` itself is renewed at every checkpoint; its metadata says how many steps it has seen.
+
+    Args:
+        cutouts: people to put into the scenes (:func:`pipeline.depth.cutouts.read_cutouts`); part of the
+            config to a run that goes on.
 
     Raises:
         InputError: a checkpoint of another config lies there, or a loss is not finite.
@@ -90,7 +49,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     training, held_out = _scene_sets(config, folder / "scenes")
-    state = _State(config, device)
+    state = _State(config, cutouts, device)
     state.restore(folder / "checkpoint.pt")
     with Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress:
         losses: list[dict[str, float]] = []
@@ -108,25 +67,18 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
                 losses = []
                 state.save(folder / "checkpoint.pt")
                 write_json(folder / "metrics.json", state.history)
-                facts = {"config": _plain(config), "steps_done": state.step, "metrics": state.history[-1]}
+                facts = {"config": state.facts, "steps_done": state.step, "metrics": state.history[-1]}
                 size = config.inference_size_hw
                 save_depth_network(out, state.average, encoder=config.encoder, size_hw=size, training=facts)
     return out
 
 
-def learning_rate_at(step: int, config: DepthTrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to 0: a function of the step alone, which resuming needs."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
 class _State:
     """All that changes during training."""
 
-    def __init__(self, config: DepthTrainingConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: DepthTrainingConfig, cutouts: Sequence[CutOut], device: torch.device) -> None:
+        self.config, self.cutouts, self.device = config, cutouts, device
+        self.facts = {**config.plain(), "people_digest": digest_of(cutouts) if cutouts else None}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
             self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
@@ -147,7 +99,7 @@ class _State:
         with atomic_path(path) as temporary:
             torch.save(
                 {
-                    "config": _plain(self.config),
+                    "config": self.facts,
                     "step": self.step,
                     "network": self.network.state_dict(),
                     "average": self.average.state_dict(),
@@ -162,7 +114,7 @@ class _State:
         if not path.exists():
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
-        mine = _plain(self.config)
+        mine = self.facts
         changed = sorted(
             key for key in mine.keys() | saved["config"].keys() if mine.get(key) != saved["config"].get(key)
         )
@@ -207,7 +159,7 @@ def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, di
 
 def _step(state: _State, scenes: SceneSet) -> dict[str, float]:
     config = state.config
-    frames, target, pairs = _batch(config, scenes, state.step, state.device)
+    frames, target, pairs = _batch(state, scenes)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, config)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=config.mixed_precision):
@@ -233,19 +185,21 @@ def _step(state: _State, scenes: SceneSet) -> dict[str, float]:
     return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
 
 
-def _batch(
-    config: DepthTrainingConfig, scenes: SceneSet, step: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(state: _State, scenes: SceneSet) -> tuple[Tensor, Tensor, Tensor]:
     """Frames (B, 3, H, W) in [0, 1], log inverse depth (B, 1, H, W) and point pairs (B, 2, P) of one step."""
+    config, device = state.config, state.device
     frames, targets, pairs = [], [], []
-    for position in range(step * config.batch_size, (step + 1) * config.batch_size):
+    for position in range(state.step * config.batch_size, (state.step + 1) * config.batch_size):
         epoch, place = divmod(position, len(scenes))
         order = random_stream(config.seed, "train-depth", str(epoch), "order").permutation(len(scenes))
         random = random_stream(config.seed, "train-depth", str(position), "view")
-        scene = order[place]
-        frame, inverse_depth = random_view(
-            scenes.visible[scene], scenes.inverse_depth[scene], config.size_hw, random
-        )
+        visible, inverse_depth = scenes.visible[order[place]], scenes.inverse_depth[order[place]]
+        if state.cutouts:
+            people = random_stream(config.seed, "train-depth", str(position), "people")
+            if people.random() < config.people_share:
+                count = int(people.integers(1, config.people + 1))
+                visible, inverse_depth = paste(visible, inverse_depth, state.cutouts, count, people)
+        frame, inverse_depth = random_view(visible, inverse_depth, config.size_hw, random)
         frames.append(frame)
         targets.append(np.log(np.maximum(inverse_depth / max(float(inverse_depth.max()), 1e-6), FARTHEST)))
         pairs.append(draw_pairs(random, config.size_hw, config.pairs, config.row_share))
@@ -275,9 +229,3 @@ def _validate(state: _State, scenes: SceneSet) -> float:
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def _plain(config: DepthTrainingConfig) -> dict[str, Any]:
-    """The config without what changes no result, in JSON's types."""
-    fields = asdict(replace(config, jobs=1))
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}

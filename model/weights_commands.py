@@ -1,0 +1,123 @@
+"""Commands about the weights of GIFNet, and the list of all: import, export, train the shipped ones again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from model.fuse_config import MAIN_TASKS, FuseConfig
+from pipeline.command_line import FILE, FOLDER, Size, run_commands, setting
+from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
+
+
+@click.command("list")
+def list_weights() -> None:
+    """Show the weights shipped with this package: name, size, SHA-256, and what made them.
+
+    \b
+    Example:
+        gifnet weights list
+    """
+    for path in sorted(WEIGHTS_DIR.glob("*.safetensors")):
+        card = path.with_suffix(".md")
+        summary = (
+            card.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") if card.exists() else "no card"
+        )
+        click.echo(f"{path.stem:8s} {path.stat().st_size / 1e6:6.2f} MB  {sha256_file(path)}  {summary}")
+        click.echo(f"{'':8s} card: {card}")
+
+
+@click.command("import")
+@click.argument("file", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write, .safetensors.")
+def import_weights(file: Path, out: Path) -> None:
+    """Convert published GIFNet weights (Final.model) or a training checkpoint into a weights file.
+
+    \b
+    Example:
+        gifnet weights import Final.model -o published.safetensors
+    """
+    from model.checkpoint import load_network, save_weights
+
+    network = load_network(file)
+    click.echo(save_weights(out, network, {"source": file.name, "source_sha256": sha256_file(file)}))
+
+
+@click.command()
+@click.option("-w", "--weights", "source", type=FILE, help="Weights to export  [default: the shipped ones].")
+@click.option("-o", "--out", type=FILE, required=True, help="Model to write, .onnx.")
+@setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
+@click.option("--size", "size_hw", type=Size(), help="Fixed rows x columns  [default: any, in steps of 8].")
+def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, int] | None) -> None:
+    """Write GIFNet as one ONNX file, for other runtimes (extra onnx).
+
+    \b
+    Example:
+        gifnet weights export -o gifnet.onnx
+        gifnet weights export --weights run/weights.safetensors --size 1024x1280 -o gifnet.onnx
+    """
+    from model.checkpoint import load_network
+    from model.export_onnx import export_onnx
+
+    click.echo(export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw))
+
+
+#: Optics and exposure as a camera has them.
+OPTICS = ("--focus", "thin-lens", "--exposure", "camera-response")
+#: What the shipped GIFNet weights learned from: dataset, manifest, folder, and what synth is told about it.
+#: Real pairs of each kind of fusion, and focus and exposure pairs made from them in two ways.
+FUSION_SETS = (
+    ("roadscene", "roadscene", "roadscene", ("--tiles-per-frame", 4)),
+    ("lens", "roadscene", "roadscene", ("--tiles-per-frame", 2, *OPTICS)),
+    ("llvip", "llvip", "llvip", ("--split", "train", "--tiles-per-frame", 4)),
+    ("mefb", "mefb", "mefb", ("--roles", "over", "under", "--tiles-per-frame", 16)),
+    ("mfif", "mfifb", "mfif", ("--roles", "near", "far", "--tiles-per-frame", 16)),
+    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 8)),
+    ("spect", "harvard-spect-mri", "harvard/spect-mri", ("--roles", "spect", "mri", "--tiles-per-frame", 8)),
+    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 8)),
+)
+#: How: a network of less than half of the published width, taught by fidelity.
+FUSION_TRAINING = (
+    *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
+    *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
+    *("--structure-weight", 6, "--complement-weight", 4, "--mutual-information-weight", 2),
+    *("--rival-weight", 10, "--sharpness-weight", 30),
+    *("--clip-norm", 10, "--ema-decay", 0.998, "--amp", "bf16", "--validation-share", 0.1, "--resume"),
+)
+
+
+@click.command("train-fusion")
+@click.argument("data", type=FOLDER)
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
+@click.option("--steps", type=int, default=3000, show_default=True, help="Batches.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.pass_context
+def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
+    """Make the shipped GIFNet weights again, OUT/run/weights.safetensors, printing each command.
+
+    DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,spect,ct}-mri; all for the shipped ones.
+
+    \b
+    Example:
+        gifnet weights train-fusion data -o fusion
+    """
+    there = [entry for entry in FUSION_SETS if (data / entry[2]).is_dir()]
+    folders = dict.fromkeys(folder for _, _, folder, _ in FUSION_SETS)
+    if not there:
+        raise InputError(f"{data}: holds none of {', '.join(folders)}")
+    for folder in folders:
+        if not (data / folder).is_dir():
+            click.echo(f"not there, left out: {data / folder}", err=True)
+    manifests = Path(__file__).resolve().parents[1] / "manifests"
+    run_commands(
+        ctx,
+        *(
+            ["synth", manifests / f"{recipe}.toml", "--root", data / folder, "-o", out / name, *options]
+            for name, recipe, folder, options in there
+        ),
+        [
+            *("train", *(out / name for name, *_ in there), "-o", out / "run"),
+            *(*FUSION_TRAINING, "--steps", steps, "--device", device),
+        ],
+    )

@@ -1,0 +1,71 @@
+"""How the default depth network is trained: settings, their ranges and the learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipeline.depth.network import STRIDE
+from pipeline.files import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthTrainingConfig:
+    """How the depth network is trained. The defaults are those that made the shipped weights."""
+
+    encoder: str = "resnet10t"  # timm model that gives feature maps down to stride 32
+    size_hw: tuple[int, int] = (128, 160)  # input of the network in training, multiples of 32
+    inference_size_hw: tuple[int, int] = (160, 192)  # what the weights are then run at, multiples of 32
+    render_size_hw: tuple[int, int] = (240, 320)  # scenes as rendered; views are cut from them
+    scenes: int = 1200  # rendered scenes
+    randomised_share: float = 0.5  # of them, with random instead of natural textures
+    people_share: float = 0.6  # of views, with photographed people in them, where there are any
+    people: int = 4  # of them in one view at most
+    held_out: int = 16  # scenes of each kind that validation uses and training never sees
+    steps: int = 4000  # optimiser steps
+    batch_size: int = 12  # views per step
+    learning_rate: float = 2e-3  # peak, after the warm-up; falls to 0 along a cosine
+    warmup_steps: int = 200  # linear rise of the learning rate
+    weight_decay: float = 0.02  # AdamW
+    gradient_weight: float = 0.5  # MegaDepth's alpha
+    ordinal_weight: float = 0.5  # MegaDepth's beta
+    pairs: int = 1000  # point pairs per view of the ordinal term
+    row_share: float = 0.5  # of them, within one row
+    average_decay: float = 0.998  # exponential moving average of the weights, which is what is saved
+    mixed_precision: bool = True  # bfloat16 autocast of the network; losses and weights stay float32
+    save_every: int = 250  # steps between checkpoints, validations and exports
+    seed: int = 0  # of scenes, views, pairs and initial weights
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    jobs: int = 1  # rendering processes; changes no result
+
+    def __post_init__(self) -> None:
+        for name in ("scenes", "held_out", "steps", "batch_size", "people", "pairs", "save_every", "jobs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"train-depth: {name} {getattr(self, name)} must be at least 1")
+        for name in ("size_hw", "inference_size_hw"):
+            if any(side < STRIDE or side % STRIDE for side in getattr(self, name)):
+                raise InputError(
+                    f"train-depth: {name} {getattr(self, name)} must be two multiples of {STRIDE}"
+                )
+        for name in ("randomised_share", "people_share", "row_share", "average_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise InputError(f"train-depth: learning_rate {self.learning_rate} must be positive")
+        for name in ("warmup_steps", "weight_decay", "gradient_weight", "ordinal_weight"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"train-depth: {name} {getattr(self, name)} must not be negative")
+
+    def plain(self) -> dict[str, Any]:
+        """Without what changes no result, in JSON's types."""
+        fields = asdict(replace(self, jobs=1))
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+
+
+def learning_rate_at(step: int, config: DepthTrainingConfig) -> float:
+    """Linear warm-up, then half a cosine down to 0: a function of the step alone, which resuming needs."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,84 @@
+"""Commands about the weights of stage one: fetch the authors', train the shipped ones again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import FILE, FOLDER, given
+from pipeline.downloads import DOWNLOADS
+
+
+@click.command()
+@click.argument("name", type=click.Choice(sorted(DOWNLOADS)))
+@click.option("-o", "--out", type=FOLDER, default=Path(), help="Folder for the file  [default: .].")
+@click.option("--sha256", help="The digest that you trust, where the authors state none.")
+def fetch(name: str, out: Path, sha256: str | None) -> None:
+    """Download third-party weights; a stopped download goes on, and a wrong file is never accepted.
+
+    \b
+    Example:
+        gifnet weights fetch megadepth
+        gifnet synth manifest.toml -o dataset --depth megadepth:best_generalization_net_G.pth
+    """
+    from pipeline.downloads import fetch as fetch_weights
+
+    click.echo(fetch_weights(name, out, sha256=sha256))
+
+
+@click.command("train-depth")
+@click.argument("manifest", type=FILE, required=False)
+@click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("--split", help="Which part, where the manifest has several.")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
+@click.option("--encoder", help="timm model.")
+@click.option("--steps", type=int, help="Optimiser steps.")
+@click.option("--scenes", type=int, help="Rendered scenes.")
+@click.option("--batch-size", type=int, help="Views per step.")
+@click.option("--held-out", type=int, help="Scenes of each kind kept for validation.")
+@click.option("--jobs", type=int, help="Processes that render.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=int, help="Of scenes, views and first weights.")
+def train_depth(
+    manifest: Path | None, root: Path | None, split: str | None, out: Path, **settings: Any
+) -> None:
+    """Train the depth network on rendered scenes.
+
+    With the MANIFEST of infrared/visible pairs the people in them stand in the scenes too: with LLVIP's
+    train split and without other options, that makes the shipped weights again.
+
+    \b
+    Example:
+        gifnet weights train-depth manifests/llvip.toml --root LLVIP --split train -o depth.safetensors
+        gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
+    """
+    from pipeline.depth.cutouts import read_cutouts
+    from pipeline.depth.training import train_depth as run_training
+    from pipeline.depth.training_config import DepthTrainingConfig
+
+    cutouts = read_cutouts(manifest, root, split) if manifest else []
+    click.echo(run_training(DepthTrainingConfig(**given(settings)), out, cutouts))
+
+
+@click.command("train-probe")
+@click.argument("manifest", type=FILE)
+@click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
+@click.option("--steps", type=int, help="Optimiser steps.")
+@click.option("--learning-rate", type=float, help="Of Adam at the start.")
+@click.option("--held-out-every", type=int, help="Every n-th scene is held out for the figures.")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=int, help="Of first weights, scenes and patches.")
+def train_probe(manifest: Path, root: Path | None, out: Path, **settings: Any) -> None:
+    """Train the exposure probe on the over-/under-exposed pairs of a manifest.
+
+    \b
+    Example:
+        gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
+    """
+    from pipeline.probe_training import ProbeTrainingConfig
+    from pipeline.probe_training import train_probe as run_training
+
+    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out))

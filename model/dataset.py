@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.files import InputError
-from pipeline.shard_file import FIELDS, Shard, open_shard
+from pipeline.shard_file import Shard, open_shard
+from pipeline.shard_schema import FIELDS
 from pipeline.shards import read_index
 
 #: Files that a process keeps open; systems often allow a process 1024 of them.

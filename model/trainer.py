@@ -11,14 +11,10 @@ checkpoint; so a run that was killed and resumed ends with the weights of one th
 from __future__ import annotations
 
 import copy
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -31,6 +27,7 @@ from model.host_memory import kept_in_process
 from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
 from model.objectives import OBJECTIVES
+from model.run_context import repeatable, stop_on_signal
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.step import AlternatingStep, NonFiniteError
@@ -56,7 +53,11 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
             not finite (the message names the step, its samples, and the checkpoint of before).
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step is finished and saved.
     """
-    with Team(config.device) as team, _repeatable(config, team.device), kept_in_process(team.device):
+    with (
+        Team(config.device) as team,
+        repeatable(team.device, deterministic=config.deterministic),
+        kept_in_process(team.device),
+    ):
         team.part(config.batch_size)
         team.part(OBJECTIVES[config.objective].mm_samples(config.batch_size), "number of samples for MM")
         folders = [shards] if isinstance(shards, str | Path) else list(shards)
@@ -94,7 +95,7 @@ class _Run:
     def train(self) -> None:
         """Run the steps that are left, then write the result."""
         with ExitStack() as stack:
-            stop_requested = stack.enter_context(_stop_on_signal())
+            stop_requested = stack.enter_context(stop_on_signal())
             log = progress = None
             if self.team.is_first:
                 self.folder.write_config(self.config, self.data.digest)
@@ -248,43 +249,3 @@ def _note(record: dict[str, Any]) -> str:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Any]:
-    """Yield a function that says whether Ctrl-C or SIGTERM came. A second one acts at once."""
-    requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield requested.is_set  # handlers belong to the main thread
-        return
-    earlier: dict[int, Any] = {}
-    number: int
-
-    def request(number: int, _: FrameType | None) -> None:
-        requested.set()
-        signal.signal(number, earlier[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        earlier[number] = signal.signal(number, request)
-    try:
-        yield requested.is_set
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _repeatable(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Choose CUDA kernels that repeat exactly, or else the fastest; undone afterwards."""
-    if device.type != "cuda":
-        yield
-        return
-    flags = torch.backends.cudnn.flags
-    before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
-    try:
-        with flags(enabled=True, benchmark=not config.deterministic, deterministic=config.deterministic):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before)

@@ -12,7 +12,8 @@ from pipeline.contact_sheet import contact_sheet, heat
 from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.progress import Progress
-from pipeline.shard_file import FIELDS, open_shard
+from pipeline.shard_file import open_shard
+from pipeline.shard_schema import FIELDS
 from pipeline.shards import load_arrays, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...

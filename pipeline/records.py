@@ -23,7 +23,7 @@ from pipeline.files import (
 )
 from pipeline.manifest import SourceSample, Unmatched
 from pipeline.plan import Plan
-from pipeline.shard_file import FORMAT, FORMAT_VERSION
+from pipeline.shard_schema import FORMAT, FORMAT_VERSION
 from pipeline.shards import INDEX_NAME, dataset_digest, shard_name
 
 FAILURES_NAME = "failures.jsonl"

@@ -1,4 +1,4 @@
-"""One shard: an HDF5 file of format 1. Its schema, its writer, and a reader that trusts nothing.
+"""One shard, an HDF5 file of format 1: its writer, and a reader that trusts nothing.
 
 One sample is one chunk with a Fletcher-32 checksum, and the file format (``v110``) checksums its own
 metadata, so that a flipped bit is an error and never a wrong pixel.
@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,82 +17,10 @@ import h5py
 import numpy as np
 
 from pipeline.files import InputError, atomic_path, canonical_json, sha256_file, sha256_text
+from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
 
-FORMAT = "gifnet-joint"
-FORMAT_VERSION = 1
 #: Refuse shards that declare more than this before anything is allocated.
 MAX_SHARD_BYTES = 1 << 36
-
-_PLANE, _COLOUR, _SCALAR = "(N,T,T)", "(N,T,T,3)", "(N,)"
-_LENS, _CAMERA = ("focus", "thin-lens"), ("exposure", "camera-response")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """One dataset of a shard: its shape with N samples of T x T pixels, its type and its meaning."""
-
-    shape: str
-    dtype: str
-    meaning: str
-    only: tuple[str, str] | None = None  # setting and mode without which a dataset has no such field
-
-
-#: Format 1. The README shows this table and a test compares the two.
-FIELDS: Mapping[str, Field] = {
-    "infrared": Field(shape=_PLANE, dtype="u1", meaning="infrared frame"),
-    "visible": Field(shape=_COLOUR, dtype="u1", meaning="visible frame, RGB"),
-    "visible_focus_near": Field(shape=_COLOUR, dtype="u1", meaning="visible, far side out of focus"),
-    "visible_focus_far": Field(shape=_COLOUR, dtype="u1", meaning="visible, near side out of focus"),
-    "visible_over": Field(shape=_COLOUR, dtype="u1", meaning="visible, over-exposed"),
-    "visible_under": Field(shape=_COLOUR, dtype="u1", meaning="visible, under-exposed"),
-    "inverse_depth": Field(shape=_PLANE, dtype="f2", meaning="1 = nearest of its frame, 0 = farthest"),
-    "focus_threshold": Field(shape=_SCALAR, dtype="f4", meaning="alpha: near where inverse_depth > alpha"),
-    "blur_sigma_px": Field(shape=_SCALAR, dtype="f4", meaning="Gaussian of the blurred side, in pixels"),
-    "tile_row": Field(shape=_SCALAR, dtype="i4", meaning="first row of the tile in its frame"),
-    "tile_col": Field(shape=_SCALAR, dtype="i4", meaning="first column of the tile in its frame"),
-    "frame_height": Field(shape=_SCALAR, dtype="i4", meaning="height of the frame, in pixels"),
-    "frame_width": Field(shape=_SCALAR, dtype="i4", meaning="width of the frame, in pixels"),
-    "id": Field(shape=_SCALAR, dtype="str", meaning="frame id, '#', number of the tile"),
-    "f_number": Field(shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: aperture of both pictures"),
-    "focal_length_mm": Field(shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focal length"),
-    "near_focus_m": Field(
-        shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focus distance of the near-focused picture"
-    ),
-    "far_focus_m": Field(
-        shape=_SCALAR, dtype="f4", only=_LENS, meaning="thin-lens: focus distance of the far-focused picture"
-    ),
-    "over_ev": Field(
-        shape=_SCALAR, dtype="f4", only=_CAMERA, meaning="camera-response: stops above the source"
-    ),
-    "under_ev": Field(
-        shape=_SCALAR, dtype="f4", only=_CAMERA, meaning="camera-response: stops below the source, negative"
-    ),
-    "response_curve": Field(
-        shape=_SCALAR, dtype="str", only=_CAMERA, meaning="camera-response: name of the response curve"
-    ),
-}
-ATTRIBUTES = (
-    "format",
-    "format_version",
-    "plan_digest",
-    "config",
-    "shard",
-    "num_shards",
-    "num_samples",
-    "versions",
-)
-
-
-def fields_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the fields in a dataset of these settings (attribute ``config``), in the table's order."""
-
-    def mode(setting: str) -> Any:
-        table = settings.get(setting)
-        return table.get("mode") if isinstance(table, Mapping) else None
-
-    return tuple(
-        name for name, field in FIELDS.items() if field.only is None or mode(field.only[0]) == field.only[1]
-    )
 
 
 def write_shard(
@@ -200,7 +127,7 @@ def _stack(name: str, samples: Sequence[Mapping[str, Any]], tile: int) -> np.nda
     field = FIELDS[name]
     if field.dtype == "str":
         return np.array([str(sample[name]) for sample in samples], dtype=object)
-    shape = _expected_shape(field, len(samples), tile)
+    shape = expected_shape(field, len(samples), tile)
     array = np.empty(shape, np.dtype(f"<{field.dtype}"))
     for i, sample in enumerate(samples):
         array[i] = sample[name]
@@ -285,20 +212,12 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
         is_text = field.dtype == "str" and dataset.dtype.kind == "S"
         if not is_text and dataset.dtype != np.dtype(f"<{field.dtype}" if field.dtype != "str" else "S1"):
             raise InputError(f"{path}: {name} is {dataset.dtype}, not {field.dtype}")
-        if dataset.shape != _expected_shape(field, num_samples, tile):
+        if dataset.shape != expected_shape(field, num_samples, tile):
             raise InputError(f"{path}: {name} has shape {dataset.shape} for {num_samples} samples of {tile}")
         declared += dataset.size * dataset.dtype.itemsize
     if declared > MAX_SHARD_BYTES:
         raise InputError(f"{path}: declares {declared} bytes, over the limit of {MAX_SHARD_BYTES}")
     return tile
-
-
-def _expected_shape(field: Field, num_samples: int, tile: int) -> tuple[int, ...]:
-    return {
-        _PLANE: (num_samples, tile, tile),
-        _COLOUR: (num_samples, tile, tile, 3),
-        _SCALAR: (num_samples,),
-    }[field.shape]
 
 
 def _first_line(error: BaseException) -> str:

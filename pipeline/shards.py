@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import InputError, canonical_json, read_json, sha256_file, sha256_text
-from pipeline.shard_file import FORMAT, FORMAT_VERSION, array_digest, open_shard
+from pipeline.shard_file import array_digest, open_shard
+from pipeline.shard_schema import FORMAT, FORMAT_VERSION
 
 INDEX_NAME = "index.json"
 

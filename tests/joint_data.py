@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from pipeline.files import write_json
-from pipeline.shard_file import FORMAT, FORMAT_VERSION, write_shard
+from pipeline.shard_file import write_shard
+from pipeline.shard_schema import FORMAT, FORMAT_VERSION
 from pipeline.shards import INDEX_NAME, shard_name
 
 #: Grey levels that each derived image is brighter than the visible one, so that tests can tell them apart.

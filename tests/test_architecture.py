@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_MODULES = {
     "shards",
     "shard_file",
+    "shard_schema",
     "images",
     "files",
     "progress",

@@ -26,7 +26,7 @@ from pipeline.exposure import ExposureConfig
 from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
 from pipeline.scenes import SampleConfig, render_scene
-from pipeline.shard_file import ATTRIBUTES, FIELDS
+from pipeline.shard_schema import ATTRIBUTES, FIELDS
 from pipeline.shards import read_index
 from pipeline.thin_lens import ThinLens
 

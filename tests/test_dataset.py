@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from model import dataset as dataset_module
 from model.dataset import JointDataset
 from pipeline.files import InputError
-from pipeline.shard_file import FIELDS
+from pipeline.shard_schema import FIELDS
 from pipeline.shards import INDEX_NAME, load_arrays, read_index
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import InputError, write_json
-from pipeline.shard_file import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, fields_of, open_shard, write_shard
+from pipeline.shard_file import open_shard, write_shard
+from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, fields_of
 from pipeline.shards import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
 
 TILE = 16

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from model.colour import COLOUR_MODES, TASKS
-from model.evaluate import COLOUR, EvaluateConfig
 from model.folders import Images
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
 from model.manifest_pairs import manifest_pairs
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig
+from model.scoring import COLOUR, EvaluateConfig
 from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError

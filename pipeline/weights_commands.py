@@ -46,20 +46,20 @@ def train_depth(
 ) -> None:
     """Train the depth network on rendered scenes.
 
-    With the MANIFEST of infrared/visible pairs the people in them stand in the scenes too: with LLVIP's
-    train split and without other options, that makes the shipped weights again.
+    With the MANIFEST of infrared/visible pairs also on those: with LLVIP's train split and without other
+    options, that makes the shipped weights again.
 
     \b
     Example:
         gifnet weights train-depth manifests/llvip.toml --root LLVIP --split train -o depth.safetensors
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
-    from pipeline.depth.cutouts import read_cutouts
+    from pipeline.depth.photographs import read_photographs
     from pipeline.depth.training import train_depth as run_training
     from pipeline.depth.training_config import DepthTrainingConfig
 
-    cutouts = read_cutouts(manifest, root, split) if manifest else []
-    click.echo(run_training(DepthTrainingConfig(**given(settings)), out, cutouts))
+    photographs = read_photographs(manifest, root, split) if manifest else None
+    click.echo(run_training(DepthTrainingConfig(**given(settings)), out, photographs))
 
 
 @click.command("train-probe")

@@ -1,4 +1,4 @@
-"""People for rendered scenes: found by their warmth, pasted at the depth of the ground they stand on."""
+"""Photographs in the depth training: people found by their warmth, pasted into scenes, labelled in frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.depth.cutouts import PERSON_TO_CAMERA, CutOut, cut_out, digest_of, paste, read_cutouts
+from pipeline.depth.cutouts import PERSON_TO_CAMERA, CutOut, cut_out, find_standing, paste
+from pipeline.depth.photographs import labelled, read_photographs
 from pipeline.files import InputError
 from tests.manifest_files import PAIR
 
@@ -118,21 +119,54 @@ def test_pasting_follows_from_its_stream_and_leaves_its_input() -> None:
     assert np.array_equal(visible, kept[0]) and np.array_equal(depth, kept[1])
 
 
-def test_cutouts_of_a_manifest(tmp_path: Path) -> None:
+def test_what_stands_is_more_than_what_is_cut_out() -> None:
+    infrared, visible = pair()
+    person(infrared, visible, left=-20, top=80)  # half of it beyond the border
+    for left in (200, 250, 300):  # a group, wider than high
+        person(infrared, visible, left=left, top=100)
+    assert cut_out(visible, infrared) == []
+    found = find_standing(infrared)
+    assert len(found) == 2
+    for box, mask in found:
+        assert mask.shape == infrared[box].shape and (infrared[box][mask] > 100).mean() > 0.9
+    person(infrared, visible, left=450, top=270)  # feet beyond the lower border
+    assert len(find_standing(infrared)) == 2
+
+
+def test_photographs_of_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(PAIR, encoding="utf-8")
     infrared, visible = pair()
     _write(tmp_path, "1", visible, infrared)
     with pytest.raises(InputError, match=r"mine\.toml: no person"):
-        read_cutouts(tmp_path / "mine.toml", None, None)
+        read_photographs(tmp_path / "mine.toml", None, None)
     person(infrared, visible, left=100, top=80)
     _write(tmp_path, "2", visible, infrared)
-    found = read_cutouts(tmp_path / "mine.toml", None, None)
-    assert len(found) == 1
-    assert digest_of(found) == digest_of(read_cutouts(tmp_path / "mine.toml", None, None))
-    assert digest_of(found) != digest_of([*found, *found])
+    found = read_photographs(tmp_path / "mine.toml", None, None)
+    assert len(found.cutouts) == 1 and [int(which.max()) for which in found.standing] == [0, 1]
+    assert all(a.shape[:2] == b.shape for a, b in zip(found.frames, found.standing, strict=True))
+    assert found.digest == read_photographs(tmp_path / "mine.toml", None, None).digest
+    _write(tmp_path, "1", visible, infrared)
+    assert found.digest != read_photographs(tmp_path / "mine.toml", None, None).digest
     _write(tmp_path, "3", visible, infrared[:-2])
     with pytest.raises(InputError, match=r"3\.png: not of the size"):
-        read_cutouts(tmp_path / "mine.toml", None, None)
+        read_photographs(tmp_path / "mine.toml", None, None)
+
+
+def test_labels_are_the_networks_own_but_people_are_as_near_as_their_feet(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(PAIR, encoding="utf-8")
+    infrared, visible = pair()
+    person(infrared, visible, left=100, top=80)
+    _write(tmp_path, "1", visible, infrared)
+    photographs = read_photographs(tmp_path / "mine.toml", None, None)
+    slope = np.repeat(np.linspace(-3, 0, 40, dtype=np.float32)[:, None], 50, axis=1)
+    [label] = labelled(photographs, lambda frame: slope)
+    someone = photographs.standing[0] > 0
+    rows = np.flatnonzero(someone.any(axis=1))
+    expected = np.linspace(-3, 0, len(label))
+    assert np.ptp(label[someone].astype(np.float32)) == 0
+    assert np.log(label[someone][0]) == pytest.approx(expected[rows[-1]], abs=0.1)
+    beside = np.log(label[:, -1].astype(np.float64))
+    np.testing.assert_allclose(beside, expected, atol=0.06)
 
 
 def _write(root: Path, name: str, visible: np.ndarray, infrared: np.ndarray) -> None:

@@ -7,22 +7,22 @@ Pasting: Dwibedi, Misra and Hebert, "Cut, paste and learn", ICCV 2017.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.files import InputError
-from pipeline.images import luminance, read_grey, read_rgb
-from pipeline.manifest import list_samples, load_manifest
+from pipeline.images import luminance
 
 #: Warm: above this grey level in the infrared, and by ``WARMER`` above the median of what is around.
 WARM, WARMER = 110, 50
-#: Of a person: pixels from head to foot, height over width, share of the box around it.
-HEIGHT_PX, SLENDERNESS, FILL = (80, 500), (1.5, 4.5), (0.35, 0.85)
+#: Of what stands: pixels from top to bottom, and the least height over width.
+HEIGHT_PX, LOWEST = (80, 500), 0.6
+#: Of one person: height over width, and share of the box around.
+SLENDERNESS, FILL = (1.5, 4.5), (0.35, 0.85)
+#: Pixels around a thing that tell how warm the surroundings are.
+MARGIN = 12
 #: Cut-outs are kept at most this high: larger than they appear in training.
 STORED_PX = 240
 #: Heights of people over that of the camera.
@@ -41,65 +41,51 @@ class CutOut:
     opacity: np.ndarray  # (h, w) float32 in [0, 1]
 
 
-def read_cutouts(manifest: Path | str, root: Path | str | None, split: str | None) -> list[CutOut]:
-    """Cut the warm people out of all pairs of a manifest, in the order of their ids.
+def find_standing(infrared: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Warm things that stand in an infrared frame, (H, W) uint8: where, and their masks there, bool.
 
-    Raises:
-        InputError: unusable manifest or data, a pair of two sizes, or not one person in all of it.
+    People, groups of them, riders; what the lower border cuts off does not count.
     """
-    listing = list_samples(load_manifest(manifest), root=root, split=split).require_complete()
-    found: list[CutOut] = []
-    for sample in listing.samples:
-        visible, infrared = read_rgb(sample.paths["visible"]), read_grey(sample.paths["infrared"])
-        if visible.shape[:2] != infrared.shape:
-            raise InputError(f"{sample.paths['infrared']}: not of the size of its visible frame")
-        found += cut_out(visible, infrared)
-    if not found:
-        raise InputError(f"{manifest}: no person in the infrared frames; give pairs such as LLVIP's")
-    return found
-
-
-def cut_out(visible: np.ndarray, infrared: np.ndarray) -> list[CutOut]:
-    """The people who stand free in an aligned pair, (H, W, 3) and (H, W) uint8, by row."""
     smooth = cv2.GaussianBlur(infrared, (0, 0), 1.5)
     warm = cv2.morphologyEx((smooth > WARM).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     whole = cv2.morphologyEx(warm, cv2.MORPH_CLOSE, np.ones((15, 9), np.uint8))
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(whole)
-    rows, columns = infrared.shape
     found = []
-    for label, (left, top, width, height, area) in zip(range(1, count), boxes[1:], strict=True):
-        inside = left > 0 and top > 0 and left + width < columns and top + height < rows
-        if not (
-            inside
-            and HEIGHT_PX[0] <= height <= HEIGHT_PX[1]
-            and SLENDERNESS[0] <= height / width <= SLENDERNESS[1]
-            and FILL[0] <= area / (width * height) <= FILL[1]
+    for label, (left, top, width, height, _) in zip(range(1, count), boxes[1:], strict=True):
+        if (
+            top + height == len(infrared)
+            or not HEIGHT_PX[0] <= height <= HEIGHT_PX[1]
+            or height < LOWEST * width
         ):
             continue
-        margin = 12
         window = (
-            slice(max(0, top - margin), top + height + margin),
-            slice(max(0, left - margin), left + width + margin),
+            slice(max(0, top - MARGIN), top + height + MARGIN),
+            slice(max(0, left - MARGIN), left + width + MARGIN),
         )
-        person = (labels[window] == label).astype(np.uint8)
-        around = cv2.dilate(person, np.ones((25, 25))) - cv2.dilate(person, np.ones((7, 7)))
+        thing = (labels[window] == label).astype(np.uint8)
+        around = cv2.dilate(thing, np.ones((25, 25))) - cv2.dilate(thing, np.ones((7, 7)))
         temperature = smooth[window]
-        if np.median(temperature[person > 0]) - np.median(temperature[around > 0]) < WARMER:
-            continue
-        box = (slice(top, top + height), slice(left, left + width))
-        opacity = cv2.GaussianBlur((labels[box] == label).astype(np.float32), (0, 0), 1.0)
-        found.append(_stored(visible[box], opacity))
+        if np.median(temperature[thing > 0]) - np.median(temperature[around > 0]) >= WARMER:
+            box = (slice(top, top + height), slice(left, left + width))
+            found.append((box, labels[box] == label))
     return found
 
 
-def digest_of(cutouts: Sequence[CutOut]) -> str:
-    """SHA-256 of all of them, in order."""
-    digest = hashlib.sha256()
-    for cutout in cutouts:
-        digest.update(
-            repr(cutout.opacity.shape).encode() + cutout.visible.tobytes() + cutout.opacity.tobytes()
-        )
-    return digest.hexdigest()
+def cut_out(visible: np.ndarray, infrared: np.ndarray) -> list[CutOut]:
+    """Of an aligned pair, (H, W, 3) and (H, W) uint8, the people who stand free, by row."""
+    found = []
+    for (rows, columns), mask in find_standing(infrared):
+        height, width = mask.shape
+        if (
+            rows.start > 0
+            and columns.start > 0
+            and columns.stop < infrared.shape[1]
+            and SLENDERNESS[0] <= height / width <= SLENDERNESS[1]
+            and FILL[0] <= mask.mean() <= FILL[1]
+        ):
+            opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
+            found.append(_stored(visible[rows, columns], opacity))
+    return found
 
 
 def paste(

@@ -5,7 +5,7 @@ Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from pipeline.depth.augmentation import random_view
-from pipeline.depth.cutouts import CutOut, digest_of, paste
+from pipeline.depth.cutouts import paste
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
 from pipeline.depth.network import DepthNetwork, save_depth_network
+from pipeline.depth.photographs import Photographs, labelled
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.device import resolve_device
@@ -31,7 +32,7 @@ FARTHEST = 0.03
 FIRST_HELD_OUT = 1_000_000
 
 
-def train_depth(config: DepthTrainingConfig, out: Path | str, cutouts: Sequence[CutOut] = ()) -> Path:
+def train_depth(config: DepthTrainingConfig, out: Path | str, photographs: Photographs | None = None) -> Path:
     """Train and write the weights to ``out`` (safetensors); returns the path.
 
     ``OUT.training/`` beside it keeps the rendered scenes, the last checkpoint and ``metrics.json``. Called
@@ -39,8 +40,9 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, cutouts: Sequence[
     thread count. ``out`` itself is renewed at every checkpoint; its metadata says how many steps it has seen.
 
     Args:
-        cutouts: people to put into the scenes (:func:`pipeline.depth.cutouts.read_cutouts`); part of the
-            config to a run that goes on.
+        photographs: real frames (:func:`pipeline.depth.photographs.read_photographs`): their people stand
+            in the scenes, and later the frames join, labelled by the network; to a run that goes on they
+            are part of the config.
 
     Raises:
         InputError: a checkpoint of another config lies there, or a loss is not finite.
@@ -49,11 +51,13 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, cutouts: Sequence[
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     training, held_out = _scene_sets(config, folder / "scenes")
-    state = _State(config, cutouts, device)
+    state = _State(config, photographs, device)
     state.restore(folder / "checkpoint.pt")
     with Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress:
         losses: list[dict[str, float]] = []
         while state.step < config.steps:
+            if photographs and state.step == config.label_step:
+                state.labels = labelled(photographs, partial(_log_inverse, state))
             losses.append(_step(state, training))
             progress.advance(note=f"loss {losses[-1]['loss']:.3f}")
             if state.step % config.save_every == 0 or state.step == config.steps:
@@ -76,9 +80,12 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, cutouts: Sequence[
 class _State:
     """All that changes during training."""
 
-    def __init__(self, config: DepthTrainingConfig, cutouts: Sequence[CutOut], device: torch.device) -> None:
-        self.config, self.cutouts, self.device = config, cutouts, device
-        self.facts = {**config.plain(), "people_digest": digest_of(cutouts) if cutouts else None}
+    def __init__(
+        self, config: DepthTrainingConfig, photographs: Photographs | None, device: torch.device
+    ) -> None:
+        self.config, self.photographs, self.device = config, photographs, device
+        self.facts = {**config.plain(), "photographs": photographs.digest if photographs else None}
+        self.labels: list[np.ndarray] = []  # inverse depth of the photographs, once there is any
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
             self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
@@ -104,6 +111,7 @@ class _State:
                     "network": self.network.state_dict(),
                     "average": self.average.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
+                    "labels": [torch.from_numpy(label) for label in self.labels],
                     "history": self.history,
                 },
                 temporary,
@@ -125,6 +133,7 @@ class _State:
         self.network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
+        self.labels = [label.cpu().numpy() for label in saved["labels"]]
         self.step, self.history = saved["step"], saved["history"]
 
     def follow(self) -> None:
@@ -194,11 +203,15 @@ def _batch(state: _State, scenes: SceneSet) -> tuple[Tensor, Tensor, Tensor]:
         order = random_stream(config.seed, "train-depth", str(epoch), "order").permutation(len(scenes))
         random = random_stream(config.seed, "train-depth", str(position), "view")
         visible, inverse_depth = scenes.visible[order[place]], scenes.inverse_depth[order[place]]
-        if state.cutouts:
+        if photographs := state.photographs:
             people = random_stream(config.seed, "train-depth", str(position), "people")
-            if people.random() < config.people_share:
-                count = int(people.integers(1, config.people + 1))
-                visible, inverse_depth = paste(visible, inverse_depth, state.cutouts, count, people)
+            chance, choice = people.random(), int(people.integers(1 << 31))
+            if state.labels and position % config.batch_size < config.frames_per_batch:
+                number = choice % len(state.labels)
+                visible, inverse_depth = photographs.frames[number], state.labels[number]
+            elif chance < config.people_share:
+                count = choice % config.people + 1
+                visible, inverse_depth = paste(visible, inverse_depth, photographs.cutouts, count, people)
         frame, inverse_depth = random_view(visible, inverse_depth, config.size_hw, random)
         frames.append(frame)
         targets.append(np.log(np.maximum(inverse_depth / max(float(inverse_depth.max()), 1e-6), FARTHEST)))
@@ -211,14 +224,20 @@ def _batch(state: _State, scenes: SceneSet) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.inference_mode()
+def _log_inverse(state: _State, frame: np.ndarray) -> np.ndarray:
+    """Log inverse depth of a frame (H, W, 3) uint8, at the size that the weights are then run at."""
+    height, width = state.config.inference_size_hw
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    tensor = torch.from_numpy(small).to(state.device).permute(2, 0, 1)[None].float() / 255
+    return state.average(tensor)[0, 0].cpu().numpy()
+
+
 def _validate(state: _State, scenes: SceneSet) -> float:
     """Mean ordinal error over whole held-out scenes."""
     errors = []
     height, width = state.config.inference_size_hw
     for index in range(len(scenes)):
-        frame = cv2.resize(scenes.visible[index], (width, height), interpolation=cv2.INTER_AREA)
-        tensor = torch.from_numpy(frame).to(state.device).permute(2, 0, 1)[None].float() / 255
-        predicted = state.average(tensor)[0, 0].cpu().numpy()
+        predicted = _log_inverse(state, scenes.visible[index])
         truth = cv2.resize(
             scenes.inverse_depth[index].astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
         )

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from joint_data import write_joint
+from training_runs import tiny
+
+from model.trainer import train
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -29,3 +33,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small joint dataset."""
+    return write_joint(tmp_path_factory.mktemp("data") / "joint")
+
+
+@pytest.fixture(scope="session")
+def straight(joint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps without interruption."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    out = train(tiny(), joint, tmp_path_factory.mktemp("straight") / "run")
+    torch.set_num_threads(threads)
+    return out.parent

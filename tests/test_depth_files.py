@@ -1,0 +1,127 @@
+"""Depth maps that the user already has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from depth_frames import depth_of, smooth_frame
+
+from pipeline.depth import load_depth_estimator
+from pipeline.files import InputError
+from pipeline.images import write_image
+from pipeline.inverse_depth import FLAT_VALUE, unit_range
+
+CPU = torch.device("cpu")
+
+
+def _write(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["depth"] = values
+    elif path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        write_image(path, values)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "make"),
+    [
+        (".png", lambda unit: np.rint(unit * 255).astype(np.uint8)),
+        (".png", lambda unit: np.rint(unit * 65535).astype(np.uint16)),
+        (".npy", lambda unit: unit),
+        (".npy", lambda unit: unit.astype(np.float64) * 30 - 7),
+        (".npy", lambda unit: np.rint(unit * 255).astype(np.uint8)),
+    ],
+)
+def test_inverse_depth_files_keep_their_relief(tmp_path: Path, suffix: str, make: object) -> None:
+    unit = unit_range(np.random.default_rng(1).random((20, 30), np.float32))
+    _write(tmp_path / f"train/010001{suffix}", make(unit))  # type: ignore[operator]
+    result = depth_of(load_depth_estimator(f"files:{tmp_path}"), smooth_frame(20, 30), "train/010001")
+    np.testing.assert_allclose(result, unit, atol=0.5 / 255)
+
+
+def test_megadepth_depth_files_are_inverted_and_filled(tmp_path: Path) -> None:
+    depth = np.full((40, 60), 20.0, np.float32)
+    depth[:, 30:] = 2.0
+    depth[10:14, 40:44] = 0  # no depth known, amid the near half
+    _write(tmp_path / "a.h5", depth)
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    result = depth_of(estimator, smooth_frame(40, 60))
+    assert (result[:, :30] == 0).all() and (result[:, 30:] == 1).all()
+    assert estimator.digest == "" and estimator.name == f"files:{tmp_path}"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".h5"])
+def test_a_flat_file_gives_a_constant(tmp_path: Path, suffix: str) -> None:
+    _write(tmp_path / f"a{suffix}", np.full((8, 9), 7, np.uint8))
+    result = depth_of(load_depth_estimator(f"files:{tmp_path}"), smooth_frame(8, 9))
+    assert (result == FLAT_VALUE).all()
+
+
+def test_ids_with_dots_and_ids_that_leave_the_folder(tmp_path: Path) -> None:
+    _write(tmp_path / "maps/frame.0001.png", np.eye(8, 9, dtype=np.uint8))
+    _write(tmp_path / "secret.png", np.eye(8, 9, dtype=np.uint8))
+    estimator = load_depth_estimator(f"files:{tmp_path / 'maps'}")
+    assert depth_of(estimator, smooth_frame(8, 9), "frame.0001").max() == 1
+    with pytest.raises(InputError, match="leaves the depth folder"):
+        estimator.estimate([smooth_frame(8, 9)], ["../secret"])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "values", "message"),
+    [
+        (".png", np.zeros((8, 10), np.uint8), r"a\.png: the map is 10x8, its frame 9x8"),
+        (".png", np.zeros((8, 9, 3), np.uint8), r"a\.png: .*one value per pixel"),
+        (".npy", np.full((8, 9), np.nan), r"a\.npy: holds NaN"),
+        (".npy", np.full((8, 9), np.inf), r"a\.npy: holds NaN or inf"),
+        (".npy", np.zeros((8, 9), complex), r"a\.npy: complex128"),
+        (".npy", np.zeros((8, 9, 1)), r"a\.npy: 3 dimensions"),
+        (".h5", np.zeros((8, 9)), r"a\.h5: holds no depth at all"),
+        (".h5", np.full((8, 9), -1.0), r"a\.h5: .*negative"),
+        (".h5", np.full((8, 9), np.nan), r"a\.h5: holds NaN"),
+        (".h5", np.zeros((8, 10)), r"a\.h5: the map is 10x8"),
+    ],
+)
+def test_unusable_maps_are_named(tmp_path: Path, suffix: str, values: np.ndarray, message: str) -> None:
+    _write(tmp_path / f"a{suffix}", values)
+    with pytest.raises(InputError, match=message):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".h5"])
+@pytest.mark.parametrize("content", [b"", b"text, not a map", b"\x93NUMPY\x01\x00"])
+def test_damaged_files_are_named(tmp_path: Path, suffix: str, content: bytes) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\{suffix}"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+
+
+def test_missing_and_ambiguous_maps(tmp_path: Path) -> None:
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    with pytest.raises(InputError, match="no depth map for b"):
+        estimator.estimate([smooth_frame(8, 9)], ["b"])
+    for suffix in (".png", ".npy"):
+        _write(tmp_path / f"b{suffix}", np.zeros((8, 9), np.uint8))
+    with pytest.raises(InputError, match=r"b\.png: there is also b\.npy"):
+        estimator.estimate([smooth_frame(8, 9)], ["b"])
+
+
+def test_no_pickles_and_no_other_files_are_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "pickled.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    _write(tmp_path / "target.h5", np.ones((8, 9)))
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["depth"] = h5py.ExternalLink("target.h5", "depth")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["disparity"] = np.ones((8, 9))
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    with pytest.raises(InputError, match=r"pickled\.npy"):
+        estimator.estimate([smooth_frame(1, 1)], ["pickled"])
+    for name in ("linked", "other"):
+        with pytest.raises(InputError, match=f"{name}.h5: has no dataset 'depth'"):
+            estimator.estimate([smooth_frame(8, 9)], [name])

@@ -1,0 +1,232 @@
+"""Training that is interrupted or shared out: exact resume, one result on any number of processes."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from joint_data import write_joint
+from torch import Tensor
+from training_runs import digest, kill_after_lines, run_processes, spawn, stop_at, tiny, without_times
+
+import model.objectives
+from model.checkpoint import load_network, load_training_state, weights_digest
+from model.distributed import Team
+from model.feed import TrainingData
+from model.objectives import FidelityObjective
+from model.run_folder import RunFolder
+from model.train_config import TrainConfig
+from model.trainer import train
+from model.training_log import LOSSES, read_metrics
+from pipeline.files import InputError, read_json
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_run_that_was_made_longer_equals_a_long_one(joint: Path, tmp_path: Path, straight: Path) -> None:
+    train(tiny(steps=2), joint, tmp_path)
+    assert train(tiny(), joint, tmp_path, resume=True) == tmp_path / "weights.safetensors"
+    assert digest(tmp_path) == digest(straight)
+    assert without_times(tmp_path)[2:] == without_times(straight)[2:]
+
+
+def test_ctrl_c_finishes_the_step_and_saves(
+    joint: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt, match="stopped after step 3"):
+            train(tiny(), joint, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert RunFolder(tmp_path).checkpoints()[-1].name == "step-00000003.pt"
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+    assert not (tmp_path / "weights.safetensors").exists()
+    train(tiny(), joint, tmp_path, resume=True)
+    assert digest(tmp_path) == digest(straight)
+    assert without_times(tmp_path) == without_times(straight)
+
+
+def test_resume_restores_average_best_and_metrics(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two checkpoints, with a record half written."""
+    config = tiny(ema_decay=0.9, dp_task="both", schedule="cosine", warmup_steps=2, init="", amp="bf16")
+    train(config, joint, tmp_path / "straight")
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, kill)
+        with pytest.raises(Killed):
+            train(config, joint, tmp_path / "killed")
+    with open(tmp_path / "killed/metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 4, "lr"')
+    assert [record["step"] for record in read_metrics(tmp_path / "killed/metrics.jsonl")] == [1, 2, 3]
+    train(config, joint, tmp_path / "killed", resume=True)
+    assert digest(tmp_path / "killed") == digest(tmp_path / "straight")
+    assert without_times(tmp_path / "killed") == without_times(tmp_path / "straight")
+    best = [
+        weights_digest(load_network(tmp_path / run / "best.safetensors")) for run in ("killed", "straight")
+    ]
+    assert best[0] == best[1]
+    # What is written is the average, not the network that learns.
+    state = load_training_state(RunFolder(tmp_path / "killed").checkpoint(4))
+    result = load_network(tmp_path / "killed/weights.safetensors").state_dict()
+    assert all(torch.equal(result[name], value) for name, value in state.extra["average"].items())
+    assert any(not torch.equal(result[name], value) for name, value in state.network.items())
+
+
+def test_changed_settings_or_data_stop_with_what_differs(joint: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny(steps=1), joint, run)
+    with pytest.raises(InputError, match="holds a run already; add --resume"):
+        train(tiny(steps=1), joint, run)
+    with pytest.raises(InputError, match=r"batch_size: 2 -> 4; lr: 0.001 -> 0.01"):
+        train(tiny(steps=1, lr=0.01, batch_size=4), joint, run, resume=True)
+    other = write_joint(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="data: "):
+        train(tiny(steps=1), other, run, resume=True)
+    with pytest.raises(InputError, match="not empty and not a training run"):
+        train(tiny(steps=1), joint, joint)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    joint: Path, tmp_path: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny(steps=4), joint, tmp_path)
+    folder = RunFolder(tmp_path)
+    newest = bytearray(folder.checkpoint(4).read_bytes())
+    newest[len(newest) // 2] ^= 1
+    folder.checkpoint(4).write_bytes(newest)
+    folder.weights.unlink()
+    train(tiny(steps=4), joint, tmp_path, resume=True)
+    assert "passed over" in capsys.readouterr().err
+    assert digest(tmp_path) == digest(straight)
+    for path in folder.checkpoints():
+        path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"step-00000004\.pt"):
+        train(tiny(steps=4), joint, tmp_path, resume=True)
+
+
+def test_old_checkpoints_go(joint: Path, tmp_path: Path) -> None:
+    train(tiny(steps=4, checkpoint_every=1, keep_checkpoints=2, validation_share=0), joint, tmp_path)
+    assert [path.name for path in RunFolder(tmp_path).checkpoints()] == [
+        "step-00000003.pt",
+        "step-00000004.pt",
+    ]
+    assert not (tmp_path / "best.safetensors").exists() and not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.parametrize("main", ["mm", "dp"])
+def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: Path, main: str
+) -> None:
+    calls = 0
+    honest = getattr(model.objectives, f"{main}_loss")
+
+    def poisoned(*planes: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return honest(*planes) * (math.nan if calls == 4 else 1)
+
+    config = tiny(validation_share=0)
+    train(config, joint, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        patch.setattr(model.objectives, f"{main}_loss", poisoned)
+        with pytest.raises(InputError, match=rf"step 4 is not finite \({main} step") as error:
+            train(config, joint, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    data = TrainingData(config, [joint], device=torch.device("cpu"))
+    for sample_id in data.batch_ids(3):
+        assert sample_id in str(error.value)
+    newest = RunFolder(tmp_path / "run").checkpoints()[-1]
+    assert newest.name == "step-00000003.pt" and str(newest) in str(error.value)
+    # The state is exactly that of before the step: going on from it leads where the honest run led.
+    train(config, joint, tmp_path / "run", resume=True)
+    assert digest(tmp_path / "run") == digest(tmp_path / "straight")
+
+
+def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(model.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.inf)
+        with pytest.raises(InputError, match="step 1 is not finite"):
+            train(tiny(steps=1), joint, tmp_path)
+    state = load_training_state(RunFolder(tmp_path).checkpoint(0))
+    assert state.step == 0 and not state.optimizer["state"]
+
+
+def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:
+    config = {"steps": 3, "batch_size": 4, "lr": 1e-4}
+    run_processes(2, joint, tmp_path / "two", config)
+    train(tiny(**config), joint, tmp_path / "one")
+    one, two = (read_metrics(tmp_path / run / "metrics.jsonl") for run in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        for name in (*LOSSES, "w_ir"):
+            assert second[name] == pytest.approx(first[name], rel=1e-5), (name, first["step"])
+        assert second["mm_gradient_norm"] == pytest.approx(first["mm_gradient_norm"], rel=1e-4)
+    states = [load_network(tmp_path / run / "weights.safetensors").state_dict() for run in ("one", "two")]
+    for name, value in states[0].items():
+        # Adam divides by the gradient's size, so rounding moves weights whose gradient is rounding alone.
+        assert (states[1][name] - value).abs().median() < 1e-7, name
+    assert read_json(tmp_path / "two/summary.json")["processes"] == 2
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    team = Team("cpu")
+    team.size, team.rank = 2, 1
+    assert team.part(8) == slice(4, 8)
+    with pytest.raises(InputError, match="batch_size 3 cannot be split over 2 processes"):
+        team.part(3)
+    with pytest.raises(InputError, match="number of samples for MM 1 cannot be split"):
+        team.part(FidelityObjective().mm_samples(6), "number of samples for MM")
+
+
+def test_a_killed_run_resumes_to_the_same_weights(joint: Path, tmp_path: Path, straight: Path) -> None:
+    kill_after_lines(joint, tmp_path, lines=3)
+    train(tiny(), joint, tmp_path, resume=True)
+    assert digest(tmp_path) == digest(straight)
+    assert without_times(tmp_path) == without_times(straight)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(joint: Path, tmp_path: Path) -> None:
+    settings = {"steps": 30, "checkpoint_every": 1}
+    start = time.monotonic()
+    run_processes(1, joint, tmp_path / "straight", settings)
+    whole = time.monotonic() - start
+    rng, kills = random.Random(0), 0
+    while kills < 10:
+        process = spawn(joint, tmp_path / "run", settings | {"resume": True})
+        try:
+            process.wait(timeout=rng.uniform(0.3, 1) * whole)
+            break  # finished before its time had come
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    run_processes(1, joint, tmp_path / "run", settings | {"resume": True})
+    assert digest(tmp_path / "run") == digest(tmp_path / "straight")
+    assert without_times(tmp_path / "run") == without_times(tmp_path / "straight")
+
+
+def test_only_settings_that_matter_keep_a_run_from_going_on() -> None:
+    earlier = TrainConfig().to_json()
+    assert TrainConfig().changes(earlier) == []
+    assert TrainConfig(steps=9000, device="cpu", keep_checkpoints=9).changes(earlier) == []
+    assert TrainConfig(seed=1).changes(earlier) == ["seed: 0 -> 1"]
+    cosine = TrainConfig(schedule="cosine")
+    longer = TrainConfig(schedule="cosine", steps=9000)
+    assert longer.changes(cosine.to_json()) == ["steps: 5000 -> 9000"]
+    assert TrainConfig().changes({**earlier, "momentum": 0.9}) == ["momentum: 0.9 -> (absent)"]

@@ -29,9 +29,6 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 
 
 @click.command("train-depth")
-@click.argument("manifest", type=FILE, required=False)
-@click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
-@click.option("--split", help="Which part, where the manifest has several.")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
 @click.option("--encoder", help="timm model.")
 @click.option("--steps", type=int, help="Optimiser steps.")
@@ -41,25 +38,18 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @click.option("--jobs", type=int, help="Processes that render.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=int, help="Of scenes, views and first weights.")
-def train_depth(
-    manifest: Path | None, root: Path | None, split: str | None, out: Path, **settings: Any
-) -> None:
-    """Train the depth network on rendered scenes.
-
-    With the MANIFEST of infrared/visible pairs also on those: with LLVIP's train split and without other
-    options, that makes the shipped weights again.
+def train_depth(out: Path, **settings: Any) -> None:
+    """Train the depth network on rendered scenes; without options as the shipped weights were made.
 
     \b
     Example:
-        gifnet weights train-depth manifests/llvip.toml --root LLVIP --split train -o depth.safetensors
+        gifnet weights train-depth -o depth.safetensors --jobs 2
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
-    from pipeline.depth.photographs import read_photographs
     from pipeline.depth.training import train_depth as run_training
     from pipeline.depth.training_config import DepthTrainingConfig
 
-    photographs = read_photographs(manifest, root, split) if manifest else None
-    click.echo(run_training(DepthTrainingConfig(**given(settings)), out, photographs))
+    click.echo(run_training(DepthTrainingConfig(**given(settings)), out))
 
 
 @click.command("train-probe")

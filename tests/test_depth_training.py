@@ -12,10 +12,8 @@ import torch
 
 from pipeline.depth import training as depth_training
 from pipeline.depth.augmentation import random_view
-from pipeline.depth.cutouts import CutOut
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
 from pipeline.depth.network import load_depth_network
-from pipeline.depth.photographs import Photographs
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.files import InputError, read_json
@@ -165,45 +163,11 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
         train_depth(changed, out)
 
 
-def test_photographs_join_and_are_part_of_the_config(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = _with_scenes_of(trained, tmp_path / "whole")
-    frame = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
-    which = np.zeros((80, 100), np.uint8)
-    which[20:60, 40:55] = 1
-    person = CutOut(np.full((40, 16, 3), 200, np.uint8), np.ones((40, 16), np.float32))
-    photographs = Photographs([frame], [which], [person])
-    train_depth(TINY, out, photographs)
-    assert out.read_bytes() != trained.read_bytes()
-    facts = load_depth_network(out)[1]["training"]["config"]
-    assert facts["photographs"] == photographs.digest and facts["labelled_from"] == TINY.labelled_from
-    with pytest.raises(InputError, match="another photographs"):
-        train_depth(TINY, out)
-
-    # Stopped after the labels were made, it goes on with the same ones.
-    stopped = _with_scenes_of(trained, tmp_path / "stopped")
-    step, calls = depth_training._step, iter(range(12))
-
-    def stop_late(*arguments: Any) -> dict[str, float]:
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(depth_training, "_step", stop_late)
-        with pytest.raises(KeyboardInterrupt):
-            train_depth(TINY, stopped, photographs)
-    train_depth(TINY, stopped, photographs)
-    assert stopped.read_bytes() == out.read_bytes()
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
         *({"steps": 0}, {"scenes": 0}, {"size_hw": (100, 128)}, {"size_hw": (0, 64)}, {"learning_rate": 0.0}),
         *({"learning_rate": float("nan")}, {"randomised_share": 1.5}, {"weight_decay": -1.0}),
-        *({"people": 0}, {"frames_per_batch": -1}),
     ],
 )
 def test_configs_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

@@ -7,10 +7,6 @@ import numpy as np
 
 from pipeline.images import luminance
 
-#: Sides of wide and of close views, as shares of the largest that fits into the scene; how many are close.
-WIDE, CLOSE = (0.65, 1.0), (0.3, 0.65)
-CLOSE_SHARE = 0.4
-
 
 def random_view(
     visible: np.ndarray, inverse_depth: np.ndarray, size_hw: tuple[int, int], random: np.random.Generator
@@ -96,9 +92,7 @@ def _expose(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _framing(source_hw: tuple[int, int], size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:
     """Affine map (2, 3) from the view's pixels to the scene's."""
     (rows, columns), (height, width) = source_hw, size_hw
-    # Of the largest frame that fits. Large frames are seen in parts too (pipeline.depth.details).
-    least, most = CLOSE if random.random() < CLOSE_SHARE else WIDE
-    share = np.exp(random.uniform(np.log(least), np.log(most)))
+    share = np.exp(random.uniform(np.log(0.65), 0.0))  # of the largest frame that fits
     stretch = np.exp(random.uniform(-0.15, 0.15))
     largest = min(rows / height, columns / width)
     step_x, step_y = largest * share * min(1, stretch), largest * share * min(1, 1 / stretch)

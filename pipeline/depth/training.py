@@ -1,11 +1,10 @@
-"""Training of the default depth network on rendered scenes: the command ``weights train-depth``.
+"""Training of the default depth network on procedural scenes: the command ``weights train-depth``.
 
 Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), Path("depth.safetensors"))``.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ import torch
 from torch import Tensor
 
 from pipeline.depth.augmentation import random_view
-from pipeline.depth.cutouts import paste
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
 from pipeline.depth.network import DepthNetwork, save_depth_network
-from pipeline.depth.photographs import Photographs, labelled
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.device import resolve_device
@@ -32,17 +29,12 @@ FARTHEST = 0.03
 FIRST_HELD_OUT = 1_000_000
 
 
-def train_depth(config: DepthTrainingConfig, out: Path | str, photographs: Photographs | None = None) -> Path:
+def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     """Train and write the weights to ``out`` (safetensors); returns the path.
 
     ``OUT.training/`` beside it keeps the rendered scenes, the last checkpoint and ``metrics.json``. Called
     again with the same config it goes on where it stopped, to the same weights bit for bit on one device and
     thread count. ``out`` itself is renewed at every checkpoint; its metadata says how many steps it has seen.
-
-    Args:
-        photographs: real frames (:func:`pipeline.depth.photographs.read_photographs`): their people stand
-            in the scenes, and later the frames join, labelled by the network; to a run that goes on they
-            are part of the config.
 
     Raises:
         InputError: a checkpoint of another config lies there, or a loss is not finite.
@@ -51,13 +43,11 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, photographs: Photo
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     training, held_out = _scene_sets(config, folder / "scenes")
-    state = _State(config, photographs, device)
+    state = _State(config, device)
     state.restore(folder / "checkpoint.pt")
     with Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress:
         losses: list[dict[str, float]] = []
         while state.step < config.steps:
-            if photographs and state.step == config.label_step:
-                state.labels = labelled(photographs, partial(_log_inverse, state))
             losses.append(_step(state, training))
             progress.advance(note=f"loss {losses[-1]['loss']:.3f}")
             if state.step % config.save_every == 0 or state.step == config.steps:
@@ -71,7 +61,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, photographs: Photo
                 losses = []
                 state.save(folder / "checkpoint.pt")
                 write_json(folder / "metrics.json", state.history)
-                facts = {"config": state.facts, "steps_done": state.step, "metrics": state.history[-1]}
+                facts = {"config": config.plain(), "steps_done": state.step, "metrics": state.history[-1]}
                 size = config.inference_size_hw
                 save_depth_network(out, state.average, encoder=config.encoder, size_hw=size, training=facts)
     return out
@@ -80,12 +70,8 @@ def train_depth(config: DepthTrainingConfig, out: Path | str, photographs: Photo
 class _State:
     """All that changes during training."""
 
-    def __init__(
-        self, config: DepthTrainingConfig, photographs: Photographs | None, device: torch.device
-    ) -> None:
-        self.config, self.photographs, self.device = config, photographs, device
-        self.facts = {**config.plain(), "photographs": photographs.digest if photographs else None}
-        self.labels: list[np.ndarray] = []  # inverse depth of the photographs, once there is any
+    def __init__(self, config: DepthTrainingConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
             self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
@@ -106,12 +92,11 @@ class _State:
         with atomic_path(path) as temporary:
             torch.save(
                 {
-                    "config": self.facts,
+                    "config": self.config.plain(),
                     "step": self.step,
                     "network": self.network.state_dict(),
                     "average": self.average.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
-                    "labels": [torch.from_numpy(label) for label in self.labels],
                     "history": self.history,
                 },
                 temporary,
@@ -122,7 +107,7 @@ class _State:
         if not path.exists():
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
-        mine = self.facts
+        mine = self.config.plain()
         changed = sorted(
             key for key in mine.keys() | saved["config"].keys() if mine.get(key) != saved["config"].get(key)
         )
@@ -133,7 +118,6 @@ class _State:
         self.network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.labels = [label.cpu().numpy() for label in saved["labels"]]
         self.step, self.history = saved["step"], saved["history"]
 
     def follow(self) -> None:
@@ -168,7 +152,7 @@ def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, di
 
 def _step(state: _State, scenes: SceneSet) -> dict[str, float]:
     config = state.config
-    frames, target, pairs = _batch(state, scenes)
+    frames, target, pairs = _batch(config, scenes, state.step, state.device)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, config)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=config.mixed_precision):
@@ -194,25 +178,19 @@ def _step(state: _State, scenes: SceneSet) -> dict[str, float]:
     return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
 
 
-def _batch(state: _State, scenes: SceneSet) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(
+    config: DepthTrainingConfig, scenes: SceneSet, step: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     """Frames (B, 3, H, W) in [0, 1], log inverse depth (B, 1, H, W) and point pairs (B, 2, P) of one step."""
-    config, device = state.config, state.device
     frames, targets, pairs = [], [], []
-    for position in range(state.step * config.batch_size, (state.step + 1) * config.batch_size):
+    for position in range(step * config.batch_size, (step + 1) * config.batch_size):
         epoch, place = divmod(position, len(scenes))
         order = random_stream(config.seed, "train-depth", str(epoch), "order").permutation(len(scenes))
         random = random_stream(config.seed, "train-depth", str(position), "view")
-        visible, inverse_depth = scenes.visible[order[place]], scenes.inverse_depth[order[place]]
-        if photographs := state.photographs:
-            people = random_stream(config.seed, "train-depth", str(position), "people")
-            chance, choice = people.random(), int(people.integers(1 << 31))
-            if state.labels and position % config.batch_size < config.frames_per_batch:
-                number = choice % len(state.labels)
-                visible, inverse_depth = photographs.frames[number], state.labels[number]
-            elif chance < config.people_share:
-                count = choice % config.people + 1
-                visible, inverse_depth = paste(visible, inverse_depth, photographs.cutouts, count, people)
-        frame, inverse_depth = random_view(visible, inverse_depth, config.size_hw, random)
+        scene = order[place]
+        frame, inverse_depth = random_view(
+            scenes.visible[scene], scenes.inverse_depth[scene], config.size_hw, random
+        )
         frames.append(frame)
         targets.append(np.log(np.maximum(inverse_depth / max(float(inverse_depth.max()), 1e-6), FARTHEST)))
         pairs.append(draw_pairs(random, config.size_hw, config.pairs, config.row_share))
@@ -224,20 +202,14 @@ def _batch(state: _State, scenes: SceneSet) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def _log_inverse(state: _State, frame: np.ndarray) -> np.ndarray:
-    """Log inverse depth of a frame (H, W, 3) uint8, at the size that the weights are then run at."""
-    height, width = state.config.inference_size_hw
-    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    tensor = torch.from_numpy(small).to(state.device).permute(2, 0, 1)[None].float() / 255
-    return state.average(tensor)[0, 0].cpu().numpy()
-
-
 def _validate(state: _State, scenes: SceneSet) -> float:
     """Mean ordinal error over whole held-out scenes."""
     errors = []
     height, width = state.config.inference_size_hw
     for index in range(len(scenes)):
-        predicted = _log_inverse(state, scenes.visible[index])
+        frame = cv2.resize(scenes.visible[index], (width, height), interpolation=cv2.INTER_AREA)
+        tensor = torch.from_numpy(frame).to(state.device).permute(2, 0, 1)[None].float() / 255
+        predicted = state.average(tensor)[0, 0].cpu().numpy()
         truth = cv2.resize(
             scenes.inverse_depth[index].astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
         )

@@ -20,12 +20,8 @@ class DepthTrainingConfig:
     render_size_hw: tuple[int, int] = (240, 320)  # scenes as rendered; views are cut from them
     scenes: int = 1200  # rendered scenes
     randomised_share: float = 0.5  # of them, with random instead of natural textures
-    people_share: float = 0.6  # of views, with photographed people in them, where there are any
-    people: int = 4  # of them in one view at most
-    labelled_from: float = 0.6  # share of the steps after which photographs, labelled by then, join
-    frames_per_batch: int = 3  # views of them in each batch from then on
     held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 5000  # optimiser steps
+    steps: int = 4000  # optimiser steps
     batch_size: int = 12  # views per step
     learning_rate: float = 2e-3  # peak, after the warm-up; falls to 0 along a cosine
     warmup_steps: int = 200  # linear rise of the learning rate
@@ -42,7 +38,7 @@ class DepthTrainingConfig:
     jobs: int = 1  # rendering processes; changes no result
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "held_out", "steps", "batch_size", "people", "pairs", "save_every", "jobs"):
+        for name in ("scenes", "held_out", "steps", "batch_size", "pairs", "save_every", "jobs"):
             if getattr(self, name) < 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be at least 1")
         for name in ("size_hw", "inference_size_hw"):
@@ -50,19 +46,14 @@ class DepthTrainingConfig:
                 raise InputError(
                     f"train-depth: {name} {getattr(self, name)} must be two multiples of {STRIDE}"
                 )
-        for name in ("randomised_share", "people_share", "labelled_from", "row_share", "average_decay"):
+        for name in ("randomised_share", "row_share", "average_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise InputError(f"train-depth: learning_rate {self.learning_rate} must be positive")
-        for name in ("frames_per_batch", "warmup_steps", "weight_decay", "gradient_weight", "ordinal_weight"):
+        for name in ("warmup_steps", "weight_decay", "gradient_weight", "ordinal_weight"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must not be negative")
-
-    @property
-    def label_step(self) -> int:
-        """Before which step the photographs are labelled."""
-        return round(self.labelled_from * self.steps)
 
     def plain(self) -> dict[str, Any]:
         """Without what changes no result, in JSON's types."""

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from model.checkpoint import load_network, weights_digest
+from model.checkpoint import load_network
+from model.digest import weights_digest
 from model.folders import Images
 from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs

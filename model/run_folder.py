@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.checkpoint import TrainingState, load_training_state
 from model.train_config import TrainConfig
+from model.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, read_json, write_json
 
 

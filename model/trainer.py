@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import TrainingState, load_network, save_training_state, save_weights, weights_digest
+from model.checkpoint import load_network, save_weights
 from model.curves import draw_curves, summarise
+from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.host_memory import kept_in_process
@@ -33,6 +34,7 @@ from model.schedule import learning_rate
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
+from model.training_state import TrainingState, save_training_state
 from pipeline.files import InputError, write_json
 from pipeline.progress import Progress
 

@@ -11,7 +11,8 @@ import torch
 from network_samples import published_state, random_network, refuses, survives_damage
 from torch import Tensor
 
-from model.checkpoint import load_network, weights_digest
+from model.checkpoint import load_network
+from model.digest import weights_digest
 from model.published import PUBLISHED_CONFIG, UNUSED_NAMES
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from training_runs import digest, tiny, without_times
 
-from model.checkpoint import load_network, load_training_state, read_metadata, weights_digest
+from model.checkpoint import load_network, read_metadata
 from model.curves import summarise
+from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import Batch, TrainingData
 from model.information import load_measure
@@ -25,6 +26,7 @@ from model.step import AlternatingStep
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
+from model.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from training_runs import digest, kill_after_lines, run_processes, spawn, stop_at, tiny, without_times
 
 import model.objectives
-from model.checkpoint import load_network, load_training_state, weights_digest
+from model.checkpoint import load_network
+from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.objectives import FidelityObjective
@@ -25,6 +26,7 @@ from model.run_folder import RunFolder
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
+from model.training_state import load_training_state
 from pipeline.files import InputError, read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")

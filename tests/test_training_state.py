@@ -10,15 +10,10 @@ import pytest
 import torch
 from network_samples import planes, refuses, survives_damage
 
-from model.checkpoint import (
-    load_network,
-    load_training_state,
-    read_metadata,
-    save_training_state,
-    save_weights,
-    weights_digest,
-)
+from model.checkpoint import load_network, read_metadata, save_weights
+from model.digest import weights_digest
 from model.network import GIFNet, NetworkConfig
+from model.training_state import load_training_state, save_training_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

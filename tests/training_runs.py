@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from model.checkpoint import load_network, weights_digest
+from model.checkpoint import load_network
+from model.digest import weights_digest
 from model.feed import Batch, TrainingData
 from model.train_config import TrainConfig
 from model.training_log import read_metrics

@@ -1,0 +1,103 @@
+"""Checks of weights files and training states, which are not trusted.
+
+Nothing but tensors and plain values is ever unpickled, and nothing that a file claims is allocated before it
+is checked.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.network import GIFNet, NetworkConfig
+from pipeline.files import InputError
+
+FORMAT_VERSION = "1"
+#: What ``torch.load`` raises for files that are damaged or not its own.
+_UNREADABLE = (
+    SafetensorError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    AssertionError,
+)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Safetensors begin with the length of a JSON object and its first brace."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a weights file") from None
+    if not start:
+        raise InputError(f"{path}: empty file; name a weights file")
+    return start[8:] == b"{"
+
+
+def unpickle(path: Path) -> Any:
+    """What ``torch.load`` finds in a file."""
+    try:
+        if zipfile.is_zipfile(path):  # torch.load itself compares no checksum
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():
+                    raise InputError(f"{path}: damaged, a checksum does not match; restore the file")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path}: not a GIFNet file, or damaged ({type(error).__name__}); name a weights file"
+        ) from None
+
+
+def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:
+    """Stop where a header is of another kind or version."""
+    if header.get("format") != name:
+        raise InputError(f"{path}: holds no GIFNet weights; name a weights file")
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: {name} of version {version}, not {FORMAT_VERSION}; update this program")
+
+
+def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
+    """The network configuration that a file holds."""
+    try:
+        return NetworkConfig(**values)
+    except TypeError as error:
+        raise InputError(f"{path}: network configuration not understood ({error}); update") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> GIFNet:
+    """The network of a configuration with these weights, in evaluation mode."""
+    with torch.device("meta"):  # shapes alone
+        expected = GIFNet(config).state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        due, found = expected.get(name), tensors.get(name)
+        if due is None or found is None or due.shape != found.shape or due.dtype != found.dtype:
+            raise InputError(f"{path}: {name} does not fit its network configuration; restore the file")
+    check_finite(tensors, path)
+    network = GIFNet(config)
+    network.load_state_dict(dict(tensors))
+    return network.eval()
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Stop at a tensor that is not finite."""
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise InputError(f"{path}: {name} has values that are not finite; use an earlier checkpoint")

@@ -1,0 +1,111 @@
+"""Training states: all that an exact resume needs, in one file that notices when it is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.digest import content_digest
+from model.file_checks import (
+    FORMAT_VERSION,
+    check_finite,
+    check_format,
+    is_safetensors,
+    network_config,
+    unpickle,
+)
+from model.network import GIFNet, NetworkConfig
+from pipeline.files import InputError, atomic_path
+
+TRAINING_FORMAT = "gifnet-training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """What an exact resume needs. Randomness depends on the step alone and needs no state."""
+
+    #: Shape of the network.
+    network_config: NetworkConfig
+    #: State dict of the network, tensors on the CPU.
+    network: dict[str, Tensor]
+    #: State dict of the optimizer.
+    optimizer: dict[str, Any]
+    #: State dict of the gradient scaler; empty where there is none.
+    scaler: dict[str, Any]
+    #: Steps done.
+    step: int
+    #: Training configuration, plain values.
+    config: dict[str, Any]
+    #: Identifies the training data.
+    data_digest: str
+    #: Whatever else the trainer keeps: tensors and plain values.
+    extra: dict[str, Any]
+
+
+def save_training_state(
+    path: Path | str,
+    *,
+    network: GIFNet,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    step: int,
+    config: Mapping[str, Any],
+    data_digest: str,
+    extra: Mapping[str, Any],
+) -> Path:
+    """Write everything that an exact resume needs, atomically; read back and verified before it counts.
+
+    Arguments are the fields of :class:`TrainingState`, as live objects. ``config`` and ``extra`` hold
+    tensors, mappings, lists, strings, numbers, booleans and None; anything else is a TypeError.
+    """
+    path = Path(path)
+    check_finite(network.state_dict(), path)
+    body = {
+        "network_config": asdict(network.config),
+        "network": dict(network.state_dict()),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "step": step,
+        "config": dict(config),
+        "data_digest": data_digest,
+        "extra": dict(extra),
+    }
+    header = {"format": TRAINING_FORMAT, "format_version": FORMAT_VERSION, "digest": content_digest(body)}
+    with atomic_path(path) as temporary:
+        torch.save({**header, **body}, temporary)
+        load_training_state(temporary)
+    return path
+
+
+def load_training_state(path: Path | str) -> TrainingState:
+    """Read a training state and check its digest.
+
+    Raises:
+        InputError: there is no such file, or it is damaged or not a training state.
+    """
+    path = Path(path)
+    if is_safetensors(path):
+        raise InputError(f"{path}: weights only, without a training state; start a new run from them")
+    return check_training_state(unpickle(path), path)
+
+
+def check_training_state(content: Any, path: Path) -> TrainingState:
+    """The training state that a file holds, if its digest is right."""
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no GIFNet weights; name a weights file")
+    check_format(content, TRAINING_FORMAT, path)
+    body = {key: value for key, value in content.items() if key not in ("format", "format_version", "digest")}
+    try:
+        digest = content_digest(body)
+    except TypeError as error:
+        raise InputError(f"{path}: damaged ({error}); use an earlier checkpoint") from None
+    if digest != content.get("digest"):
+        raise InputError(f"{path}: damaged, its content does not have its digest; use an earlier checkpoint")
+    if body.keys() != {field.name for field in fields(TrainingState)}:
+        raise InputError(f"{path}: not a training state of this version; use an earlier checkpoint")
+    return TrainingState(**{**body, "network_config": network_config(body["network_config"], path)})

@@ -95,8 +95,6 @@ class PyramidHead(nn.Module):
         self.window_by_cues = nn.Parameter(torch.tensor([[0, 3 / CUE_SCALE, 0, 0, 0]]).repeat(LEVELS, 1))
         # Of a constant, likeness and distance.
         self.base_gain_by_cues = nn.Parameter(torch.zeros(3))
-        # How much room is made for details beside black and white, less 1.
-        self.room = nn.Parameter(torch.zeros(()))
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
@@ -107,7 +105,7 @@ class PyramidHead(nn.Module):
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""
         *details, bases = decompose(planes)
         cues = _cues(likeness(planes), bases)
-        return self._blend(maps, details, cues, self._base(maps, bases, cues))
+        return self._blend(maps, planes, details, cues, self._base(maps, bases, cues))
 
     def fuse(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """The same in less memory: the base of the whole, then the details of some rows at a time."""
@@ -137,7 +135,9 @@ class PyramidHead(nn.Module):
                 for level, map_ in zip((*self.levels, LEVELS, LEVELS), (*maps, cues, base), strict=True)
             )
             *details, _ = decompose(planes[:, :, seen])
-            fused[:, :, goal] = self._blend(parts, details, cues_part, base_part)[:, :, own]
+            fused[:, :, goal] = self._blend(parts, planes[:, :, seen], details, cues_part, base_part)[
+                :, :, own
+            ]
         return fused
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
@@ -151,14 +151,16 @@ class PyramidHead(nn.Module):
         gain = gains[LEVELS] + offset + of_like * like + of_distance * distance
         return blend_bases(bases, logits[LEVELS], gain)
 
-    def _blend(self, maps: list[Tensor], details: list[Tensor], cues: Tensor, base: Tensor) -> Tensor:
+    def _blend(
+        self, maps: list[Tensor], planes: Tensor, details: list[Tensor], cues: Tensor, base: Tensor
+    ) -> Tensor:
         logits, gains, moves, (correction,) = self._by_kind(maps)
         steering = spread(cues, details), logits[:LEVELS], gains[:LEVELS], moves
         bands = [
             self._blend_band(level, *band) for level, band in enumerate(zip(details, *steering, strict=True))
         ]
         fused = compose([*bands, base]) + correction
-        return make_room(fused, details, 1 + CUE_SCALE * self.room).clamp(0, 1)
+        return make_room(fused, planes, details).clamp(0, 1)
 
     def _blend_band(
         self, level: int, details: Tensor, cues: Tensor, logit: Tensor, gain: Tensor, move: Tensor

@@ -17,6 +17,8 @@ LEVELS = 4
 BLOCK = 2**LEVELS
 #: Details below a quarter of a grey level count as equally strong.
 FLAT = 0.25 / 255
+#: Within eight grey levels of it, black and white give way the less, the nearer they are.
+NEARLY = 8 / 255
 #: A blended base gets at most this many times its contrast back.
 MOST_CONTRAST = 2.0
 #: Side of the window, in pixels of the band, in which the strength of a detail is measured.
@@ -101,25 +103,29 @@ def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
     return mean + difference * contrast * gain.tanh().exp()
 
 
-def make_room(planes: Tensor, bands: list[Tensor], part: Tensor) -> Tensor:
-    """Darken where planes exceed 1 and brighten where they fall below 0, so that fewer details are clipped.
+def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
+    """Darken where a blend exceeds 1 and brighten where it falls below 0, so that fewer details are clipped.
 
-    Of each block the root mean square of what leaves the range is taken off smoothly, ``part`` times.
+    Of each block the root mean square of what leaves the range is taken off smoothly. What is black, or
+    white, in both planes has nothing to lose there: it neither asks for room nor makes any.
 
     Args:
-        planes: (B, 1, H, W).
+        fused: the blend, (B, 1, H, W).
+        planes: what was blended, (B, 2, H, W) in [0, 1].
         bands: details of :func:`decompose` of that size; their shapes alone count.
 
     Returns:
         (B, 1, H, W), not clipped.
     """
 
-    def excess(over: Tensor) -> Tensor:
-        power = F.avg_pool2d(over.clamp_min(0).square(), BLOCK, ceil_mode=True, count_include_pad=False)
-        return (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
+    def moved(over: Tensor, room: Tensor) -> Tensor:
+        power = torch.minimum(over.clamp_min(0), room).square()
+        power = F.avg_pool2d(power, BLOCK, ceil_mode=True, count_include_pad=False)
+        shift = (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
+        return spread(shift, bands)[0] * (room / NEARLY).clamp_max(1)
 
-    shift = excess(planes - 1) - excess(-planes)
-    return planes - part * spread(shift, bands)[0]
+    from_white, from_black = 1 - planes.amin(dim=1, keepdim=True), planes.amax(dim=1, keepdim=True)
+    return fused - moved(fused - 1, from_white) + moved(-fused, from_black)
 
 
 def _mean(planes: Tensor) -> Tensor:

@@ -81,8 +81,8 @@ FUSION_SETS = (
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
     *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
-    *("--structure-weight", 6, "--complement-weight", 4, "--mutual-information-weight", 2),
-    *("--rival-weight", 10, "--sharpness-weight", 30),
+    *("--structure-weight", 12, "--complement-weight", 3.5, "--mutual-information-weight", 4),
+    *("--visual-information-weight", 0.5, "--rival-weight", 10, "--sharpness-weight", 45),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--amp", "bf16", "--validation-share", 0.1, "--resume"),
 )
 

@@ -149,15 +149,35 @@ def test_large_images_are_blended_some_rows_at_a_time(monkeypatch: pytest.Monkey
 
 def test_room_is_made_for_details_beside_white_and_black() -> None:
     texture = torch.rand((1, 1, 96, 128), generator=torch.Generator().manual_seed(5)) / 5 - 0.1
+    *details, _ = decompose(texture)
+    sources = torch.tensor([0.4, 0.6])[None, :, None, None].expand(1, 2, 96, 128)
     for level in (0.98, 0.02):
-        planes = level + texture
-        *details, _ = decompose(planes)
-        roomy = make_room(planes, details, torch.tensor(1.0))
+        fused = level + texture
+        roomy = make_room(fused, sources, details)
         # Details are as strong as before, and more of them are left after clipping.
-        assert float((roomy - planes).std()) < 0.1 * float(texture.std())
-        assert float(roomy.clamp(0, 1).std()) > 1.1 * float(planes.clamp(0, 1).std())
-    middle = 0.5 + texture
-    torch.testing.assert_close(make_room(middle, decompose(middle)[:-1], torch.tensor(1.0)), middle)
+        assert float((roomy - fused).std()) < 0.1 * float(texture.std())
+        assert float(roomy.clamp(0, 1).std()) > 1.1 * float(fused.clamp(0, 1).std())
+    torch.testing.assert_close(make_room(0.5 + texture, sources, details), 0.5 + texture)
+
+
+def test_what_is_black_or_white_in_both_sources_stays_so() -> None:
+    generator = torch.Generator().manual_seed(6)
+    blend, sources = torch.rand((1, 3, 96, 128), generator=generator).split([1, 2], dim=1)
+    *details, _ = decompose(blend)
+    inside = torch.zeros(96, 128, dtype=torch.bool)
+    inside[30:70, 40:90] = True
+    for level in (0.0, 1.0):
+        fused = 0.6 * blend + (0.6 if level else -0.2)
+        flat = torch.where(inside, torch.tensor(level), sources)
+        roomy = make_room(fused, flat, details)
+        beyond = inside & ((fused <= 0) if level == 0 else (fused >= 1))[0, 0]
+        assert bool((roomy.clamp(0, 1)[0, 0][beyond] == level).all())
+        # Where only one source is black or white, the other one has something to lose.
+        one = torch.cat([flat[:, :1], sources[:, 1:]], dim=1)
+        assert not bool((make_room(fused, one, details).clamp(0, 1)[0, 0][beyond] == level).all())
+    # A scene beside a black background asks for room; the background alone does not.
+    alone = make_room(torch.full_like(blend, -0.2), torch.zeros_like(sources), details)
+    assert bool((alone == -0.2).all())
 
 
 def test_likeness_is_the_local_correlation() -> None:

@@ -22,8 +22,8 @@ _FLAT = 1e-3
 #: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
 #: sources is next to nothing in places, and the slope of its correlation would be next to infinite.
 _FAINT = 0.05
-#: Gradients are rewarded up to this many times those of the rival. Up to 1 alone, the mean over many crops,
-#: of which no one counts for more, would always stay below it.
+#: Gradients are rewarded up to this many times those of the rival. Up to 1 alone, their mean over many crops
+#: would stay below the rival's: no crop could make up for another.
 STEEPEST = 1.015
 #: Levels of the soft histograms.
 _BINS = 96

@@ -6,16 +6,19 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from model.colour import COLOUR_MODES, TASKS
 from model.sources import check_range
 from pipeline.files import InputError
 from pipeline.images import SUFFIXES
 
+if TYPE_CHECKING:
+    from model.transformer import Task
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 #: Main task by the name of what it was trained for -> stream of the network that is decoded.
-MAIN_TASKS: dict[str, Literal["mm", "dp"]] = {"mfif": "dp", "ivif": "mm"}
+MAIN_TASKS: dict[str, Task] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
 BIT_DEPTHS = (8, 16)
 _SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")

@@ -134,10 +134,9 @@ class PyramidHead(nn.Module):
                 map_[:, :, seen.start >> level : -(-seen.stop >> level)]
                 for level, map_ in zip((*self.levels, LEVELS, LEVELS), (*maps, cues, base), strict=True)
             )
-            *details, _ = decompose(planes[:, :, seen])
-            fused[:, :, goal] = self._blend(parts, planes[:, :, seen], details, cues_part, base_part)[
-                :, :, own
-            ]
+            strip = planes[:, :, seen]
+            *details, _ = decompose(strip)
+            fused[:, :, goal] = self._blend(parts, strip, details, cues_part, base_part)[:, :, own]
         return fused
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:

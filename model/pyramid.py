@@ -17,7 +17,7 @@ LEVELS = 4
 BLOCK = 2**LEVELS
 #: Details below a quarter of a grey level count as equally strong.
 FLAT = 0.25 / 255
-#: Within eight grey levels of it, black and white give way the less, the nearer they are.
+#: Pixels this near to black, or white, in both planes give way the less, the nearer they are.
 NEARLY = 8 / 255
 #: A blended base gets at most this many times its contrast back.
 MOST_CONTRAST = 2.0
@@ -118,14 +118,13 @@ def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
         (B, 1, H, W), not clipped.
     """
 
-    def moved(over: Tensor, room: Tensor) -> Tensor:
-        power = torch.minimum(over.clamp_min(0), room).square()
-        power = F.avg_pool2d(power, BLOCK, ceil_mode=True, count_include_pad=False)
-        shift = (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
-        return spread(shift, bands)[0] * (room / NEARLY).clamp_max(1)
-
-    from_white, from_black = 1 - planes.amin(dim=1, keepdim=True), planes.amax(dim=1, keepdim=True)
-    return fused - moved(fused - 1, from_white) + moved(-fused, from_black)
+    # Above white and below black, side by side.
+    room = torch.cat([1 - planes.amin(dim=1, keepdim=True), planes.amax(dim=1, keepdim=True)], dim=1)
+    over = torch.minimum(torch.cat([fused - 1, -fused], dim=1).clamp_min(0), room)
+    power = F.avg_pool2d(over.square(), BLOCK, ceil_mode=True, count_include_pad=False)
+    shift = (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
+    darker, brighter = (spread(shift, bands)[0] * (room / NEARLY).clamp_max(1)).split(1, dim=1)
+    return fused - darker + brighter
 
 
 def _mean(planes: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Which device the networks run on."""
+"""Which device the networks run on, and how so that they repeat."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -35,3 +36,14 @@ def resolve_device(name: str) -> torch.device:
 def repeatable_kernels() -> AbstractContextManager[None]:
     """On CUDA only convolutions that repeat exactly, in full float32."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one CPU thread: how sums are split over threads shows in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

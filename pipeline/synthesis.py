@@ -13,10 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.depth import load_depth_estimator
-from pipeline.device import resolve_device
+from pipeline.device import one_thread, resolve_device
 from pipeline.engines import RunOptions, run_units
 from pipeline.leases import LEASE_S, lease
 from pipeline.manifest import SourceSample, list_samples, load_manifest
@@ -150,15 +148,10 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
             return {}  # another process was faster
         for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
             litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
-        threads = torch.get_num_threads()
-        # Over another number of threads sums may be split differently: one thread, whatever the engine.
-        torch.set_num_threads(1)
-        try:
-            config = task.config
+        config = task.config
+        with one_thread():  # whatever the engine
             models = _models(config.depth, config.refine_depth, config.probe, task.device)
             content = make_samples(task.frames, config, models)
-        finally:
-            torch.set_num_threads(threads)
         attributes = {
             "plan_digest": task.plan_digest,
             "config": task.settings,

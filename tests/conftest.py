@@ -12,6 +12,7 @@ from joint_data import write_joint
 from training_runs import tiny
 
 from model.trainer import train
+from pipeline import device
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -29,10 +30,8 @@ def shared() -> Path:
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """On tensors as small as tests have, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with device.one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +43,5 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def straight(joint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps without interruption."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    out = train(tiny(), joint, tmp_path_factory.mktemp("straight") / "run")
-    torch.set_num_threads(threads)
-    return out.parent
+    with device.one_thread():
+        return train(tiny(), joint, tmp_path_factory.mktemp("straight") / "run").parent

@@ -16,9 +16,9 @@ from PIL import Image
 
 import cli
 from model.checkpoint import load_network
-from model.evaluate import EvaluateConfig
 from model.fuse_config import FuseConfig
 from model.report import ReportConfig
+from model.scoring import EvaluateConfig
 from model.train_config import TrainConfig
 from pipeline.camera_response import CameraConfig
 from pipeline.engines import RunOptions

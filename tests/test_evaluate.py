@@ -13,10 +13,11 @@ import pytest
 from metric_pictures import picture
 
 from model.baselines import BASELINES
-from model.evaluate import EvaluateConfig, evaluate, parse_method, parse_methods
+from model.evaluate import evaluate, parse_method, parse_methods
 from model.evaluation_tables import summarise
 from model.metrics import METRICS, compute_metrics
 from model.metrics.conventions import metrics_of
+from model.scoring import EvaluateConfig
 from pipeline.files import InputError
 from pipeline.images import write_image
 

@@ -15,9 +15,10 @@ import pytest
 from metric_pictures import picture
 
 from model.baselines import BASELINES
-from model.evaluate import EvaluateConfig, evaluate
+from model.evaluate import evaluate
 from model.report import ReportConfig, report, write_page
 from model.report.pictures import coloured_error, data_uri, spread
+from model.scoring import EvaluateConfig
 from pipeline.files import InputError, write_json
 from pipeline.images import write_image
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.depth.inference import one_thread
+from pipeline.device import one_thread
 from pipeline.files import InputError
 from pipeline.inverse_depth import full_size
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 from pipeline.depth import hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
-from pipeline.device import repeatable_kernels
+from pipeline.device import one_thread, repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
 
@@ -122,17 +121,6 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         device=device,
         refine=refine,
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one CPU thread: how sums are split over threads shows in their last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def fit_size(frame_hw: tuple[int, int], size_hw: tuple[int, int], stride: int) -> tuple[int, int]:

@@ -118,7 +118,13 @@ def manifest_options(command: Any) -> Any:
 @setting(FuseConfig, "resize", type=click.Choice(RESIZE_CHOICES), help="Which input adapts to the other.")
 @setting(FuseConfig, "suffix", help="Format of the results in folders.")
 @setting(FuseConfig, "overwrite", is_flag=True, show_default=False, help="Make results again that exist.")
-@setting(FuseConfig, "jobs", help="Pairs read ahead at a time.")
+@setting(
+    FuseConfig,
+    "jobs",
+    type=int,
+    show_default="1; on a GPU up to 8",
+    help="Pairs read, and results written, at a time.",
+)
 def fuse(
     a: Path | None,
     b: Path | None,

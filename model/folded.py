@@ -53,7 +53,7 @@ class FoldedNetwork:
         self.channels, self.heads, self.window = config.channels, config.heads, config.window
         self.alignment = config.alignment
         self.device, self.dtype = device, dtype
-        self.blocks: list[TransformerBlock] = [transformer.cross_block, *transformer.refine_blocks]
+        blocks: list[TransformerBlock] = [transformer.cross_block, *transformer.refine_blocks]
         self.head: Head = copy.deepcopy(network.head).to(device)
         self.borrows_value = main == "mm" and transformer.cross_block.local_path_quirk
 
@@ -64,7 +64,9 @@ class FoldedNetwork:
             torch.cat([_precise(layer.bias) for layer in embed]),
         )
         self.gate = getattr(transformer, f"lambda_{main}").item()
-        self.position_bias = [self._cast(block.position_bias().detach()) for block in self.blocks]
+        self.position_bias = [self._cast(block.position_bias().detach()) for block in blocks]
+        # Folded for every image, where the statistics are.
+        self.blocks = [copy.deepcopy(block).to(device) for block in blocks]
 
         first, _, second = decoder.merge
         assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
@@ -83,28 +85,27 @@ class FoldedNetwork:
         """Weights of block ``index`` for an image whose input to that block has these ``statistics``."""
         stream: Stream = getattr(self.blocks[index], task)
         mean, deviation = (value.double().flatten() for value in statistics)
-        scale = _precise(stream.norm_weight).flatten().to(mean.device) / deviation
-        offset = _precise(stream.norm_bias).flatten().to(mean.device) - mean * scale
-        weight, bias = (_precise(tensor).to(mean.device) for tensor in (stream.qkv.weight, stream.qkv.bias))
-        weight = weight.flatten(1)
-        bias = bias + weight @ offset
+        scale = _precise(stream.norm_weight).flatten() / deviation
+        offset = _precise(stream.norm_bias).flatten() - mean * scale
+        weight = _precise(stream.qkv.weight).flatten(1)
+        bias = _precise(stream.qkv.bias) + weight @ offset
         weight = weight * scale
         channels, queries = self.channels, (self.channels // self.heads) ** -0.5
         weight[:channels] *= queries
         bias[:channels] *= queries
         start = channels if index == 0 and task == self.other else 0
         rescale, rebias = (
-            _precise(layer.weight).flatten().to(mean.device) * value + _precise(layer.bias).to(mean.device)
+            _precise(layer.weight).flatten() * value + _precise(layer.bias)
             for layer, value in ((stream.rescale, deviation), (stream.rebias, mean))
         )
-        project = _precise(stream.project.weight).to(mean.device)
+        project = _precise(stream.project.weight)
         return StreamWeights(
             query_key=self._pointwise(weight[start : 2 * channels], bias[start : 2 * channels]),
             value=self._pointwise(weight[2 * channels :], bias[2 * channels :]),
             local=self._convolution(stream.local),
             project=self._affine(
                 project * rescale[:, None, None, None],
-                _precise(stream.project.bias).to(mean.device) * rescale + rebias,
+                _precise(stream.project.bias) * rescale + rebias,
             ),
             expand=self._convolution(stream.mlp[0]),
             contract=self._convolution(stream.mlp[2]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,8 +26,11 @@ from pipeline.device import resolve_device
 from pipeline.files import InputError
 from pipeline.progress import Progress
 
-#: Results that wait for the disk before the network waits for them.
-WRITES_BEHIND = 2
+#: Threads that read, and as many that write, beside a GPU at most: a colour pair of 1280x1024 takes a core
+#: about 60 ms to decode, colour and encode, and a GPU a few to fuse.
+GPU_JOBS = 8
+#: Results beside those being written that wait before the network waits for them.
+WRITES_BEHIND = 1
 
 
 @dataclass
@@ -76,8 +80,9 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin(todo)
     summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
+    jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
-        _run(choose_recipe(config, engine, todo), todo, summary, log, progress, read_ahead=config.jobs)
+        _run(choose_recipe(config, engine, todo), todo, summary, log, progress, at_once=jobs)
     return summary
 
 
@@ -88,7 +93,7 @@ def _run(
     log: FusedLog,
     progress: Progress,
     *,
-    read_ahead: int,
+    at_once: int,
 ) -> None:
     """Overlap reading, fusing and writing; collect bad input, let everything else through."""
     waiting: deque[tuple[Job, Future[Any]]] = deque()
@@ -111,8 +116,8 @@ def _run(
         summary.done.append(job.name)
         progress.advance(note=job.name)
 
-    with ThreadPoolExecutor(read_ahead) as readers, ThreadPoolExecutor(1) as writer:
-        waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, read_ahead))
+    with ThreadPoolExecutor(at_once) as readers, ThreadPoolExecutor(at_once) as writers:
+        waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, at_once))
         while waiting:
             job, reading = waiting.popleft()
             waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, 1))
@@ -124,8 +129,8 @@ def _run(
                 fail(job, error)
                 continue
             seconds = time.perf_counter() - start
-            writing.append((job, seconds, writer.submit(recipe.write, job, result)))
-            if len(writing) > WRITES_BEHIND:
+            writing.append((job, seconds, writers.submit(recipe.write, job, result)))
+            if len(writing) > at_once + WRITES_BEHIND:
                 finish_write()
         while writing:
             finish_write()

@@ -53,8 +53,9 @@ class FuseConfig:
     suffix: str = ".png"
     #: Whether results that exist are made again.
     overwrite: bool = False
-    #: Pairs that are read ahead at a time, one thread each.
-    jobs: int = 1
+    #: Pairs that are read ahead at a time, and results that are written, one thread each; None: one, or as
+    #: many as keep a GPU busy.
+    jobs: int | None = None
 
     def __post_init__(self) -> None:
         _check_choice("task", self.task, TASKS)
@@ -69,7 +70,7 @@ class FuseConfig:
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise InputError(f"fuse: memory is {self.memory_bytes} bytes; give 0 or more")
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise InputError(f"fuse: jobs is {self.jobs}; give 1 or more")
 
 

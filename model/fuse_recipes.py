@@ -48,13 +48,15 @@ class Pictures:
         self.config, self.engine = config, engine
         self.main = MAIN_TASKS[config.main_task]
 
-    def read(self, job: Job) -> list[Source]:
-        sources = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
-        images = same_size([s.image for s in sources], [str(p) for p in job.inputs], self.config.resize)
-        return [Source(image, s.low, s.high) for image, s in zip(images, sources, strict=True)]
+    def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
+        read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
+        images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
+        sources = [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
+        return first_pair(sources), sources
 
-    def fuse(self, sources: list[Source]) -> tuple[np.ndarray, list[Source]]:
-        return fold(self.engine, sources, self.main), sources
+    def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:
+        pair, sources = loaded
+        return fold(self.engine, pair, sources[2:], self.main), sources
 
     def write(self, job: Job, result: tuple[np.ndarray, list[Source]]) -> tuple[int, int]:
         fused, sources = result
@@ -113,7 +115,7 @@ class Videos:
         def fuse_frame(frames: list[np.ndarray]) -> np.ndarray:
             names = [str(path) for path in job.inputs]
             sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
-            fused = fold(self.engine, sources, self.main)
+            fused = fold(self.engine, first_pair(sources), sources[2:], self.main)
             return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
 
         return fuse_video(job.inputs, job.output, fuse_frame)
@@ -122,14 +124,19 @@ class Videos:
         return result
 
 
-def fold(engine: FusionEngine, sources: Sequence[Source], main: Task) -> np.ndarray:
-    """Fuse the luminance of all sources in order, (H, W) float32; a single one with itself."""
-    fused = sources[0].plane()
-    pair = np.empty((2, *fused.shape), np.float32)
-    for source in sources[1:] or sources:
-        pair[0] = fused
-        del fused
-        pair[1] = source.plane()
+def first_pair(sources: Sequence[Source]) -> np.ndarray:
+    """Luminance of the first two sources, (2, H, W) float32; a single one is fused with itself."""
+    pair = np.empty((2, *sources[0].image.shape[:2]), np.float32)
+    for plane, source in zip(pair, (sources[0], sources[min(1, len(sources) - 1)]), strict=True):
+        plane[:] = source.plane()
+    return pair
+
+
+def fold(engine: FusionEngine, pair: np.ndarray, others: Sequence[Source], main: Task) -> np.ndarray:
+    """Fuse a pair of planes, then the result with the luminance of each of the others; (H, W) float32."""
+    fused = engine.fuse_pair(pair, main=main)
+    for source in others:
+        pair[0], pair[1] = fused, source.plane()
         fused = engine.fuse_pair(pair, main=main)
     return fused
 

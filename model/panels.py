@@ -60,7 +60,7 @@ class Panel:
     Map 0 is both embedded streams, map i the output of block i - 1.
 
     Args:
-        planes: both inputs, the whole image, (1, 2, H, W) float32 on the CPU.
+        planes: both inputs, the whole image, (1, 2, H, W) float32 on the network's device.
         columns: this panel's.
         rows: of a strip.
         memory_bytes: for rows of maps that are kept for the next pass; the others are computed again.
@@ -139,7 +139,7 @@ class Panel:
         rows = range(start, max(height - 8, start + 1), self.rows)
         for first, stop in itertools.pairwise([*rows, height]):
             strip = self._planes[:, :, first:stop].contiguous(memory_format=torch.channels_last)
-            yield strip.to(device=self.network.device, dtype=self.network.dtype)
+            yield strip.to(self.network.dtype)
 
 
 class _Kept:

@@ -42,12 +42,12 @@ class StreamStrip:
         self._local = window_grid(local, window)
 
     def run(
-        self, part: tuple[int, slice], position_bias: Tensor, query: Tensor | None = None
+        self, part: tuple[slice, slice], position_bias: Tensor, query: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Some windows of the strip through the block.
 
         Args:
-            part: row of windows and range in it.
+            part: rows and columns of windows.
             position_bias: (heads, N, N), N = window**2.
             query: main stream's queries (windows, N, C) for cross attention; else the stream's own.
 
@@ -63,12 +63,16 @@ class StreamStrip:
         return x.add_(_pointwise(relu_(_pointwise(x, self.weights.expand)), self.weights.contract)), query
 
 
-def parts(grid: Tensor) -> Iterator[tuple[int, slice]]:
-    """Rows of windows and ranges in them that one core, or one launch, takes at a time."""
-    at_once = WINDOWS_PER_CORE * torch.get_num_threads() if grid.device.type == "cpu" else grid.shape[1]
-    for row in range(grid.shape[0]):
-        for start in range(0, grid.shape[1], at_once):
-            yield row, slice(start, start + at_once)
+def parts(grid: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of windows that go through the block at once: on a GPU the whole strip."""
+    rows, columns = grid.shape[:2]
+    if grid.device.type != "cpu":
+        yield slice(rows), slice(columns)
+        return
+    at_once = WINDOWS_PER_CORE * torch.get_num_threads()
+    for row in range(rows):
+        for start in range(0, columns, at_once):
+            yield slice(row, row + 1), slice(start, start + at_once)
 
 
 def window_grid(x: Tensor, window: int) -> Tensor:
@@ -105,8 +109,8 @@ def relu_(x: Tensor, slope: float = 0.0) -> Tensor:
 
 
 def _gather(windows: Tensor) -> Tensor:
-    """(windows, window, window, C), strided -> (windows, N, C), a copy."""
-    return windows.clone(memory_format=torch.contiguous_format).flatten(1, 2)
+    """(rows, columns, window, window, C), strided -> (windows, N, C), a copy."""
+    return windows.clone(memory_format=torch.contiguous_format).flatten(2, 3).flatten(0, 1)
 
 
 def _pointwise(windows: Tensor, affine: Affine) -> Tensor:

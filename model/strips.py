@@ -25,7 +25,7 @@ CPU_STRIP_PIXELS = 20_480
 MIN_STRIP_ROWS = 16
 #: Numbers held per pixel of a strip while a chain of all layers works on it.
 WORKING_NUMBERS = 2_900
-#: Values whose moments are taken at once: they are read three times and should stay in the cache.
+#: Values whose moments a CPU takes at once: they are read three times and should stay in the cache.
 MOMENT_VALUES = 1 << 19
 #: Columns of a panel on a CPU at most.
 CPU_PANEL_COLUMNS = 1280
@@ -98,7 +98,8 @@ class _Passes:
     """The passes over one pair of planes, (1, 2, H, W)."""
 
     def __init__(self, engine: FusionEngine, network: FoldedNetwork, planes: Tensor) -> None:
-        self.network, self.planes = network, planes
+        # Both planes in full precision, whatever the network computes in; they are read several times.
+        self.network, self.planes = network, planes.to(network.device)
         on_cpu = network.device.type == "cpu"
         height, width = planes.shape[2:]
         columns = cut(width, engine.panel_columns or (CPU_PANEL_COLUMNS if on_cpu else width), network)
@@ -114,7 +115,7 @@ class _Passes:
         self.panels = [
             Panel(
                 network,
-                planes,
+                self.planes,
                 panel,
                 rows=rows,
                 memory_bytes=spare * len(panel.read) // read,
@@ -136,9 +137,7 @@ class _Passes:
             self.weights.append(
                 tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
             )
-        # The planes in full precision, whatever the network computes in.
-        planes = self.planes.to(self.network.device)
-        return self.network.head.fuse(self.decoded(), planes)[0, 0].cpu().numpy()
+        return self.network.head.fuse(self.decoded(), self.planes)[0, 0].cpu().numpy()
 
     def decoded(self) -> list[Tensor]:
         """What the head keeps of the decoder's maps."""
@@ -166,7 +165,9 @@ class _Moments:
         self._parts: list[tuple[Tensor, Tensor]] = []  # mean, sum of squared distances from it
 
     def add(self, strip: Tensor) -> None:
-        rows = max(1, MOMENT_VALUES * strip.shape[2] // strip.numel())
+        rows = strip.shape[2]
+        if strip.device.type == "cpu":
+            rows = max(1, MOMENT_VALUES * rows // strip.numel())
         for part in strip.split(rows, dim=2):
             values = part.float()
             mean = values.mean()

@@ -17,6 +17,8 @@ HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
+#: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
+MIN_FIDELITY_CROP = 41
 #: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
 #: them.
 FREE_KEYS = frozenset({"device", "checkpoint_every", "keep_checkpoints", "picture_every"})
@@ -122,7 +124,8 @@ class TrainConfig:
         ):
             if getattr(self, key) not in known:
                 raise InputError(f"train: {key} is {getattr(self, key)!r}; use one of {', '.join(known)}")
-        at_least = {"batch_size": 1, "crop": MIN_CROP, "warmup_steps": 0, "seed": 0}
+        crop = MIN_FIDELITY_CROP if self.objective == "fidelity" else MIN_CROP
+        at_least = {"batch_size": 1, "crop": crop, "warmup_steps": 0, "seed": 0}
         at_least |= dict.fromkeys(
             ("steps", "validate_every", "picture_every", "checkpoint_every", "keep_checkpoints"), 1
         )

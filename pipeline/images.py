@@ -126,10 +126,12 @@ def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
 
 def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
     """Inverse of :func:`rgb_to_ycbcr`, not clipped."""
-    y, cb, cr = ycbcr[..., 0], ycbcr[..., 1], ycbcr[..., 2]
+    return np.stack(_channels(ycbcr[..., 0], ycbcr[..., 1], ycbcr[..., 2]), axis=-1)
+
+
+def _channels(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> list[np.ndarray]:
     red, blue = y + 1.402 * cr, y + 1.772 * cb
-    green = (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
-    return np.stack([red, green, blue], axis=-1)
+    return [red, (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1], blue]
 
 
 def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
@@ -137,12 +139,15 @@ def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
     The chroma is scaled by the largest factor up to 1 with which the colour fits into the RGB cube.
     """
-    y = luma[..., None]
-    offset = ycbcr_to_rgb(np.concatenate([np.zeros_like(y), chroma], axis=-1))
-    room = np.where(offset > 0, 1 - y, y)
-    distance = np.abs(offset)
-    fits = np.divide(room, distance, out=np.ones_like(room), where=distance > room)
-    return np.clip(y + offset * fits.min(axis=-1, keepdims=True), 0, 1)
+    offsets = _channels(np.zeros_like(luma), chroma[..., 0], chroma[..., 1])
+    up, down = np.maximum.reduce(offsets), -np.minimum.reduce(offsets)
+    room = 1 - luma
+    fits = np.divide(room, up, out=np.ones_like(luma), where=up > room)
+    fits = np.minimum(fits, np.divide(luma, down, out=np.ones_like(luma), where=down > luma))
+    rgb = np.empty((*luma.shape, 3), luma.dtype)
+    for channel, offset in enumerate(offsets):
+        np.clip(luma + offset * fits, 0, 1, out=rgb[..., channel])
+    return rgb
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

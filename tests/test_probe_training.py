@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exposure_manifest import exposure_manifest
 from safetensors import safe_open
 
 from pipeline.files import InputError
@@ -31,22 +32,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = ProbeTrainingConfig(
     steps=3, scenes_per_step=2, patches_per_scene=2, patch_px=16, held_out_every=2, device="cpu"
 )
-
-
-def _manifest(folder: Path, scenes: int = 4, size: tuple[int, int] = (40, 48)) -> Path:
-    """Smooth random pictures, exposed twice."""
-    rng = np.random.default_rng(0)
-    for number in range(scenes):
-        coarse = rng.random((5, 6, 3)).repeat(size[0] // 5, 0).repeat(size[1] // 6, 1)
-        for role, factor in (("over", 1.6), ("under", 0.3)):
-            exposed = np.clip(coarse * factor, 0, 1) ** (1 / 2.2)
-            write_image(folder / role / f"{number}.png", np.rint(exposed * 255).astype(np.uint8))
-    path = folder / "pairs.toml"
-    path.write_text(
-        'name = "pairs"\ntitle = "Pairs"\nhomepage = "https://example.org"\nlicence = "none"\n'
-        'citation = "none"\n[roles]\nover = "over/{id}.png"\nunder = "under/{id}.png"\n'
-    )
-    return path
 
 
 def _curve_scenes(count: int) -> list[ExposureScene]:
@@ -75,7 +60,7 @@ def test_it_learns_a_known_exposure_change() -> None:
 
 
 def test_the_command_in_short_is_repeatable_and_describes_itself(tmp_path: Path) -> None:
-    manifest = _manifest(tmp_path)
+    manifest = exposure_manifest(tmp_path)
     first = train_probe(SHORT, manifest, None, tmp_path / "first.safetensors")
     second = train_probe(SHORT, manifest, tmp_path, tmp_path / "second.safetensors")
     assert first.read_bytes() == second.read_bytes()
@@ -89,7 +74,7 @@ def test_the_command_in_short_is_repeatable_and_describes_itself(tmp_path: Path)
 
 
 def test_scenes_hold_the_fusion_of_the_pair(tmp_path: Path) -> None:
-    for scene in read_scenes(_manifest(tmp_path)):
+    for scene in read_scenes(exposure_manifest(tmp_path)):
         assert scene.under.mean() < scene.fused.mean() < scene.over.mean()
 
 
@@ -116,7 +101,7 @@ def test_held_out_scenes_are_every_nth() -> None:
 
 
 def test_unusable_data_is_named(tmp_path: Path) -> None:
-    manifest = _manifest(tmp_path, size=(10, 12))
+    manifest = exposure_manifest(tmp_path, size=(10, 12))
     with pytest.raises(InputError, match="smaller than a patch"):
         train_probe(SHORT, manifest, None, tmp_path / "out.safetensors")
     write_image(tmp_path / "over" / "2.png", np.zeros((10, 13, 3), np.uint8))

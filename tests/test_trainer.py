@@ -195,6 +195,7 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
     [
         {"steps": 0},
         {"crop": 16},
+        {"crop": 40, "objective": "fidelity"},
         {"amp": "fp8"},
         {"dp_task": "ivif"},
         {"lr": 0.0},

@@ -1,0 +1,192 @@
+"""A pretended CUDA GPU: tensors that say they lie on it while the CPU computes them.
+
+It shows on a machine without a GPU that nothing mixes host and device, and counts kernels and the moments at
+which the host waits, which is what small kernels cost. It says nothing about speed or rounding there, and
+gradients are 0 where the graph has some: the autograd engine would ask the driver.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+
+DEVICE = torch.device("cuda", 0)
+#: Operators that only look at a tensor in another way.
+_VIEWS = {
+    "alias",
+    "as_strided",
+    "detach",
+    "expand",
+    "permute",
+    "select",
+    "slice",
+    "split",
+    "split_with_sizes",
+}
+_VIEWS |= {"squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_unsafe_view"}
+
+
+@dataclass
+class Account:
+    """What the pretended GPU was asked to do."""
+
+    kernels: int = 0
+    #: Copies that the host waits for, and values that it reads, by operator.
+    waits: Counter[str] = field(default_factory=Counter)
+
+
+class DeviceTensor(torch.Tensor):
+    """Says that it is on the GPU; ``host`` holds its values."""
+
+    host: torch.Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, host: torch.Tensor) -> DeviceTensor:
+        layout = {"strides": host.stride(), "storage_offset": host.storage_offset()}
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, host.size(), dtype=host.dtype, device=DEVICE, **layout
+        )
+        made.host = host
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise AssertionError(f"{operator.name()}: the pretended GPU has been left")
+
+    def tolist(self) -> Any:
+        return self.host.tolist()
+
+
+class _Gpu(TorchDispatchMode):
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self._account = account
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name = operator.name().removeprefix("aten::").partition(".")[0]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        ours = {id(t.host): t for t in tensors if isinstance(t, DeviceTensor)}
+        target = kwargs.get("device")
+        to_device = bool(ours) if target is None else target.type == "cuda"
+        if not ours and not to_device:
+            return operator(*args, **kwargs)
+        if name == "is_pinned":
+            return False
+        if torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CompositeImplicitAutograd"):
+            with self:
+                return operator.decompose(*args, **kwargs)
+        if name in ("_to_copy", "copy_"):
+            crosses = len(ours) < len(tensors) or not to_device
+        else:  # a single number may come along from the host
+            crosses, host = False, [t for t in tensors if not isinstance(t, DeviceTensor)]
+            assert all(t.dim() == 0 for t in host), f"{operator.name()}: host and device tensors mixed"
+        if name == "_local_scalar_dense" or (crosses and not kwargs.get("non_blocking")):
+            self._account.waits[name] += 1
+        elif name not in _VIEWS:
+            self._account.kernels += 1
+
+        if target is not None:
+            kwargs["device"] = torch.device("cpu")
+        host_args, host_kwargs = tree_map_only(DeviceTensor, lambda t: t.host, (args, kwargs))
+        result = _compute(operator, name, host_args, host_kwargs)
+        if name == "copy_":
+            return args[0]
+        if name == "_to_copy" and result is host_args[0]:
+            result = result.clone()
+
+        def on_its_side(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor) or not to_device:
+                return value
+            # What was written in place stays the same tensor.
+            return ours[id(value)] if id(value) in ours else DeviceTensor(value)
+
+        return tree_map(on_its_side, result)
+
+
+def _compute(operator: Any, name: str, args: Any, kwargs: Any) -> Any:
+    if name == "cudnn_batch_norm":  # the CPU has none; the reserve for the backward pass is a GPU's alone
+        return *torch.ops.aten.native_batch_norm(*args), torch.empty(0, dtype=torch.uint8)
+    return operator(*args, **kwargs)
+
+
+class _Stream:
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def wait_stream(self, _: object) -> None:
+        pass
+
+
+@contextmanager
+def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
+    """A GPU with so much free memory, within the block."""
+    account = Account()
+    gpu = _Gpu(account)
+    plain_tensor, plain_to, plain_save = torch.tensor, torch.Tensor.to, torch.save
+
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+        made = plain_tensor(data, **options)
+        return made if device is None else made.to(device)
+
+    def to(self: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        with gpu:  # in other threads too
+            return plain_to(self, *args, **options)
+
+    def save(content: Any, *args: Any, **options: Any) -> None:
+        def host(value: torch.Tensor) -> torch.Tensor:
+            value = value.detach()
+            return value.host if isinstance(value, DeviceTensor) else value
+
+        plain_save(tree_map_only(torch.Tensor, host, content), *args, **options)
+
+    def backward(loss: torch.Tensor) -> None:
+        todo, seen = [loss.grad_fn], set()
+        while todo:
+            node = todo.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            todo += [before for before, _ in node.next_functions]
+            if (leaf := getattr(node, "variable", None)) is not None:
+                assert leaf.is_cuda
+                leaf.grad = torch.zeros_like(leaf)
+
+    torch._C._ensureCUDADeviceGuardSet()
+    swapped = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "_lazy_init": lambda: None,
+            "is_available": lambda: True,
+            "is_bf16_supported": lambda *_: True,
+            "device_count": lambda: 1,
+            "get_device_name": lambda *_: "pretended",
+            "mem_get_info": lambda *_: (free_bytes, free_bytes),
+            "Stream": _Stream,
+            "current_stream": _Stream,
+            "stream": lambda _: nullcontext(),
+            "synchronize": lambda *_: None,
+        }.items():
+            patch.setattr(torch.cuda, name, value)
+        patch.setattr(torch, "tensor", tensor)
+        patch.setattr(torch, "save", save)
+        patch.setattr(torch, "inference_mode", torch.no_grad)
+        patch.setattr(torch.Tensor, "to", to)
+        patch.setattr(torch.Tensor, "backward", backward)
+        patch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+        patch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+        try:
+            with gpu:
+                yield account
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(swapped)

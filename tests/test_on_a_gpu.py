@@ -1,0 +1,151 @@
+"""Every stage on a pretended GPU: nothing mixes host and device, larger pictures cost no more kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exposure_manifest import exposure_manifest
+from fusing import picture, tiny_network, tiny_weights
+from joint_data import write_joint
+from pretended_gpu import pretended_gpu
+from tiny_source import make_source
+from training_runs import tiny, without_times
+
+from model.checkpoint import load_network
+from model.fuse import fuse
+from model.fuse_config import FuseConfig
+from model.network import GIFNet
+from model.strips import FusionEngine
+from model.trainer import train
+from pipeline.depth.network import load_depth_network
+from pipeline.depth.training import train_depth
+from pipeline.depth.training_config import DepthTrainingConfig
+from pipeline.engines import RunOptions
+from pipeline.images import read_image
+from pipeline.plan import SynthesisConfig
+from pipeline.probe import load_probe
+from pipeline.probe_training import ProbeTrainingConfig, train_probe
+from pipeline.shards import load_arrays, verify
+from pipeline.synthesis import synthesise
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="here is a real one"),
+]
+
+
+def planes(side: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(side)
+    return rng.random((side, side), np.float32), rng.random((side, side), np.float32)
+
+
+def network_with(head: str) -> GIFNet:
+    return tiny_network() if head == "plane" else load_network(None)
+
+
+@pytest.mark.parametrize("head", ["plane", "pyramid"])
+def test_fused_planes_are_those_of_the_cpu(head: str) -> None:
+    network, (a, b) = network_with(head), planes(75)
+    expected = FusionEngine(network).fuse_planes(a, b)
+    for precision, bound in (("fp32", 1e-5), ("bf16", 5e-2), ("fp16", 1e-2)):
+        with pretended_gpu():
+            found = FusionEngine(network, device="cuda", precision=precision).fuse_planes(a, b)
+        np.testing.assert_allclose(found, expected, atol=bound)
+
+
+@pytest.mark.parametrize("head", ["plane", "pyramid"])
+def test_a_larger_picture_takes_no_more_kernels(head: str) -> None:
+    network, kernels = network_with(head), []
+    for side in (64, 128):
+        with pretended_gpu() as account:
+            engine = FusionEngine(network, device="cuda", precision="fp16", memory_bytes=1 << 32)
+            engine.fuse_planes(*planes(side))
+            account.kernels = 0
+            account.waits.clear()
+            engine.fuse_planes(*planes(side))
+        kernels.append(account.kernels)
+        # Both planes go there in one piece and the result comes back; between them the counts of pixels
+        # behind the statistics of both streams and of each later block.
+        assert account.waits.total() <= 2 + 2 + len(network.transformer.refine_blocks), account.waits
+    assert kernels[1] <= kernels[0]
+
+
+def test_folder(tmp_path: Path) -> None:
+    for number in range(5):
+        for name in "ab":
+            picture(tmp_path / name / f"{number}.png", number, channels=3 if name == "b" else 1)
+    weights = tiny_weights(tmp_path)
+    results = []
+    for device in ("cpu", "cuda"):
+        config = FuseConfig(weights=weights, device=device, task="ivif")
+        with pretended_gpu():
+            assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / device).complete
+        results.append([read_image(path).astype(int) for path in sorted((tmp_path / device).glob("*.png"))])
+    assert len(results[0]) == 5
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        assert np.abs(on_cpu - on_gpu).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def wide_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_joint(tmp_path_factory.mktemp("wide") / "joint", tile=48)
+
+
+@pytest.mark.parametrize(
+    ("settings", "free_bytes"),
+    [
+        ({"amp": "fp16"}, 1 << 36),
+        ({"amp": "off", "dp_task": "both"}, 1000),  # the data stay on the host
+        ({"amp": "bf16", "objective": "fidelity", "head": "pyramid", "ema_decay": 0.9}, 1 << 36),
+    ],
+)
+def test_training_and_resuming(
+    settings: dict[str, object], free_bytes: int, wide_tiles: Path, tmp_path: Path
+) -> None:
+    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, **settings}
+    on_cpu = without_times(
+        train(tiny(**{**settings, "steps": 1, "amp": "off"}), wide_tiles, tmp_path / "a").parent
+    )
+    with pretended_gpu(free_bytes):
+        for steps in (2, 4):
+            run = train(
+                tiny(**settings, steps=steps, device="cuda"), wide_tiles, tmp_path / "b", resume=steps == 4
+            )
+    on_gpu = without_times(run.parent)
+    assert [record["step"] for record in on_gpu] == [1, 2, 3, 4]
+    for name in ("mm_task", "mm_public", "w_ir"):  # before the first update: pretended gradients are 0
+        assert on_gpu[0][name] == pytest.approx(on_cpu[0][name], rel=2e-2), name
+
+
+def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> None:
+    manifest = make_source(tmp_path / "source")
+    config = SynthesisConfig(tile=32, tiles_per_frame=2, samples_per_shard=8)
+    arrays = []
+    for device in ("cpu", "cuda"):
+        with pretended_gpu():
+            summary = synthesise(
+                config, manifest, tmp_path / device, options=RunOptions(device=device, jobs=1)
+            )
+        assert (summary.written, summary.failed) == (14, 0)
+        assert verify(tmp_path / device) == []
+        arrays.append(load_arrays(tmp_path / device, ("inverse_depth", "visible_over", "tile_row"))[0])
+    for name, on_cpu in arrays[0].items():
+        tolerance = {"inverse_depth": 5e-3, "visible_over": 1}.get(name, 0)
+        np.testing.assert_allclose(on_cpu.astype(float), arrays[1][name].astype(float), atol=tolerance)
+
+
+def test_depth_and_probe_are_trained(tmp_path: Path) -> None:
+    config = DepthTrainingConfig(
+        encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80),
+        scenes=3, held_out=1, steps=2, batch_size=2, save_every=1, pairs=200, device="cuda",
+    )  # fmt: skip
+    scenes = exposure_manifest(tmp_path / "scenes")
+    with pretended_gpu():
+        assert load_depth_network(train_depth(config, tmp_path / "depth.safetensors"))
+        probe = ProbeTrainingConfig(
+            steps=2, scenes_per_step=2, patches_per_scene=2, held_out_every=2, device="cuda"
+        )
+        assert load_probe(train_probe(probe, scenes, None, tmp_path / "probe.safetensors"))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.reflection import reflection_pad
+
 #: Fused attention kernels count (window, head) pairs in a 16-bit grid dimension; more windows go in chunks.
 MAX_ATTENTION_BATCH = 65_535
 #: Hidden width of the position-bias MLP, as published.
@@ -61,7 +63,7 @@ def window_attention(
     right, bottom = -(width + before) % window, -(height + before) % window
     tensors = [query, key, value]
     if before or right or bottom:
-        tensors = [F.pad(t, (before, right, before, bottom), mode="reflect") for t in tensors]
+        tensors = [reflection_pad(t, (before, right, before, bottom)) for t in tensors]
     size_hw = tensors[0].shape[-2:]
     q, k, v = (_to_windows(t, window) for t in tensors)
     scale = (query.shape[1] // heads) ** -0.5

@@ -28,13 +28,14 @@ from model.host_memory import kept_in_process
 from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
 from model.objectives import OBJECTIVES
-from model.run_context import repeatable, stop_on_signal
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
+from model.signals import stop_on_signal
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
 from model.training_state import TrainingState, save_training_state
+from pipeline.device import repeatable
 from pipeline.files import InputError, write_json
 from pipeline.progress import Progress
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.attention import PositionBias, window_attention
+from pipeline.reflection import ReflectedConv2d, reflection_pad
 
 #: Multi-modal (infrared + visible) or digital-photography (multi-focus, multi-exposure) stream.
 Task = Literal["mm", "dp"]
@@ -58,8 +59,8 @@ class CrossTaskTransformer(nn.Module):
         right, bottom = -width % self.alignment, -height % self.alignment
         if right or bottom:
             same = mm is dp
-            mm = F.pad(mm, (0, right, 0, bottom), mode="reflect")
-            dp = mm if same else F.pad(dp, (0, right, 0, bottom), mode="reflect")
+            mm = reflection_pad(mm, (0, right, 0, bottom))
+            dp = mm if same else reflection_pad(dp, (0, right, 0, bottom))
         return self.embed_mm(mm), self.embed_dp(dp)
 
     def cross_fuse(
@@ -175,7 +176,7 @@ class Stream(nn.Module):
         self.rescale = nn.Conv2d(1, channels, 1)
         self.rebias = nn.Conv2d(1, channels, 1)
         self.qkv = Pointwise(channels, 3 * channels)
-        self.local = nn.Conv2d(channels, channels, 5, groups=channels, padding=2, padding_mode="reflect")
+        self.local = ReflectedConv2d(channels, channels, 5, groups=channels)
         self.project = Pointwise(channels, channels)
         self.mlp = nn.Sequential(
             Pointwise(channels, 2 * channels), nn.ReLU(), Pointwise(2 * channels, channels)
@@ -220,7 +221,7 @@ def _map_statistic(layer: nn.Conv2d, statistic: Tensor) -> Tensor:
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     """The network's 3x3 convolution: reflection padding, size kept."""
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+    return ReflectedConv2d(in_channels, out_channels, 3)
 
 
 class Pointwise(nn.Conv2d):

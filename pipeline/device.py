@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -36,6 +37,32 @@ def resolve_device(name: str) -> torch.device:
 def repeatable_kernels() -> AbstractContextManager[None]:
     """On CUDA only convolutions that repeat exactly, in full float32."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@contextmanager
+def repeatable(device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
+    """Train on CUDA with kernels that repeat exactly, or else with the fastest.
+
+    A kernel that cannot repeat ends it with PyTorch's RuntimeError instead of passing unseen.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    fills = torch.utils.deterministic
+    filled: bool = fills.fill_uninitialized_memory  # type: ignore[attr-defined]
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    # Nothing here reads memory that was not written.
+    fills.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=not deterministic, deterministic=deterministic
+        ):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        fills.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
 from pipeline.published_state import read_published_state
+from pipeline.reflection import ReflectedConv2d
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -172,7 +173,7 @@ def _curve(config: ProbeConfig) -> nn.Sequential:
     widths = (1, *config.channels, 1)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
+        layers += [ReflectedConv2d(inputs, outputs, 3), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

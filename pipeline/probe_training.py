@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.device import resolve_device
+from pipeline.device import repeatable, resolve_device
 from pipeline.files import InputError
 from pipeline.images import luminance, read_rgb, to_uint8
 from pipeline.manifest import list_samples, load_manifest
@@ -84,7 +84,8 @@ def train_probe(
     """
     device = resolve_device(config.device)
     training, held_out = split_scenes(read_scenes(manifest, root), config.held_out_every)
-    probe = fit_probe(config, training, device)
+    with repeatable(device):
+        probe = fit_probe(config, training, device)
     facts = {
         "training": json.dumps(asdict(config)),
         "held_out": json.dumps([scene.id for scene in held_out]),

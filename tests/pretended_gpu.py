@@ -32,6 +32,10 @@ _VIEWS = {
     "split_with_sizes",
 }
 _VIEWS |= {"squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_unsafe_view"}
+#: Operators whose gradient does not repeat on CUDA and that PyTorch refuses where it must
+#: (``torch.use_deterministic_algorithms``, of what a network of ours might use).
+_NOT_REPEATING = {"reflection_pad1d", "reflection_pad2d", "upsample_linear1d", "upsample_bilinear2d"}
+_NOT_REPEATING |= {"upsample_bicubic2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d", "grid_sampler_2d"}
 
 
 @dataclass
@@ -90,6 +94,8 @@ class _Gpu(TorchDispatchMode):
         else:  # a single number may come along from the host
             crosses, host = False, [t for t in tensors if not isinstance(t, DeviceTensor)]
             assert all(t.dim() == 0 for t in host), f"{operator.name()}: host and device tensors mixed"
+        if torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled():
+            assert name not in _NOT_REPEATING, f"{name}: its gradient does not repeat on CUDA"
         if name == "_local_scalar_dense" or (crosses and not kwargs.get("non_blocking")):
             self._account.waits[name] += 1
         elif name not in _VIEWS:

@@ -20,6 +20,7 @@ SHARED_MODULES = {
     "progress",
     "device",
     "randomness",
+    "reflection",
     "contact_sheet",
     "manifest",
     "command_line",

@@ -23,11 +23,13 @@ from model.trainer import train
 from pipeline.depth.network import load_depth_network
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig
+from pipeline.device import repeatable
 from pipeline.engines import RunOptions
 from pipeline.images import read_image
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import load_probe
 from pipeline.probe_training import ProbeTrainingConfig, train_probe
+from pipeline.reflection import reflection_pad
 from pipeline.shards import load_arrays, verify
 from pipeline.synthesis import synthesise
 
@@ -118,6 +120,14 @@ def test_training_and_resuming(
     assert [record["step"] for record in on_gpu] == [1, 2, 3, 4]
     for name in ("mm_task", "mm_public", "w_ir"):  # before the first update: pretended gradients are 0
         assert on_gpu[0][name] == pytest.approx(on_cpu[0][name], rel=2e-2), name
+
+
+def test_a_gradient_that_does_not_repeat_is_refused() -> None:
+    with pretended_gpu(), repeatable(torch.device("cuda")):
+        x = torch.rand(1, 1, 8, 8).to("cuda").requires_grad_()
+        assert reflection_pad(x, (1, 1, 1, 1)).shape == (1, 1, 10, 10)
+        with pytest.raises(AssertionError, match="does not repeat"):
+            torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
 
 
 def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
-"""What holds while a run trains: signals end it between two steps, and CUDA repeats itself."""
+"""Signals end a run between two steps."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
-
-import torch
 
 
 @contextmanager
@@ -34,20 +31,3 @@ def stop_on_signal() -> Iterator[Any]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def repeatable(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Choose CUDA kernels that repeat exactly, or else the fastest; undone afterwards."""
-    if device.type != "cuda":
-        yield
-        return
-    flags = torch.backends.cudnn.flags
-    before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    try:
-        with flags(enabled=True, benchmark=not deterministic, deterministic=deterministic):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,36 @@
+"""Reflection padding: PyTorch's values, and gradients that repeat on CUDA."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.reflection import ReflectedConv2d, _ReflectionPad
+
+SIDES = [(1, 1, 1, 1), (0, 3, 0, 0), (2, 0, 4, 1), (4, 4, 4, 4), (0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_values_and_gradient_are_those_of_pytorch(
+    sides: tuple[int, int, int, int], layout: torch.memory_format
+) -> None:
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    ours, plain = _ReflectionPad.apply(x, sides), F.pad(x, sides, mode="reflect")
+    assert torch.equal(ours, plain)
+    weights = torch.randn_like(plain)
+    gradients = [torch.autograd.grad((padded * weights).sum(), x)[0] for padded in (ours, plain)]
+    torch.testing.assert_close(*gradients)
+    assert torch.autograd.gradcheck(
+        lambda y: _ReflectionPad.apply(y, sides), x[:1, :1].detach().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize(("side", "groups"), [(3, 1), (5, 4)])
+def test_convolution_is_that_of_pytorch(side: int, groups: int) -> None:
+    plain = torch.nn.Conv2d(4, 4, side, groups=groups, padding=side // 2, padding_mode="reflect")
+    ours = ReflectedConv2d(4, 4, side, groups=groups)
+    ours.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 4, 9, 11)
+    assert torch.equal(ours(x), plain(x))

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/gpu.py [--device cuda] [--size 1024x1280] [--repeats 20]
 
-First the checks: fused planes and both training updates on the device are compared with float64 on the CPU;
-the script stops with status 1 where an error leaves its bound. Then the table: median times of a depth
-estimate, an exposure pair, a fused pair and a training step at each precision, beside the device's measured
-matrix and copy rates, from which floors follow. ``--device cpu --size 64x96 --repeats 2`` tries the script.
+First the checks: fused planes and both training updates on the device are compared with float64 on the CPU,
+and two short runs with each other, bit for bit; the script ends with status 1 where an error leaves its bound
+or the runs differ. Then the table: median times of a depth estimate, an exposure pair, a fused pair and a
+training step at each precision, beside the device's measured matrix and copy rates, from which floors follow. ``--device cpu --size 64x96 --repeats 2`` tries the script.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from model.step import AlternatingStep
 from model.strips import FusionEngine
 from model.train_config import TrainConfig
 from pipeline.depth import load_depth_estimator
+from pipeline.device import repeatable
 from pipeline.exposure import probe_pairs
 from pipeline.probe import load_probe
 
@@ -110,6 +111,36 @@ def check_training(objective_name: str, network: GIFNet, device: torch.device, a
     return good
 
 
+def make_step(network: GIFNet, config: TrainConfig, device: torch.device) -> AlternatingStep:
+    own = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
+    measure = load_measure("pyramid", weights="", device=device)
+    return AlternatingStep(own, config, measure=measure, team=Team(str(device)))
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    return Batch(**{name: planes.to(device) for name, planes in vars(batch).items()})
+
+
+def train(step: AlternatingStep, batch: Batch, device: torch.device) -> None:
+    with repeatable(device):
+        step(batch, 1e-3)
+
+
+def check_repeats(objective: str, network: GIFNet, device: torch.device, amp: str) -> bool:
+    """Whether the same steps from the same weights give the same weights."""
+    generator = np.random.default_rng(4)
+    batches = [on_device(random_batch(generator, 4, 64), device) for _ in range(4)]
+    ends = []
+    for _ in range(2):
+        step = make_step(network, TrainConfig(objective=objective, amp=amp, batch_size=4, crop=64), device)
+        for batch in batches:
+            train(step, batch, device)
+        ends.append([parameter.detach().cpu() for parameter in step.network.parameters()])
+    same = all(map(torch.equal, *ends))
+    print(f"check: {objective}, amp {amp}: four steps twice give {'the same' if same else 'OTHER'} weights")
+    return same
+
+
 def print_table(network: GIFNet, device: torch.device, height: int, width: int, repeats: int) -> None:
     generator = np.random.default_rng(3)
     cuda = device.type == "cuda"
@@ -134,13 +165,11 @@ def print_table(network: GIFNet, device: torch.device, height: int, width: int, 
         rows.append((f"fuse one pair, {precision}", lambda engine=engine: engine.fuse_planes(a, b)))
     size, crop = (8, 128) if cuda else (2, 32)
     for amp in ["off", "bf16", "fp16"] if cuda else ["off"]:
-        config = TrainConfig(amp=amp, device=str(device), batch_size=size, crop=crop)
-        net = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
-        measure = load_measure("pyramid", weights="", device=device)
-        team = Team(config.device).__enter__()
-        step = AlternatingStep(net, config, measure=measure, team=team)
-        batch = Batch(**{n: p.to(device) for n, p in vars(random_batch(generator, size, crop)).items()})
-        rows.append((f"training step {size}x{crop}x{crop}, amp {amp}", lambda s=step, b=batch: s(b, 1e-3)))
+        step = make_step(network, TrainConfig(amp=amp, batch_size=size, crop=crop), device)
+        batch = on_device(random_batch(generator, size, crop), device)
+        rows.append(
+            (f"training step {size}x{crop}x{crop}, amp {amp}", lambda s=step, b=batch: train(s, b, device))
+        )
     for name, work in rows:
         spent = seconds(work, repeats, device)
         print(f"{name:42s} {spent * 1e3:10.2f} ms   {1 / spent:8.2f}/s")
@@ -173,6 +202,7 @@ def main() -> int:
         good &= check_fusing(name, one, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32", "bf16"])
     for objective, one in (("published", network), ("fidelity", shipped)):
         good &= check_training(objective, one, device, ["off", "bf16", "fp16"] if cuda else ["off", "bf16"])
+        good &= check_repeats(objective, one, device, "fp16" if cuda else "off")
     print_table(network, device, height, width, arguments.repeats)
     return 0 if good else 1
 

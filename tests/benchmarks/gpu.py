@@ -5,7 +5,8 @@
 First the checks: fused planes and both training updates on the device are compared with float64 on the CPU,
 and two short runs with each other, bit for bit; the script ends with status 1 where an error leaves its bound
 or the runs differ. Then the table: median times of a depth estimate, an exposure pair, a fused pair and a
-training step at each precision, beside the device's measured matrix and copy rates, from which floors follow. ``--device cpu --size 64x96 --repeats 2`` tries the script.
+training step at each precision, beside the device's measured matrix and copy rates, from which floors follow.
+``--device cpu --size 64x96 --repeats 2`` tries the script.
 """
 
 from __future__ import annotations

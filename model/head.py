@@ -111,6 +111,8 @@ class PyramidHead(nn.Module):
         """The same in less memory: the base of the whole, then the details of some rows at a time."""
         height, width = planes.shape[2:]
         step = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
+        if height <= step:
+            return self(maps, planes)
         fused = planes.new_empty((len(planes), 1, height, width))
         rows = []
         for first in range(0, height, step):

@@ -231,6 +231,7 @@ def test_weights_list_names_size_digest_and_card() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute alone; other work on the machine is no fault of it
 def test_demo(tmp_path: Path) -> None:
     result = run("demo", "-o", tmp_path)
     assert result.exit_code == 0, result.output

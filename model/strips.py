@@ -17,6 +17,7 @@ from model.host_memory import kept_in_process
 from model.network import GIFNet
 from model.panels import Panel, cut
 from model.transformer import Statistics, Task
+from pipeline.device import repeatable_kernels
 from pipeline.files import InputError
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
@@ -81,7 +82,7 @@ class FusionEngine:
         if main not in self._folded:
             self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
         planes = torch.from_numpy(pair)[None]
-        with torch.inference_mode(), kept_in_process(self.device):
+        with torch.inference_mode(), kept_in_process(self.device), repeatable_kernels():
             return _Passes(self, self._folded[main], planes).run()
 
 

@@ -43,7 +43,8 @@ def repeatable_kernels() -> AbstractContextManager[None]:
 def repeatable(device: torch.device, *, deterministic: bool = True) -> Iterator[None]:
     """Train on CUDA with kernels that repeat exactly, or else with the fastest.
 
-    A kernel that cannot repeat ends it with PyTorch's RuntimeError instead of passing unseen.
+    A kernel that cannot repeat ends it with PyTorch's RuntimeError instead of passing unseen. Float32 is full
+    float32: TF32's ten bits would be noise where a loss subtracts squares.
     """
     if device.type != "cuda":
         yield
@@ -57,7 +58,7 @@ def repeatable(device: torch.device, *, deterministic: bool = True) -> Iterator[
     fills.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         with torch.backends.cudnn.flags(
-            enabled=True, benchmark=not deterministic, deterministic=deterministic
+            enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
         ):
             yield
     finally:

@@ -94,7 +94,7 @@ def probe_luminance(luminance: np.ndarray, probe: ExposureProbe) -> tuple[np.nda
     if min(height, width) < 2:
         raise InputError(f"picture of {width}x{height}: the probe needs 2 pixels each way")
     planes = (np.empty((height, width), np.float32), np.empty((height, width), np.float32))
-    with torch.inference_mode():
+    with torch.inference_mode(), repeatable_kernels():
         for start in range(0, height, rows):
             stop = min(start + rows, height)
             top, bottom = max(start - halo, 0), min(stop + halo, height)

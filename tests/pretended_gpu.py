@@ -1,8 +1,8 @@
 """A pretended CUDA GPU: tensors that say they lie on it while the CPU computes them.
 
-It shows on a machine without a GPU that nothing mixes host and device, and counts kernels and the moments at
-which the host waits, which is what small kernels cost. It says nothing about speed or rounding there, and
-gradients are 0 where the graph has some: the autograd engine would ask the driver.
+It shows on a machine without a GPU that nothing mixes host and device, takes kernels that do not repeat where
+they should, or rounds float32 to TF32; and it counts kernels and the moments at which the host waits. It says
+nothing about speed, and gradients are 0 where the graph has some: the autograd engine would ask the driver.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class _Gpu(TorchDispatchMode):
             assert all(t.dim() == 0 for t in host), f"{operator.name()}: host and device tensors mixed"
         if torch.are_deterministic_algorithms_enabled() and torch.is_grad_enabled():
             assert name not in _NOT_REPEATING, f"{name}: its gradient does not repeat on CUDA"
+        if name == "convolution" and tensors[0].dtype == torch.float32:
+            assert not torch.backends.cudnn.allow_tf32, "a float32 convolution would be rounded to TF32"
         if name == "_local_scalar_dense" or (crosses and not kwargs.get("non_blocking")):
             self._account.waits[name] += 1
         elif name not in _VIEWS:

@@ -18,7 +18,7 @@ from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_
 from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
-from pipeline.device import resolve_device
+from pipeline.device import repeatable, resolve_device
 from pipeline.files import InputError, atomic_path, write_json
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
@@ -45,7 +45,10 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     training, held_out = _scene_sets(config, folder / "scenes")
     state = _State(config, device)
     state.restore(folder / "checkpoint.pt")
-    with Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress:
+    with (
+        repeatable(device),
+        Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress,
+    ):
         losses: list[dict[str, float]] = []
         while state.step < config.steps:
             losses.append(_step(state, training))

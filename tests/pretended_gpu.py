@@ -177,6 +177,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "_lazy_init": lambda: None,
             "is_available": lambda: True,
             "is_bf16_supported": lambda *_: True,
+            "is_current_stream_capturing": lambda: False,
             "device_count": lambda: 1,
             "get_device_name": lambda *_: "pretended",
             "mem_get_info": lambda *_: (free_bytes, free_bytes),

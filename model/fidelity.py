@@ -22,8 +22,8 @@ _FLAT = 1e-3
 #: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
 #: sources is next to nothing in places, and the slope of its correlation would be next to infinite.
 _FAINT = 0.05
-#: Gradients are rewarded up to this many times those of the rival. Up to 1 alone, their mean over many crops
-#: would stay below the rival's: no crop could make up for another.
+#: Gradients of unlike sources are rewarded up to this many times those of the rival. Up to 1 alone, their
+#: mean over many crops would stay below the rival's: no crop could make up for another.
 STEEPEST = 1.015
 #: Levels of the soft histograms.
 _BINS = 96
@@ -84,14 +84,14 @@ def gradient_error(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return error.mean(dim=(1, 2, 3))
 
 
-def sharpness(fused: Tensor, rival: Tensor) -> Tensor:
-    """Mean and RMS length of the gradient beside those of another image; at most ``STEEPEST``."""
+def sharpness(fused: Tensor, rival: Tensor, limit: Tensor) -> Tensor:
+    """Mean and RMS length of the gradient beside those of another image; at most ``limit``, (B,)."""
     steepness = []
     for plane in (fused, rival):
         length = _length(*_sobel(plane))
         mean_square = length.square().mean(dim=(1, 2, 3))
         steepness.append(torch.stack([length.mean(dim=(1, 2, 3)), mean_square.sqrt()]))
-    return (steepness[0] / steepness[1]).clamp_max(STEEPEST).mean(dim=0)
+    return (steepness[0] / steepness[1]).clamp(max=limit).mean(dim=0)
 
 
 def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -176,7 +176,10 @@ class FidelityObjective:
         loss = loss + config.gradient_weight * fidelity.gradient_error(fused, a, b)
         # Sources that are nearly alike have next to nothing to add to each other: there SCD rewards contrast
         # that is in neither.
-        unlike = (1 - fidelity.correlation(a, b).clamp_min(0)).square()
+        apart = 1 - fidelity.correlation(a, b).clamp_min(0)
+        unlike = apart.square()
+        # And in each place the picture to make is one of them: nothing to be steeper than.
+        limit = 1 + (fidelity.STEEPEST - 1) * (4 * apart).clamp_max(1)
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
         for score, weight, share in (
             (fidelity.structure, config.structure_weight, 1.0),
@@ -189,7 +192,7 @@ class FidelityObjective:
                 kept = score(fused, a, b)
                 behind = (score(rival, a, b) - kept).clamp_min(0)
                 loss = loss + weight * share * (1 - kept + config.rival_weight * behind)
-        return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival))
+        return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival, limit))
 
 
 Objective = PublishedObjective | FidelityObjective

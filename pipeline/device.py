@@ -34,9 +34,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def repeatable_kernels() -> AbstractContextManager[None]:
-    """On CUDA only convolutions that repeat exactly, in full float32."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+def repeatable_kernels(deterministic: bool = True) -> AbstractContextManager[None]:
+    """On CUDA only convolutions that repeat exactly, or else the fastest; in full float32."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
+    )
 
 
 @contextmanager
@@ -57,9 +59,7 @@ def repeatable(device: torch.device, *, deterministic: bool = True) -> Iterator[
     # Nothing here reads memory that was not written.
     fills.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
-        ):
+        with repeatable_kernels(deterministic):
             yield
     finally:
         torch.use_deterministic_algorithms(before)

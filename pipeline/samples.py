@@ -1,6 +1,7 @@
 """Source frames -> the samples of one shard: read, depth, tile, focus pair, exposure pair.
 
-The networks see all frames, or tiles, of the shard together, so that a GPU works on full batches.
+Frames pass in groups: a GPU works on full batches, the next group is read meanwhile, and memory does not grow
+with the number of frames in a shard. The exposure probe sees all tiles of a shard together.
 
 A shard's content depends on the plan and its frames alone, not on the process, batch or machine part that
 makes it. A frame or tile that cannot be made is a failure with its reason, and the others go on.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +29,12 @@ from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import ExposureProbe
 from pipeline.randomness import random_stream
+
+#: Frames that pass together, a GPU's batch of the depth network; twice as many are held.
+FRAMES_AT_ONCE = 8
+
+#: The visible and infrared image of a frame, or the reason why there are none.
+_Pair = tuple[np.ndarray, np.ndarray] | InputError | SampleFailure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,55 +82,85 @@ def make_samples(frames: Sequence[SourceSample], config: SynthesisConfig, models
         models: the depth estimator and the exposure probe.
     """
     content = ShardContent(seen=len(frames) * config.tiles_per_frame)
-    readable: list[tuple[SourceSample, np.ndarray, np.ndarray]] = []
-    for frame in frames:
-        with content.timed("read"):
-            try:
-                readable.append((frame, *_read_frame(frame, config.tile)))
-            except (InputError, SampleFailure) as error:
-                content.fail(sample_ids(frame.id, config.tiles_per_frame), error)
-    with content.timed("depth"):
-        depths = _estimate_depths(readable, models.depth)
-    for (frame, visible, infrared), depth in zip(readable, depths, strict=True):
-        ids = sample_ids(frame.id, config.tiles_per_frame)
-        if isinstance(depth, InputError):
-            content.fail(ids, depth)
-            continue
-        for sample_id in ids:
-            try:
-                content.samples.append(_focused_sample(sample_id, visible, infrared, depth, config, content))
-            except SampleFailure as error:
-                content.fail([sample_id], error)
+    for group, pairs in _read_ahead(frames, config.tile, content):
+        _add_focused(group, pairs, config, models.depth, content)
     with content.timed("exposure"):
         _expose(content.samples, config, models.probe)
     return content
 
 
-def _read_frame(frame: SourceSample, tile: int) -> tuple[np.ndarray, np.ndarray]:
-    visible, infrared = read_rgb(frame.paths["visible"]), read_grey(frame.paths["infrared"])
+def _read_ahead(
+    frames: Sequence[SourceSample], tile: int, content: ShardContent
+) -> Iterator[tuple[Sequence[SourceSample], list[_Pair]]]:
+    """Groups of frames and their images; while one group is in use, the next is read."""
+
+    def read(group: Sequence[SourceSample]) -> list[_Pair]:
+        with content.timed("read"):
+            return [_read_pair(frame, tile) for frame in group]
+
+    groups = [frames[start : start + FRAMES_AT_ONCE] for start in range(0, len(frames), FRAMES_AT_ONCE)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, groups[0]) if groups else None
+        for number, group in enumerate(groups, 1):
+            assert coming is not None
+            pairs = coming.result()
+            coming = reader.submit(read, groups[number]) if number < len(groups) else None
+            yield group, pairs
+
+
+def _read_pair(frame: SourceSample, tile: int) -> _Pair:
+    try:
+        visible, infrared = read_rgb(frame.paths["visible"]), read_grey(frame.paths["infrared"])
+    except InputError as error:
+        return error
+    size = f"{visible.shape[1]}x{visible.shape[0]}"
     if visible.shape[:2] != infrared.shape:
-        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (visible, infrared)]
-        raise SampleFailure(
-            f"{frame.paths['visible']} is {sizes[0]}, but {frame.paths['infrared']} is {sizes[1]}; "
-            "the pair must be aligned"
+        return SampleFailure(
+            f"{frame.paths['visible']} is {size}, but {frame.paths['infrared']} is "
+            f"{infrared.shape[1]}x{infrared.shape[0]}; the pair must be aligned"
         )
     if min(infrared.shape) < tile:
-        size = f"{visible.shape[1]}x{visible.shape[0]}"
-        raise SampleFailure(f"{frame.paths['visible']}: {size} is smaller than the tile of {tile} pixels")
+        return SampleFailure(f"{frame.paths['visible']}: {size} is smaller than the tile of {tile} pixels")
     return visible, infrared
 
 
+def _add_focused(
+    frames: Sequence[SourceSample],
+    pairs: Sequence[_Pair],
+    config: SynthesisConfig,
+    estimator: DepthEstimator,
+    content: ShardContent,
+) -> None:
+    """Add the samples of some frames, all but their exposure pairs."""
+    with content.timed("depth"):
+        depths = iter(_estimate_depths(frames, pairs, estimator))
+    for frame, pair in zip(frames, pairs, strict=True):
+        ids = sample_ids(frame.id, config.tiles_per_frame)
+        depth = next(depths) if isinstance(pair, tuple) else pair
+        if not isinstance(pair, tuple) or not isinstance(depth, np.ndarray):
+            content.fail(ids, depth)
+            continue
+        for sample_id in ids:
+            try:
+                content.samples.append(_focused_sample(sample_id, *pair, depth, config, content))
+            except SampleFailure as error:
+                content.fail([sample_id], error)
+
+
 def _estimate_depths(
-    readable: Sequence[tuple[SourceSample, np.ndarray, np.ndarray]], estimator: DepthEstimator
+    frames: Sequence[SourceSample], pairs: Sequence[_Pair], estimator: DepthEstimator
 ) -> list[np.ndarray | InputError]:
-    """Inverse depth of each frame, rounded as it will be stored, or the reason why there is none."""
-    frames, ids = [visible for _, visible, _ in readable], [frame.id for frame, _, _ in readable]
+    """Inverse depth of each readable frame, rounded as it will be stored, or the reason why there is none."""
+    readable = [
+        (frame.id, pair[0]) for frame, pair in zip(frames, pairs, strict=True) if isinstance(pair, tuple)
+    ]
+    ids, visibles = [frame_id for frame_id, _ in readable], [visible for _, visible in readable]
     try:
-        depths: list[np.ndarray | InputError] = list(estimator.estimate(frames, ids))
+        depths: list[np.ndarray | InputError] = list(estimator.estimate(visibles, ids))
     except InputError:
         # One of them has no depth; find out which, so that the others do not fail with it.
         depths = []
-        for visible, frame_id in zip(frames, ids, strict=True):
+        for frame_id, visible in readable:
             try:
                 depths += estimator.estimate([visible], [frame_id])
             except InputError as error:
@@ -152,11 +190,12 @@ def _focused_sample(
     inside = np.s_[draw.row : draw.row + tile, draw.col : draw.col + tile]
     return {
         "id": sample_id,
-        "infrared": infrared[inside],
-        "visible": visible[inside],
+        # Copies: a view would keep the whole frame.
+        "infrared": infrared[inside].copy(),
+        "visible": visible[inside].copy(),
         "visible_focus_near": near,
         "visible_focus_far": far,
-        "inverse_depth": inverse_depth[inside],
+        "inverse_depth": inverse_depth[inside].copy(),
         "focus_threshold": draw.threshold,
         "blur_sigma_px": draw.blur_sigma_px,
         "tile_row": draw.row,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import numpy as np
 import pytest
 from tiny_source import FRAMES, make_config, make_source, run
 
+from pipeline import samples
 from pipeline.camera_response import CameraConfig
+from pipeline.depth import load_depth_estimator
 from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError
 from pipeline.focus import FocusConfig, FocusDraw, LensDraw, focus_pair
 from pipeline.images import read_image, read_rgb
 from pipeline.inspection import describe_draws, iterate_samples, preview
+from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
+from pipeline.probe import load_probe
+from pipeline.samples import Models, make_samples
 from pipeline.shards import read_index, verify
 from pipeline.thin_lens import ThinLens
 
@@ -23,6 +29,42 @@ from pipeline.thin_lens import ThinLens
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_source(tmp_path_factory.mktemp("source"))
+
+
+def test_the_number_of_frames_held_at_a_time_does_not_show(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples and reasons keep their order, and a sample keeps no frame in memory."""
+    (tmp_path / "frames").mkdir()
+    for folder in ("visible", "infrared", "depth"):
+        shutil.copytree(source.parent / folder, tmp_path / "frames" / folder)
+    (tmp_path / "frames/depth/1.png").unlink()
+    (tmp_path / "frames/visible/2.png").write_text("no picture")
+    (tmp_path / "frames/visible/5.png").write_text("no picture")
+    frames = [
+        SourceSample(
+            id=str(number),
+            paths={role: tmp_path / "frames" / role / f"{number}.png" for role in ("visible", "infrared")},
+        )
+        for number in range(FRAMES)
+    ]
+    config = replace(make_config(source), depth=f"files:{tmp_path / 'frames/depth'}")
+    models = Models(depth=load_depth_estimator(config.depth), probe=load_probe())
+    contents = []
+    for at_once in (1, 3, 8):
+        monkeypatch.setattr(samples, "FRAMES_AT_ONCE", at_once)
+        contents.append(make_samples(frames, config, models))
+    for content in contents:
+        assert [failure["id"] for failure in content.failures] == ["1#0", "1#1", "2#0", "2#1", "5#0", "5#1"]
+        assert [one["id"] for one in content.samples] == [
+            f"{n}#{tile}" for n in (0, 3, 4, 6) for tile in "01"
+        ]
+        for one, first in zip(content.samples, contents[0].samples, strict=True):
+            for name, value in one.items():
+                np.testing.assert_array_equal(value, first[name])
+                assert not isinstance(value, np.ndarray) or value.base is None or value.base.nbytes < 2e4, (
+                    name
+                )
 
 
 def test_thin_lens_pairs_can_be_computed_from_what_is_stored(source: Path, tmp_path: Path) -> None:

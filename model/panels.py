@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.arena import Arena
 from model.folded import FoldedNetwork, StreamWeights
 from model.row_stream import RowReader, rows_of
 from model.strip_layers import StripLayers
@@ -65,6 +66,7 @@ class Panel:
         rows: of a strip.
         memory_bytes: for rows of maps that are kept for the next pass; the others are computed again.
         weights: of the blocks whose input has been measured; grows with the passes.
+        arena: where kept rows lie; None leaves them where they were made.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Panel:
         rows: int,
         memory_bytes: int,
         weights: list[tuple[StreamWeights, ...]],
+        arena: Arena | None,
     ) -> None:
         self.network, self.columns, self.rows, self.weights = network, columns, rows, weights
         self._planes = planes[..., columns.read.start : columns.read.stop]
@@ -85,7 +88,8 @@ class Panel:
         # next map grows where this one has been used up, and no two of them together exceed the budget.
         fit = memory_bytes // (self.layers.map_width * network.channels * network.dtype.itemsize)
         last = range(max(0, self.height - fit), self.height)
-        self._kept = [_Kept(range(min(fit // 2, self.height))), *(_Kept(last) for _ in network.blocks[1:])]
+        ranges = [range(min(fit // 2, self.height)), *(last for _ in network.blocks[1:])]
+        self._kept = [_Kept(rows, arena) for rows in ranges]
 
     def measured(self, index: int) -> Iterator[Tensor]:
         """Compute map ``index``, keep what fits of it and hand out the panel's own columns."""
@@ -117,7 +121,7 @@ class Panel:
 
     def _map(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``: kept ones where there are any, the others computed again."""
-        kept, self._kept[index] = self._kept[index], _Kept(range(self.height, self.height))
+        kept, self._kept[index] = self._kept[index], _Kept(range(self.height, self.height), None)
         if kept.rows.start:
             yield from rows_of(self._compute(index), range(kept.rows.start))
         yield from kept.drain()
@@ -145,8 +149,8 @@ class Panel:
 class _Kept:
     """Some rows of a map, kept for the next pass."""
 
-    def __init__(self, rows: range) -> None:
-        self.rows = rows
+    def __init__(self, rows: range, arena: Arena | None) -> None:
+        self.rows, self._arena = rows, arena
         self._received = 0
         self._strips: list[Tensor] = []
 
@@ -154,11 +158,14 @@ class _Kept:
         """Take the next strip of the map; rows outside the range are not held."""
         start, self._received = self._received, self._received + strip.shape[2]
         low, high = max(start, self.rows.start), min(self._received, self.rows.stop)
-        if high - low == strip.shape[2]:
-            self._strips.append(strip)
-        elif low < high:
-            part = strip[:, :, low - start : high - start]
-            self._strips.append(part.clone(memory_format=torch.channels_last))
+        if low >= high:
+            return
+        part = strip[:, :, low - start : high - start]
+        if self._arena is not None:
+            part = self._arena.keep(part)
+        elif high - low < strip.shape[2]:
+            part = part.clone(memory_format=torch.channels_last)
+        self._strips.append(part)
 
     def drain(self) -> Iterator[Tensor]:
         """Hand the strips out, once, and forget them."""

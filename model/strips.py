@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.arena import Arena
 from model.folded import FoldedNetwork, StreamWeights
 from model.host_memory import kept_in_process
 from model.network import GIFNet
@@ -64,6 +65,7 @@ class FusionEngine:
         self.memory_bytes = memory_bytes
         self.strip_rows, self.panel_columns = strip_rows, panel_columns
         self._folded: dict[Task, FoldedNetwork] = {}
+        self._arena = Arena(0)
 
     def fuse_planes(self, a: np.ndarray, b: np.ndarray, *, main: Task = "dp") -> np.ndarray:
         """Fuse two planes, float32 (H, W) in [0, 1] -> float32 (H, W) in [0, 1].
@@ -84,6 +86,12 @@ class FusionEngine:
         planes = torch.from_numpy(pair)[None]
         with torch.inference_mode(), kept_in_process(self.device), repeatable_kernels():
             return _Passes(self, self._folded[main], planes).run()
+
+    def arena(self, num_bytes: int) -> Arena:
+        """Memory for kept rows on the CPU; the engine holds it for the next pair."""
+        if self._arena.num_bytes < num_bytes:
+            self._arena = Arena(num_bytes)
+        return self._arena
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
@@ -112,6 +120,8 @@ class _Passes:
         decoded = sum(4 * height * width >> 2 * level for level in network.head.levels)
         spare = max(0, engine.memory_bytes - working - decoded)
         read = sum(len(panel.read) for panel in columns)
+        streams = 2 * network.channels * network.dtype.itemsize * height * read
+        arena = engine.arena(min(spare, streams)) if on_cpu else None
         self.weights: list[tuple[StreamWeights, ...]] = []
         self.panels = [
             Panel(
@@ -121,6 +131,7 @@ class _Passes:
                 rows=rows,
                 memory_bytes=spare * len(panel.read) // read,
                 weights=self.weights,
+                arena=arena,
             )
             for panel in columns
         ]
@@ -163,20 +174,22 @@ class _Moments:
 
     def __init__(self) -> None:
         self._counts: list[int] = []
-        self._parts: list[tuple[Tensor, Tensor]] = []  # mean, sum of squared distances from it
+        self._parts: list[Tensor | list[float]] = []  # mean, sum of squared distances from it
 
     def add(self, strip: Tensor) -> None:
-        rows = strip.shape[2]
-        if strip.device.type == "cpu":
-            rows = max(1, MOMENT_VALUES * rows // strip.numel())
+        on_cpu = strip.device.type == "cpu"
+        rows = max(1, MOMENT_VALUES * strip.shape[2] // strip.numel()) if on_cpu else strip.shape[2]
         for part in strip.split(rows, dim=2):
             values = part.float()
             mean = values.mean()
+            found = torch.stack([mean, (values - mean).square_().sum()])
             self._counts.append(values.numel())
-            self._parts.append((mean, (values - mean).square_().sum()))
+            # Numbers, for a small tensor that outlives its strip cuts a large free block of the heap, and the
+            # next strip needs a new one: a gigabyte in an image. On a GPU they would wait for the device.
+            self._parts.append(found.tolist() if on_cpu else found)
 
     def statistics(self) -> Statistics:
-        means, squares = (torch.stack(values).double() for values in zip(*self._parts, strict=True))
+        means, squares = torch.stack([torch.as_tensor(part) for part in self._parts]).double().unbind(1)
         weights = torch.tensor(self._counts, dtype=torch.float64, device=means.device) / sum(self._counts)
         mean = weights @ means
         variance = squares.sum() / sum(self._counts) + weights @ (means - mean).square()

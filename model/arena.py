@@ -1,7 +1,7 @@
 """Memory of its own for what a pass over an image keeps for the next one.
 
-Kept strips live long, what a pass needs beside them does not. In one heap the short-lived ones leave holes
-between the others, and it grows to about twice of what is in use.
+Kept strips live long and come in several sizes. In the heap they would not fit the holes that others left,
+and it would grow from pair to pair, at 1280x1024 in float32 by up to 300 MB.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import mmap
 import weakref
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -27,12 +26,9 @@ class Arena:
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
-        memory = mmap.mmap(-1, max(1, num_bytes))
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            # The first touch of ten gigabytes in small pages costs a tenth of fusing; a kernel without large
-            # ones refuses the advice.
-            with suppress(OSError):
-                memory.madvise(mmap.MADV_HUGEPAGE)
+        # Private pages: their first touch takes half the time of shared ones, the default, or of large ones.
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+        memory = mmap.mmap(-1, max(1, num_bytes), **private)
         self._memory = np.frombuffer(memory, np.uint8)
         self._free = [(0, num_bytes)]  # first byte and the one behind the last, in order, not touching
 

@@ -98,14 +98,13 @@ def _read_ahead(
         with content.timed("read"):
             return [_read_pair(frame, tile) for frame in group]
 
-    groups = [frames[start : start + FRAMES_AT_ONCE] for start in range(0, len(frames), FRAMES_AT_ONCE)]
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, groups[0]) if groups else None
-        for number, group in enumerate(groups, 1):
-            assert coming is not None
+        coming = reader.submit(read, frames[:FRAMES_AT_ONCE])
+        for start in range(0, len(frames), FRAMES_AT_ONCE):
+            stop = start + FRAMES_AT_ONCE
             pairs = coming.result()
-            coming = reader.submit(read, groups[number]) if number < len(groups) else None
-            yield group, pairs
+            coming = reader.submit(read, frames[stop : stop + FRAMES_AT_ONCE])
+            yield frames[start:stop], pairs
 
 
 def _read_pair(frame: SourceSample, tile: int) -> _Pair:

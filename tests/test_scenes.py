@@ -19,7 +19,9 @@ from pipeline.scenes import SampleConfig, Scene, render_scene, write_samples
 from pipeline.scenes.geometry import Camera, inverse_depth, perspective_view, trace
 from pipeline.scenes.layout import PLACES, build_layout
 from pipeline.scenes.points import gather_points, view_rays
+from pipeline.scenes.sky import sky, sky_temperature, sun_direction
 from pipeline.scenes.solids import Solid
+from pipeline.scenes.world import Weather
 
 SIZE = (96, 128)
 GROUND = Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(0,))
@@ -206,6 +208,28 @@ def test_people_are_warmer_than_what_surrounds_them() -> None:
         assert infrared[person].mean() > infrared[around].mean() + 10, index
         judged += 1
     assert judged >= 5
+
+
+def test_clouds_are_where_they_are_in_both_cameras() -> None:
+    weather = Weather(
+        night=False,
+        sun_azimuth=2.0,
+        sun_elevation=0.8,
+        overcast=0.3,
+        haze_per_m=0.001,
+        air_c=15.0,
+        wet=0.0,
+        tint=(1.0, 1.0, 1.0),
+        lit_share=0.1,
+    )
+    elevation, azimuth = np.meshgrid(np.linspace(0.1, 0.7, 60), np.linspace(-0.5, 0.5, 80), indexing="ij")
+    flat = np.cos(elevation)
+    rays = np.stack([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
+    rays = rays.reshape(3, -1).astype(np.float32)
+    red = sky(rays, weather, sun_direction(weather))[0].reshape(elevation.shape)
+    heat = sky_temperature(rays, weather).reshape(elevation.shape)
+    across = [(plane - plane.mean(axis=1, keepdims=True)).ravel() for plane in (red, heat)]
+    assert np.corrcoef(*across)[0, 1] > 0.4
 
 
 def test_lower_in_the_picture_does_not_mean_nearer(scenes: list[Scene]) -> None:

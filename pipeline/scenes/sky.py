@@ -53,12 +53,10 @@ def sky_gradient(direction: np.ndarray, weather: Weather, sun: np.ndarray) -> np
 def sky(direction: np.ndarray, weather: Weather, sun: np.ndarray) -> np.ndarray:
     """The sky as seen: gradient, sun, and clouds on a plane overhead."""
     colour = sky_gradient(direction, weather, sun)
-    rise = np.maximum(direction[1], 0.02)
-    u, v = direction[0] / (rise + 0.12), direction[2] / (rise + 0.12)
+    share = np.clip(0.9 * _clouds(direction, weather) + 2.4 * weather.overcast - 0.6, 0, 1)
+    u, v, pixel = _cloud_plane(direction)
     shift = np.float32(10 * weather.sun_azimuth)
-    cover = fractal_noise(u + shift, v + shift, 0.02 / rise, wavelength=1.6, octaves=6)
-    share = np.clip(0.9 * cover + 2.4 * weather.overcast - 0.6, 0, 1)
-    thickness = 0.85 + 0.15 * fractal_noise(u, v + shift, 0.02 / rise, wavelength=0.9, octaves=4)
+    thickness = 0.85 + 0.15 * fractal_noise(u, v + shift, pixel, wavelength=0.9, octaves=4)
     cloud = (0.06 if weather.night else 1.15 - 0.25 * weather.overcast) * thickness
     tint = airlight(weather)[:, None] / airlight(weather).max()
     return np.maximum(colour + (cloud * tint - colour) * share, 0.0)
@@ -68,5 +66,17 @@ def sky_temperature(direction: np.ndarray, weather: Weather) -> np.ndarray:
     """Apparent temperature (N,) of the sky in degrees Celsius: cold overhead, warmer low and in cloud."""
     rise = np.clip(direction[1], 0, 1)
     clear = weather.air_c - 8 - 30 * rise**0.6
-    cloud = fractal_noise(direction[0] * 6, direction[2] * 6, 0 * rise, wavelength=1.6, octaves=4)
-    return clear + weather.overcast * (weather.air_c - 7 - clear) + 1.2 * cloud
+    return clear + weather.overcast * (weather.air_c - 7 - clear) + 2 * _clouds(direction, weather)
+
+
+def _clouds(direction: np.ndarray, weather: Weather) -> np.ndarray:
+    """How thick the clouds are in a direction, (N,), about -1 to 1."""
+    u, v, pixel = _cloud_plane(direction)
+    shift = np.float32(10 * weather.sun_azimuth)
+    return fractal_noise(u + shift, v + shift, pixel, wavelength=1.6, octaves=6)
+
+
+def _cloud_plane(direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where directions (3, N) meet a plane overhead, and how wide a pixel is there, (N,) each."""
+    rise = np.maximum(direction[1], 0.02)
+    return direction[0] / (rise + 0.12), direction[2] / (rise + 0.12), 0.02 / rise

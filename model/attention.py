@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.reflection import reflection_pad
+from pipeline.padding import reflection_pad
 
 #: Fused attention kernels count (window, head) pairs in a 16-bit grid dimension; more windows go in chunks.
 MAX_ATTENTION_BATCH = 65_535
@@ -116,6 +116,7 @@ def attend_cuda(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scal
     q, k, v = (
         F.pad(t.unflatten(2, (heads, size)), (0, -size % 8)).transpose(1, 2) for t in (query, key, value)
     )
-    mask = bias.to(q.dtype)[None]
+    # And a mask whose last dimension is contiguous; any other goes to the unfused path.
+    mask = bias.to(q.dtype).contiguous()[None]
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return attended[..., :size].transpose(1, 2).flatten(2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from model.digest import content_digest
@@ -78,7 +78,7 @@ def save_weights(path: Path | str, network: GIFNet, metadata: Mapping[str, Any])
     }
     header["digest"] = _weights_file_digest(header, tensors)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, metadata=header))
         _read_weights(temporary)
     return path
 

@@ -31,8 +31,7 @@ class Team:
 
         Args:
             device_name: as in :func:`pipeline.device.resolve_device`; in a team, ``auto`` and ``cuda`` give
-            each process of
-                a machine its own GPU.
+                each process of a machine its own GPU.
         """
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -87,6 +86,19 @@ class Team:
         value = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
+
+    def agree(self, value: object, what: str) -> None:
+        """Check that all processes hold the same value, and so wait for each other.
+
+        Raises:
+            InputError: they do not; ``what`` names it.
+        """
+        if self.size == 1:
+            return
+        values: list[object] = [None] * self.size
+        dist.all_gather_object(values, value)
+        if any(other != values[0] for other in values):
+            raise InputError(f"train: machines differ in {what}; let them share the folders")
 
     def wait(self) -> None:
         """Return when all processes have come here."""

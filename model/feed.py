@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,20 +86,24 @@ class TrainingData:
         step = 0 if self._config.overfit else step
         return [sample_id for feed in self._feeds for sample_id in feed.ids(step)]
 
-    def validation_batches(self) -> list[Batch]:
+    @property
+    def num_validation(self) -> int:
+        """Samples that are held out."""
+        return min(feed.num_validation for feed in self._feeds)
+
+    def validation_batches(self) -> Iterator[Batch]:
         """Every held-out sample once, cut in the middle, in batches of at most the batch size.
 
         With unpaired DP pairs the longer set is cut to the shorter one's length. ``both`` gives each batch
         for each DP task.
         """
-        count = min(feed.num_validation for feed in self._feeds)
-        batches = []
+        count = self.num_validation
         for start in range(0, count, self._config.batch_size):
             planes: dict[str, Tensor] = {}
             for feed in self._feeds:
                 planes |= feed.validation(start, min(count, start + self._config.batch_size))
-            batches += [self._assemble(planes, task) for task in range(len(self._dp_tasks))]
-        return batches
+            for task in range(len(self._dp_tasks)):
+                yield self._assemble(planes, task)
 
     def _assemble(self, planes: dict[str, Tensor], step: int) -> Batch:
         a, b, truth = "near", "far", "ground_truth"

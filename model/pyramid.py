@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.padding import replication_pad
+
 #: Detail levels; the base lies on a grid of 1/16.
 LEVELS = 4
 #: Side of a block of pixels that has a base pixel of its own.
@@ -173,7 +175,7 @@ def stronger_detail(planes: Tensor) -> Tensor:
 # Sums of slices, not convolutions: oneDNN holds a plane of one channel sixteen times.
 def _reduce(planes: Tensor) -> Tensor:
     """Half size, rounded up, after a binomial filter."""
-    planes = F.pad(planes, (2, 2, 2, 2), mode="replicate")
+    planes = replication_pad(planes, 2)
     for _ in range(2):  # down the rows, then along the columns
         planes = planes.mT
         size = planes.shape[3] - 4
@@ -184,7 +186,7 @@ def _reduce(planes: Tensor) -> Tensor:
 
 def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
     """Twice the size, cut to ``shape``: the binomial filter on a grid with zeros between, without them."""
-    planes = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    planes = replication_pad(planes, 1)
     for dim in (2, 3):
         before, own, after = (planes.narrow(dim, start, planes.shape[dim] - 2) for start in range(3))
         pairs = torch.stack([(before + 6 * own + after) / 8, (own + after) / 2], dim=dim + 1)

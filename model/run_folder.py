@@ -54,6 +54,12 @@ class RunFolder:
         for path in self.checkpoints()[:-keep]:
             path.unlink(missing_ok=True)
 
+    def forget_after(self, step: int) -> None:
+        """Delete checkpoints of later steps: those that were passed over because they are damaged."""
+        for path in self.checkpoints():
+            if path > self.checkpoint(step):
+                path.unlink(missing_ok=True)
+
     def begin(self, config: TrainConfig, data_digest: str, *, resume: bool) -> TrainingState | None:
         """Check that a run may start or go on here; return the state it goes on from, if any.
 
@@ -61,11 +67,11 @@ class RunFolder:
 
         Raises:
             InputError: there is a run and ``resume`` is off; settings or data are not those of the run; or
-            there are
-                checkpoints and all are damaged.
+                there are checkpoints and all are damaged.
         """
         if not self.config.is_file():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            # What a kill left of the first file begins with a dot.
+            if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"{self.path}: not empty and not a training run; choose another -o")
             return None
         if not resume:

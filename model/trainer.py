@@ -67,7 +67,8 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
         data = TrainingData(config, [Path(folder) for folder in folders], device=team.device)
         folder = RunFolder(Path(out))
         state = folder.begin(config, data.digest, resume=resume)
-        team.wait()  # nobody writes before everybody has read
+        # After it everybody has read, and the first may write.
+        team.agree([data.digest, state.step if state else 0], f"data or checkpoints in {out}")
         run = _Run(config, data, folder, team, state)
         run.train()
         return folder.weights
@@ -85,13 +86,13 @@ class _Run:
         state: TrainingState | None,
     ) -> None:
         self.config, self.data, self.folder, self.team = config, data, folder, team
-        network = _start_network(config).to(team.device).to(memory_format=torch.channels_last).train()
+        network = GIFNet(state.network_config) if state else _start_network(config)
+        network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)
         self.step = AlternatingStep(network, config, measure=measure, team=team)
         self.done = 0
         self.best: float | None = None  # lowest validation loss so far
-        self.validation = data.validation_batches() if team.is_first else []
         if state is not None:
             self._restore(state)
 
@@ -102,6 +103,7 @@ class _Run:
             log = progress = None
             if self.team.is_first:
                 self.folder.write_config(self.config, self.data.digest)
+                self.folder.forget_after(self.done)
                 log = stack.enter_context(TrainingLog(self.folder, self.done))
                 total, done = max(self.config.steps, self.done), self.done
                 progress = stack.enter_context(Progress("train", total=total, unit="step", initial=done))
@@ -115,7 +117,7 @@ class _Run:
                     if stopping or self._due(self.config.checkpoint_every):
                         self._save()
                 if stopping:
-                    raise KeyboardInterrupt(f"stopped after step {self.done}; go on with --resume")
+                    raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
         if self.team.is_first:
             self._finish()
         self.team.wait()
@@ -154,16 +156,16 @@ class _Run:
     def _watch(self, log: TrainingLog) -> dict[str, float]:
         """Validate and draw where it is time; keep the best weights."""
         record: dict[str, float] = {}
-        if not self.validation:
+        if not self.data.num_validation:
             return record
         if self._due(self.config.validate_every):
-            losses = self.step.validate(self.result, self.validation)
+            losses = self.step.validate(self.result, self.data.validation_batches())
             record = {f"validation_{name}": value for name, value in losses.items()}
             if self.best is None or losses["total"] < self.best:
                 self.best = losses["total"]
                 save_weights(self.folder.best_weights, self.result, self._facts())
         if self._due(self.config.picture_every):
-            batch = self.validation[0]
+            batch = next(self.data.validation_batches())
             with torch.no_grad():
                 mm, dp = (self.step.objective.outputs(self.result, batch, main) for main in ("mm", "dp"))
             titles = {
@@ -200,7 +202,8 @@ class _Run:
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)
         self.step.optimizer.load_state_dict(state.optimizer)
-        self.step.scaler.load_state_dict(state.scaler)
+        if state.scaler:  # empty: the steps so far were on a device that scales nothing
+            self.step.scaler.load_state_dict(state.scaler)
         if self.average is not None:
             self.average.load_state_dict(state.extra["average"])
         self.done, self.best = state.step, state.extra["best"]

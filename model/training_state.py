@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -77,7 +78,9 @@ def save_training_state(
     }
     header = {"format": TRAINING_FORMAT, "format_version": FORMAT_VERSION, "digest": content_digest(body)}
     with atomic_path(path) as temporary:
-        torch.save({**header, **body}, temporary)
+        content = io.BytesIO()  # torch would not tell a full disk from a defect
+        torch.save({**header, **body}, content)
+        temporary.write_bytes(content.getbuffer())
         load_training_state(temporary)
     return path
 

@@ -21,7 +21,10 @@ ANY_PATH = click.Path(path_type=Path)
 
 
 class Commands(click.Group):
-    """A group that turns bad input into one line and exit status 2, and keeps the order of definition."""
+    """A group that turns bad input into one line and exit status 2, and keeps the order of definition.
+
+    Ctrl-C is one line too, and exit status 1.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -29,6 +32,9 @@ class Commands(click.Group):
         except InputError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(UNUSABLE)
+        except KeyboardInterrupt as stop:
+            click.echo(f"stopped: {stop}" if str(stop) else "stopped", err=True)
+            ctx.exit(WITH_FAILURES)
         except BrokenPipeError:
             raise  # the reader of our output has gone; click ends quietly
         except OSError as error:

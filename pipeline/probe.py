@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
+from pipeline.padding import ReflectedConv2d
 from pipeline.published_state import read_published_state
-from pipeline.reflection import ReflectedConv2d
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"

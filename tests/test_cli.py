@@ -188,6 +188,16 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     assert "Traceback" not in result.output
 
 
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("after step 3; go on with --resume")
+
+    monkeypatch.setattr("model.trainer.train", stopped)
+    result = run("train", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "stopped: after step 3; go on with --resume"
+
+
 def test_a_zero_byte_shard_is_named(tmp_path: Path) -> None:
     scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
     assert run("sample", scenes, "--pairs", 2, "--size", "64x96").exit_code == 0

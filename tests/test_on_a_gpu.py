@@ -26,10 +26,10 @@ from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.device import repeatable
 from pipeline.engines import RunOptions
 from pipeline.images import read_image
+from pipeline.padding import reflection_pad
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import load_probe
 from pipeline.probe_training import ProbeTrainingConfig, train_probe
-from pipeline.reflection import reflection_pad
 from pipeline.shards import load_arrays, verify
 from pipeline.synthesis import synthesise
 
@@ -120,6 +120,34 @@ def test_training_and_resuming(
     assert [record["step"] for record in on_gpu] == [1, 2, 3, 4]
     for name in ("mm_task", "mm_public", "w_ir"):  # before the first update: pretended gradients are 0
         assert on_gpu[0][name] == pytest.approx(on_cpu[0][name], rel=2e-2), name
+
+
+def test_a_run_begun_on_the_cpu_goes_on(wide_tiles: Path, tmp_path: Path) -> None:
+    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, "amp": "auto"}
+    train(tiny(**settings, steps=2), wide_tiles, tmp_path)
+    with pretended_gpu():
+        train(tiny(**settings, steps=3, device="cuda"), wide_tiles, tmp_path, resume=True)
+    assert [record["step"] for record in without_times(tmp_path)] == [1, 2, 3]
+
+
+def test_attention_asks_for_what_fused_kernels_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documented for attn_mask: kernels other than the unfused one want its last dimension contiguous."""
+    plain, seen = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(query: torch.Tensor, *rest: torch.Tensor, attn_mask: torch.Tensor, scale: float) -> object:
+        seen.append([tensor.stride(-1) for tensor in (query, *rest, attn_mask)])
+        assert query.shape[-1] % 8 == 0
+        return plain(query, *rest, attn_mask=attn_mask, scale=scale)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    network = tiny_network()
+    with pretended_gpu():
+        FusionEngine(network, device="cuda", precision="fp16").fuse_planes(*planes(40))
+    fused = len(seen)
+    with pretended_gpu(), repeatable(torch.device("cuda")), torch.inference_mode():
+        a, b = (torch.from_numpy(plane)[None, None].to("cuda") for plane in planes(40))
+        network.to("cuda")(a, b)
+    assert 0 < fused < len(seen) and all(strides == [1, 1, 1, 1] for strides in seen), seen
 
 
 def test_a_gradient_that_does_not_repeat_is_refused() -> None:

@@ -45,7 +45,7 @@ def test_ctrl_c_finishes_the_step_and_saves(
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         stop_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt, match="stopped after step 3"):
+        with pytest.raises(KeyboardInterrupt, match="after step 3"):
             train(tiny(), joint, tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
     assert RunFolder(tmp_path).checkpoints()[-1].name == "step-00000003.pt"
@@ -116,10 +116,30 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     train(tiny(steps=4), joint, tmp_path, resume=True)
     assert "passed over" in capsys.readouterr().err
     assert digest(tmp_path) == digest(straight)
+    folder.checkpoint(4).write_bytes(newest)
+    train(tiny(steps=3, keep_checkpoints=1, checkpoint_every=1), joint, tmp_path, resume=True)
+    assert folder.checkpoints() == [folder.checkpoint(3)]  # the damaged one does not push it out
     for path in folder.checkpoints():
         path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"step-00000004\.pt"):
+    with pytest.raises(InputError, match=r"step-00000003\.pt"):
         train(tiny(steps=4), joint, tmp_path, resume=True)
+
+
+def test_a_kill_before_the_first_file_is_no_obstacle(joint: Path, tmp_path: Path) -> None:
+    (tmp_path / ".config.tmp-0123.json").write_text("{")
+    train(tiny(steps=1), joint, tmp_path, resume=True)
+    assert read_json(tmp_path / "summary.json")["samples"]
+
+
+def test_going_on_needs_no_weights_to_start_from(joint: Path, tmp_path: Path, straight: Path) -> None:
+    weights = tmp_path / "start.safetensors"
+    weights.write_bytes((straight / "weights.safetensors").read_bytes())
+    config = {"init": str(weights)}
+    train(tiny(steps=1, **config), joint, tmp_path / "run")
+    weights.unlink()
+    train(tiny(steps=2, **config), joint, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match=r"start\.safetensors"):
+        train(tiny(steps=1, **config), joint, tmp_path / "new")
 
 
 def test_old_checkpoints_go(joint: Path, tmp_path: Path) -> None:
@@ -171,7 +191,7 @@ def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: p
 
 def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:
     config = {"steps": 3, "batch_size": 4, "lr": 1e-4}
-    run_processes(2, joint, tmp_path / "two", config)
+    run_processes(2, joint, [tmp_path / "two"] * 2, config)
     train(tiny(**config), joint, tmp_path / "one")
     one, two = (read_metrics(tmp_path / run / "metrics.jsonl") for run in ("one", "two"))
     for first, second in zip(one, two, strict=True):
@@ -183,6 +203,16 @@ def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:
         # Adam divides by the gradient's size, so rounding moves weights whose gradient is rounding alone.
         assert (states[1][name] - value).abs().median() < 1e-7, name
     assert read_json(tmp_path / "two/summary.json")["processes"] == 2
+
+
+def test_machines_that_do_not_share_the_folder_are_told(joint: Path, tmp_path: Path) -> None:
+    config = {"steps": 2, "batch_size": 4}
+    train(tiny(**config), joint, tmp_path / "first")
+    made = (tmp_path / "first/weights.safetensors").stat().st_mtime_ns
+    with pytest.raises(subprocess.CalledProcessError):
+        run_processes(2, joint, [tmp_path / "first", tmp_path / "second"], {**config, "resume": True})
+    assert (tmp_path / "first/weights.safetensors").stat().st_mtime_ns == made
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:

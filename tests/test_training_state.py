@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,24 @@ def test_only_tensors_and_plain_values_can_be_kept(network: GIFNet, tmp_path: Pa
     with pytest.raises(TypeError, match=type(tmp_path).__name__):
         _save_state(tmp_path / "state.pt", _Run(network), extra={"folder": tmp_path})
     assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_error_of_the_system(network: GIFNet, tmp_path: Path) -> None:
+    """Not one of a library, which the command line would take for a defect."""
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    run = _Run(network)
+    for path, save in (
+        (tmp_path / "a.pt", lambda path: _save_state(path, run)),
+        (tmp_path / "a.safetensors", lambda path: save_weights(path, network, {})),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "write_bytes", full)
+            with pytest.raises(OSError, match="No space left"):
+                save(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_damage_never_passes_unnoticed(state: Path) -> None:

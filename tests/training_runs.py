@@ -74,8 +74,11 @@ def spawn(joint: Path, out: Path, settings: dict[str, Any], **environment: str) 
     return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment})
 
 
-def run_processes(count: int, joint: Path, out: Path, settings: dict[str, Any]) -> None:
-    """What torchrun does: the same command in every process, with its rank in the environment."""
+def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str, Any]) -> None:
+    """What torchrun does: the same command in every process, with its rank in the environment.
+
+    ``outs`` is what each sees as the folder of the run.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -83,9 +86,10 @@ def run_processes(count: int, joint: Path, out: Path, settings: dict[str, Any]) 
     for rank in range(count):
         environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        processes.append(spawn(joint, out, settings, **environment))
-    for process in processes:
-        if code := process.wait(timeout=280):
+        processes.append(spawn(joint, outs[rank], settings, **environment))
+    codes = [process.wait(timeout=280) for process in processes]
+    for code, process in zip(codes, processes, strict=True):
+        if code:
             raise subprocess.CalledProcessError(code, process.args)
 
 

@@ -5,6 +5,7 @@ Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), 
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.device import repeatable, resolve_device
-from pipeline.files import InputError, atomic_path, write_json
+from pipeline.files import InputError, write_bytes, write_json
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
 
@@ -92,18 +93,17 @@ class _State:
         self.history: list[dict[str, Any]] = []
 
     def save(self, path: Path) -> None:
-        with atomic_path(path) as temporary:
-            torch.save(
-                {
-                    "config": self.config.plain(),
-                    "step": self.step,
-                    "network": self.network.state_dict(),
-                    "average": self.average.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "history": self.history,
-                },
-                temporary,
-            )
+        state = {
+            "config": self.config.plain(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+        }
+        content = io.BytesIO()  # torch would not tell a full disk from a defect
+        torch.save(state, content)
+        write_bytes(path, content.getvalue())
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one."""

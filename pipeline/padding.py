@@ -1,7 +1,12 @@
-"""Reflection padding whose gradient repeats bit for bit on CUDA, where PyTorch's adds up in any order."""
+"""Padding that suits CUDA: gradients that repeat bit for bit, and channels last where they are.
+
+There PyTorch's own reflection adds its gradient up in any order and turns every map to channels first, and
+its replication is taken apart into index lists where gradients must repeat.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +20,16 @@ Sides = tuple[int, int, int, int]
 def reflection_pad(x: Tensor, sides: Sides) -> Tensor:
     """(B, C, H, W) with ``sides`` (left, right, top, bottom) more pixels, mirrored at the outermost ones."""
     return _ReflectionPad.apply(x, sides) if x.is_cuda else F.pad(x, sides, mode="reflect")
+
+
+def replication_pad(x: Tensor, width: int) -> Tensor:
+    """(B, C, H, W) with ``width`` more pixels on each side, equal to the outermost ones."""
+    if not x.is_cuda:
+        return F.pad(x, (width,) * 4, mode="replicate")
+    for axis in (2, 3):
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+        x = torch.cat([*[first] * width, x, *[last] * width], dim=axis)
+    return x
 
 
 class ReflectedConv2d(nn.Conv2d):
@@ -33,12 +48,22 @@ class _ReflectionPad(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, sides: Sides) -> Tensor:
         ctx.sides = sides
-        return F.pad(x, sides, mode="reflect")
+        left, right, top, bottom = sides
+        rows = _mirrored(x.shape[2], top, bottom, x.device)
+        columns = _mirrored(x.shape[3], left, right, x.device)
+        return x.permute(0, 2, 3, 1)[:, rows[:, None], columns].permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         left, right, top, bottom = ctx.sides
         return _folded(_folded(gradient, 2, top, bottom), 3, left, right), None
+
+
+@lru_cache(maxsize=256)
+def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Where each pixel of a padded axis comes from, (before + size + after,)."""
+    last = size - 1
+    return last - (last - torch.arange(-before, size + after, device=device).abs()).abs()
 
 
 def _folded(padded: Tensor, axis: int, before: int, after: int) -> Tensor:

@@ -1,12 +1,14 @@
-"""Reflection padding: PyTorch's values, and gradients that repeat on CUDA."""
+"""Padding: PyTorch's values, channels last where they are, and gradients that repeat on CUDA."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
+from pretended_gpu import pretended_gpu
 
-from pipeline.reflection import ReflectedConv2d, _ReflectionPad
+from pipeline.device import repeatable
+from pipeline.padding import ReflectedConv2d, _ReflectionPad, replication_pad
 
 SIDES = [(1, 1, 1, 1), (0, 3, 0, 0), (2, 0, 4, 1), (4, 4, 4, 4), (0, 0, 0, 0)]
 
@@ -19,6 +21,7 @@ def test_values_and_gradient_are_those_of_pytorch(
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64).to(memory_format=layout).requires_grad_()
     ours, plain = _ReflectionPad.apply(x, sides), F.pad(x, sides, mode="reflect")
     assert torch.equal(ours, plain)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
     weights = torch.randn_like(plain)
     gradients = [torch.autograd.grad((padded * weights).sum(), x)[0] for padded in (ours, plain)]
     torch.testing.assert_close(*gradients)
@@ -34,3 +37,11 @@ def test_convolution_is_that_of_pytorch(side: int, groups: int) -> None:
     ours.load_state_dict(plain.state_dict())
     x = torch.randn(1, 4, 9, 11)
     assert torch.equal(ours(x), plain(x))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_replication_on_a_gpu_is_that_of_pytorch(width: int) -> None:
+    x = torch.randn(2, 3, 1, 7)
+    with pretended_gpu(), repeatable(torch.device("cuda")):
+        ours = replication_pad(x.to("cuda"), width).cpu()
+    assert torch.equal(ours, F.pad(x, (width,) * 4, mode="replicate"))

@@ -22,9 +22,11 @@ from statistics import median
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from model.attention import PositionBias, attend_cuda
 from model.checkpoint import load_network
 from model.distributed import Team
 from model.feed import Batch
@@ -110,6 +112,30 @@ def check_training(objective_name: str, network: GIFNet, device: torch.device, a
         good &= error <= bound
         print(f"check: {objective_name} losses, amp {amp}: ", end="")
         print(f"largest relative error {error:.2e}, bound {bound:.0e}")
+    return good
+
+
+def check_attention(device: torch.device) -> bool:
+    """Whether fused kernels take the attention of fusing and of training, and what they would differ by."""
+    generator = torch.Generator().manual_seed(5)
+    query, key, value = (torch.randn(96, 64, 98, generator=generator).to(device) for _ in range(3))
+    bias = PositionBias(8, 2).to(device)
+    fused = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION]
+    good = True
+    for dtype in (torch.bfloat16, torch.float16):
+        q, k, v = (tensor.to(dtype) for tensor in (query, key, value))
+        for name, mask in (("fusing", bias().detach()), ("training", bias())):
+            exact = attend_cuda(q.float(), k.float(), v.float(), mask.float(), scale=49**-0.5)
+            try:
+                with sdpa_kernel(fused):
+                    attended = attend_cuda(q, k, v, mask, scale=49**-0.5)
+            except RuntimeError as error:
+                good = False
+                print(f"check: attention, {name} {dtype}: NO fused kernel ({str(error).splitlines()[0]})")
+                continue
+            error = float((attended.float() - exact).abs().max().detach())
+            good &= error <= 5e-2
+            print(f"check: attention, {name} {dtype}: fused, largest error {error:.2e}, bound 5e-02")
     return good
 
 
@@ -199,7 +225,7 @@ def main() -> int:
         network = GIFNet(NetworkConfig())
     cuda = device.type == "cuda"
     shipped = load_network(None)
-    good = True
+    good = check_attention(device) if cuda else True
     for name, one in (("published shape", network), ("shipped weights", shipped)):
         good &= check_fusing(name, one, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32", "bf16"])
     for objective, one in (("published", network), ("fidelity", shipped)):

@@ -27,24 +27,42 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     file is removed and whatever stood at ``path`` before is untouched.
 
     Raises:
-        InputError: the folder cannot be made. Errors of writing, such as a full disk, stay OSError.
+        InputError: the folder cannot be made.
+        OSError: errors of writing, such as a full disk; they name ``path``.
     """
     path = Path(path)
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made a folder ({error.strerror})") from None
-    # The suffix stays last: encoders choose the format by it.
-    temporary = path.with_name(f".{path.stem}.tmp-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+            raise  # of another file
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     _sync_folder(path.parent)
+
+
+def check_output(path: Path | str) -> Path:
+    """Return ``path`` if a file can be made there; called before long work whose result it is to hold.
+
+    Raises:
+        InputError: it is a folder, or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    temporary = _temporary(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another name") from None
+    return path
 
 
 def write_bytes(path: Path | str, data: bytes) -> Path:
@@ -92,6 +110,15 @@ def check_folder(path: Path | str, what: str) -> Path:
         state = "is a file, not a folder" if path.exists() else "does not exist"
         raise InputError(f"{what} {path} {state}")
     return path
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be made a folder ({error.strerror})") from None
+    return path.with_name(f".{path.stem}.tmp-{uuid.uuid4().hex}{path.suffix}")
 
 
 def _sync_folder(folder: Path) -> None:

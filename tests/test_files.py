@@ -21,6 +21,7 @@ from pipeline.files import (
     atomic_path,
     canonical_json,
     check_folder,
+    check_output,
     read_json,
     sha256_file,
     sha256_text,
@@ -68,6 +69,33 @@ def test_an_io_error_leaves_what_was_there(
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 240}.bin"  # itself short enough for a file system, its temporary name is not
+    with pytest.raises(OSError) as too_long:
+        write_bytes(path, b"new")
+    with pytest.raises(OSError) as full, atomic_path(tmp_path / "y.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    for error, name in ((too_long.value, path), (full.value, tmp_path / "y.bin")):
+        assert error.filename == str(name) and error.filename2 is None and "tmp-" not in str(error)
+    with pytest.raises(FileNotFoundError, match=r"source\.bin"), atomic_path(tmp_path / "y.bin"):
+        (tmp_path / "source.bin").read_bytes()
+
+
+def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    old = write_bytes(tmp_path / "old.bin", b"old")
+    for path in (old, tmp_path / "new" / "folder" / "x.bin"):
+        assert check_output(str(path)) == path
+    assert old.read_bytes() == b"old" and not any((tmp_path / "new/folder").iterdir())
+    for path, reason in (
+        (tmp_path, "is a folder"),
+        (old / "x.bin", "cannot be made a folder"),
+        (tmp_path / f"{'x' * 240}.bin", "cannot be written"),
+    ):
+        with pytest.raises(InputError, match=reason) as error:
+            check_output(path)
+        assert "\n" not in str(error.value) and "tmp-" not in str(error.value)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

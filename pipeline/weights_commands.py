@@ -55,20 +55,22 @@ def train_depth(out: Path, **settings: Any) -> None:
 @click.command("train-probe")
 @click.argument("manifest", type=FILE)
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("--split", help="Which of the manifest's splits.")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
 @click.option("--steps", type=int, help="Optimiser steps.")
 @click.option("--learning-rate", type=float, help="Of Adam at the start.")
 @click.option("--held-out-every", type=int, help="Every n-th scene is held out for the figures.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=int, help="Of first weights, scenes and patches.")
-def train_probe(manifest: Path, root: Path | None, out: Path, **settings: Any) -> None:
+def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path, **settings: Any) -> None:
     """Train the exposure probe on the over-/under-exposed pairs of a manifest.
 
     \b
     Example:
         gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
+        gifnet weights train-probe manifests/sice.toml --root SICE --split Dataset_Part1 -o probe.safetensors
     """
     from pipeline.probe_training import ProbeTrainingConfig
     from pipeline.probe_training import train_probe as run_training
 
-    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out))
+    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out, split=split))

@@ -112,6 +112,17 @@ def check_folder(path: Path | str, what: str) -> Path:
     return path
 
 
+def refuse_numbers_beyond(folder: Path, largest: int) -> None:
+    """Refuse a folder with files of larger numbers than the ones to be written: they would count as theirs.
+
+    Raises:
+        InputError: it holds a file whose name without the suffix is a number beyond ``largest``.
+    """
+    for path in sorted(folder.glob("*.*")):
+        if path.stem.isdecimal() and int(path.stem) > largest:
+            raise InputError(f"{path}: left by another, larger run; delete it, or choose an empty folder")
+
+
 def _temporary(path: Path) -> Path:
     """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it."""
     try:

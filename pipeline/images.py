@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.files import InputError, write_bytes
@@ -36,14 +37,9 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
 #: What turns a picture upright, by its orientation tag.
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -102,9 +98,7 @@ def read_grey(path: Path | str) -> np.ndarray:
 
 def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) -> Path:
     """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically."""
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    path = check_suffix(path)
     assert image.dtype in (np.uint8, np.uint16), image.dtype
     suffix = path.suffix.lower()
     if image.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
@@ -120,6 +114,14 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
     if not ok:
         raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}")
     return write_bytes(path, data.tobytes())
+
+
+def check_suffix(path: Path | str) -> Path:
+    """Return ``path`` if :func:`write_image` knows its format; else raise the :class:`InputError` for it."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    return path
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

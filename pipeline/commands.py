@@ -131,7 +131,7 @@ def synth(
     options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
     summary = synthesise(config, manifest, out, root=root, split=split, options=options)
     for problem in summary.problems:
-        click.echo(f"failed: {problem}", err=True)
+        click.echo(problem, err=True)
     if profile:
         total = sum(summary.seconds.values()) or 1.0
         for stage, spent in sorted(summary.seconds.items(), key=lambda item: -item[1]):

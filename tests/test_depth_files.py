@@ -137,7 +137,7 @@ def test_damaged_headers_are_named(tmp_path: Path) -> None:
     assert refused > 100
 
 
-@pytest.mark.parametrize("shape", ["(9" + "0" * 30 + ", 9)", "(4611686018427387904, 4)", "(True, 9)"])
+@pytest.mark.parametrize("shape", ["(9" + "0" * 30 + ", 9)", "(True, 9)"])
 def test_headers_that_declare_no_possible_array_are_named(tmp_path: Path, shape: str) -> None:
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + b"\x76\x00" + header.encode() + bytes(576))

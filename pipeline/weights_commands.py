@@ -18,9 +18,13 @@ from pipeline.downloads import DOWNLOADS
 def fetch(name: str, out: Path, sha256: str | None) -> None:
     """Download third-party weights; a stopped download goes on, and a wrong file is never accepted.
 
+    The authors of megadepth state no digest: without --sha256 the file is kept as .part, its digest printed,
+    and the status is 2; with the digest that you trust it gets its name.
+
     \b
     Example:
         gifnet weights fetch megadepth
+        gifnet weights fetch megadepth --sha256 DIGEST
         gifnet synth manifest.toml -o dataset --depth megadepth:best_generalization_net_G.pth
     """
     from pipeline.downloads import fetch as fetch_weights

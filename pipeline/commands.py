@@ -14,7 +14,7 @@ from pipeline.command_line import FILE, FOLDER, Part, Size, finish, setting
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
-from pipeline.files import InputError
+from pipeline.files import InputError, check_output
 from pipeline.focus import FOCUS_MODES, FocusConfig
 from pipeline.plan import COMPRESSIONS, SynthesisConfig
 from pipeline.scenes import SampleConfig
@@ -131,7 +131,7 @@ def synth(
     options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
     summary = synthesise(config, manifest, out, root=root, split=split, options=options)
     for problem in summary.problems:
-        click.echo(f"failed: {problem}", err=True)
+        click.echo(problem, err=True)
     if profile:
         total = sum(summary.seconds.values()) or 1.0
         for stage, spent in sorted(summary.seconds.items(), key=lambda item: -item[1]):
@@ -165,8 +165,11 @@ def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None
         gifnet inspect dataset --verify --preview samples.png
     """
     from pipeline import inspection
+    from pipeline.images import check_suffix
     from pipeline.shards import verify
 
+    if preview:
+        check_output(check_suffix(preview))
     click.echo(inspection.describe(shards))
     if check:
         problems = verify(shards)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pipeline.files import InputError
 
@@ -44,6 +45,9 @@ def run_units(
 
     ``local`` means processes here, ``dask`` the cluster of ``DASK_SCHEDULER_ADDRESS`` and ``ray`` the one of
     ``RAY_ADDRESS``; where these are not set, a cluster is started on this machine for the while.
+
+    Raises:
+        InputError: the engine is not installed, or a process of ``local`` was killed.
     """
     if options.engine == "local" and (options.jobs == 1 or len(units) == 1):
         for unit in units:
@@ -57,7 +61,12 @@ def run_units(
         parallel = joblib.Parallel(n_jobs=options.jobs, return_as=return_as, batch_size=1)
         for start in range(0, len(units), at_once):
             some = units[start : start + at_once]
-            yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
+            try:
+                yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
+            except TerminatedWorkerError:
+                raise InputError(
+                    "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
+                ) from None
 
 
 def _labelled(make: Callable[[Unit], Result], unit: Unit) -> tuple[Unit, Result]:

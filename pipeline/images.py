@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
 import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.files import InputError, write_bytes
@@ -32,7 +34,12 @@ _GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
 _SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 # TIFF tags
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
+#: What turns a picture upright, by its orientation tag.
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -52,10 +59,11 @@ def read_image(path: Path | str) -> np.ndarray:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_header(picture, path)
                 sixteen_bit = _is_sixteen_bit(picture, data)
-                # OpenCV turns a TIFF upright by itself.
-                orientation = 1 if picture.format == "TIFF" else picture.getexif().get(0x0112, 1)
+                # Pillow and OpenCV turn a TIFF upright by themselves.
+                orientation = 1 if picture.format == "TIFF" else picture.getexif().get(_ORIENTATION, 1)
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
-                upright = ImageOps.exif_transpose(picture)
+                # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
+                upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
                 if upright.mode in _COLOUR_MODES:
                     colours = np.asarray(upright.convert("RGB"))
                     return (
@@ -72,7 +80,7 @@ def read_image(path: Path | str) -> np.ndarray:
         raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
     except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS} pixels; tile the image first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
         raise InputError(f"{path}: damaged image ({error})") from None
 
 
@@ -90,9 +98,7 @@ def read_grey(path: Path | str) -> np.ndarray:
 
 def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) -> Path:
     """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically."""
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    path = check_suffix(path)
     assert image.dtype in (np.uint8, np.uint16), image.dtype
     suffix = path.suffix.lower()
     if image.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
@@ -108,6 +114,14 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
     if not ok:
         raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}")
     return write_bytes(path, data.tobytes())
+
+
+def check_suffix(path: Path | str) -> Path:
+    """Return ``path`` if :func:`write_image` knows its format; else raise the :class:`InputError` for it."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
+    return path
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.contact_sheet import contact_sheet, heat
-from pipeline.files import InputError
+from pipeline.files import InputError, refuse_numbers_beyond
 from pipeline.images import write_image
 from pipeline.progress import Progress
 from pipeline.shard_file import open_shard
 from pipeline.shard_schema import FIELDS
-from pipeline.shards import load_arrays, read_index
+from pipeline.shards import damaged_index, load_arrays, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (
@@ -31,8 +31,95 @@ _PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", 
 
 
 def describe(folder: Path | str) -> str:
-    """A dataset in a few lines: counts, provenance, settings and digests."""
+    """A dataset in a few lines: counts, provenance, settings and digests.
+
+    Raises:
+        InputError: there is no index, or it lacks one of these.
+    """
     index = read_index(folder)
+    try:
+        return _describe(folder, index)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged_index(folder, error) from None
+
+
+def describe_draws(folder: Path | str) -> str:
+    """Least, median and largest value of what was drawn for each sample, a line each; reads the shards.
+
+    Raises:
+        InputError: a shard is missing or damaged.
+    """
+    shards = read_index(folder)["shards"]
+    if not _num_samples(shards):
+        return "drawn: nothing, there are no samples"
+    arrays, _ = load_arrays(folder, [name for name in _DRAWN if name in shards[0]["arrays"]])
+    lines = ["drawn for each sample (least, median, largest):"]
+    for name, values in arrays.items():
+        low, middle, high = np.percentile(values, [0, 50, 100])
+        lines.append(f"  {name} = {low:.4g}, {middle:.4g}, {high:.4g}")
+    return "\n".join(lines)
+
+
+def iterate_samples(folder: Path | str, numbers: Container[int] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a finished dataset in order, each a mapping from field name to value.
+
+    Args:
+        numbers: the samples of these numbers alone, counted from 0; nothing else is read.
+
+    Raises:
+        InputError: a shard is missing or damaged, or holds another number of samples than the index says.
+    """
+    folder, first = Path(folder), 0
+    for entry in read_index(folder)["shards"]:
+        wanted = [n for n in range(entry["samples"]) if numbers is None or first + n in numbers]
+        first += entry["samples"]
+        if not wanted:
+            continue
+        with open_shard(folder / entry["name"]) as shard:
+            if shard.num_samples != entry["samples"]:
+                raise InputError(f"{shard.path}: not as many samples as in the index; run inspect --verify")
+            for number in wanted:
+                yield {name: shard.read(name, number, number + 1)[0] for name in shard.fields}
+
+
+def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> Path:
+    """Write a contact sheet of samples spread over the dataset, and read no others; returns its path.
+
+    Raises:
+        InputError: the dataset is damaged or empty, or ``path`` has no suffix of a picture.
+    """
+    total = _num_samples(read_index(folder)["shards"])
+    if not total:
+        raise InputError(f"{folder}: the dataset holds no samples to show")
+    chosen = set(np.linspace(0, total - 1, min(num_samples, total)).round().astype(int).tolist())
+    samples = list(iterate_samples(folder, chosen))
+    rows = [_preview_row(sample) for sample in samples]
+    labels = [_preview_label(sample) for sample in samples]
+    return write_image(path, contact_sheet(rows, titles=_PREVIEW_TITLES, labels=labels))
+
+
+def export_folders(folder: Path | str, out: Path | str) -> int:
+    """Write ``<field>/train/1.jpg ...`` for the published trainer; returns the number of samples.
+
+    Raises:
+        InputError: the dataset is damaged, or ``out`` holds more samples of another one.
+    """
+    out, total = Path(out), _num_samples(read_index(folder)["shards"])
+    for name in EXPORTED:
+        refuse_numbers_beyond(out / name / "train", total)
+    with Progress("export", total=total, unit="sample") as progress:
+        for number, sample in enumerate(iterate_samples(folder), start=1):
+            for name in EXPORTED:
+                write_image(out / name / "train" / f"{number}.jpg", sample[name], jpeg_quality=98)
+            progress.advance()
+    return total
+
+
+def _num_samples(shards: Sequence[Mapping[str, Any]]) -> int:
+    return sum(entry["samples"] for entry in shards)
+
+
+def _describe(folder: Path | str, index: Mapping[str, Any]) -> str:
     shards = index["shards"]
     megabytes = sum(entry["bytes"] for entry in shards) / 1e6
     account = " + ".join(f"{what} {index[what]}" for what in ("written", "skipped", "failed"))
@@ -49,57 +136,6 @@ def describe(folder: Path | str) -> str:
     lines += [f"skipped {item['id']}: {item['reason']}" for item in index["skipped_frames"]]
     lines += [f"failed {item['id']}: {item['reason']}" for item in index["failures"]]
     return "\n".join(lines)
-
-
-def describe_draws(folder: Path | str) -> str:
-    """Least, median and largest value of what was drawn for each sample, a line each; reads the shards.
-
-    Raises:
-        InputError: a shard is missing or damaged.
-    """
-    index = read_index(folder)
-    if not index["num_samples"]:
-        return "drawn: nothing, there are no samples"
-    arrays, _ = load_arrays(folder, [name for name in _DRAWN if name in index["shards"][0]["arrays"]])
-    lines = ["drawn for each sample (least, median, largest):"]
-    for name, values in arrays.items():
-        low, middle, high = np.percentile(values, [0, 50, 100])
-        lines.append(f"  {name} = {low:.4g}, {middle:.4g}, {high:.4g}")
-    return "\n".join(lines)
-
-
-def iterate_samples(folder: Path | str) -> Iterator[dict[str, Any]]:
-    """Yield every sample of a finished dataset in order, as a mapping from field name to value."""
-    folder = Path(folder)
-    for entry in read_index(folder)["shards"]:
-        with open_shard(folder / entry["name"]) as shard:
-            for number in range(shard.num_samples):
-                yield {name: shard.read(name, number, number + 1)[0] for name in shard.fields}
-
-
-def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> Path:
-    """Write a contact sheet of samples spread over the dataset; returns its path."""
-    total = read_index(folder)["num_samples"]
-    if not total:
-        raise InputError(f"{folder}: the dataset holds no samples to show")
-    chosen = set(np.linspace(0, total - 1, min(num_samples, total)).round().astype(int).tolist())
-    rows, labels = [], []
-    for number, sample in enumerate(iterate_samples(folder)):
-        if number in chosen:
-            rows.append(_preview_row(sample))
-            labels.append(_preview_label(sample))
-    return write_image(path, contact_sheet(rows, titles=_PREVIEW_TITLES, labels=labels))
-
-
-def export_folders(folder: Path | str, out: Path | str) -> int:
-    """Write ``<field>/train/1.jpg ...`` for the published trainer; returns the number of samples."""
-    out, total = Path(out), read_index(folder)["num_samples"]
-    with Progress("export", total=total, unit="sample") as progress:
-        for number, sample in enumerate(iterate_samples(folder), start=1):
-            for name in EXPORTED:
-                write_image(out / name / "train" / f"{number}.jpg", sample[name], jpeg_quality=98)
-            progress.advance()
-    return int(total)
 
 
 def _preview_row(sample: Mapping[str, Any]) -> list[np.ndarray]:

@@ -47,6 +47,7 @@ class SampleListing:
 
     manifest: Manifest
     root: Path
+    split: str | None  # what {split} stood for; None where the manifest has no splits
     samples: list[SourceSample]
     unmatched: list[Unmatched]  # one entry for every missing role of an id
 
@@ -99,7 +100,7 @@ def list_samples(
     for role in roles:
         files[role], productive[role] = _find_files(manifest, role, split, tree)
 
-    listing = SampleListing(manifest=manifest, root=tree.root, samples=[], unmatched=[])
+    listing = SampleListing(manifest=manifest, root=tree.root, split=split or None, samples=[], unmatched=[])
     for sample_id in sorted(set().union(*files.values())):
         present = tuple(role for role in roles if sample_id in files[role])
         if len(present) == len(roles):

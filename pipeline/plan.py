@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.camera_response import curves_identity
+from pipeline.depth import source_identity
 from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError, canonical_json, read_json, sha256_text, write_json
 from pipeline.focus import FocusConfig
@@ -55,7 +56,7 @@ class Plan:
     """The numbered work units of one dataset. Equal plans and sources give equal shards."""
 
     config: SynthesisConfig
-    settings: Mapping[str, Any]  # config as JSON values, with the digests of weights and response curves
+    settings: Mapping[str, Any]  # config as JSON values, with the source and the digests of what it names
     frames: tuple[SourceSample, ...]
 
     @property
@@ -77,15 +78,23 @@ class Plan:
 
 
 def make_plan(
-    config: SynthesisConfig, frames: Sequence[SourceSample], weight_digests: Mapping[str, str]
+    config: SynthesisConfig,
+    frames: Sequence[SourceSample],
+    weight_digests: Mapping[str, str],
+    source: Mapping[str, str | None],
 ) -> Plan:
-    """Combine a config, the ordered source frames and the digests of the models into a plan.
+    """Combine a config, the ordered source frames, the digests of the models and a source into a plan.
+
+    Args:
+        source: ``manifest``, its name, and ``split``.
 
     Raises:
         InputError: the table of response curves is missing or cannot be used.
     """
-    settings = {**asdict(config), **weight_digests}
-    # Where the table lies does not matter, what is in it does.
+    settings = {**asdict(config), **weight_digests, "source": dict(source)}
+    # Where weights and a table lie does not matter, what is in them does.
+    settings["depth"] = source_identity(config.depth)
+    settings["probe"] = "default" if config.probe == "default" else "weights"
     settings["exposure"]["camera"]["curves"] = curves_identity(config.exposure.camera.curves)
     return Plan(config=config, settings=settings, frames=tuple(frames))
 
@@ -104,11 +113,14 @@ def settle_plan(plan: Plan, out: Path) -> None:
         write_json(path, {"digest": plan.digest, "settings": plan.settings, "frames": ids})
         return
     before = read_json(path)
-    if before.get("digest") == plan.digest:
-        return
-    changed = _differences(before.get("settings", {}), plan.settings)
-    if before.get("frames") != ids:
-        changed.append(_frames_difference(before.get("frames", []), ids))
+    try:
+        if before["digest"] == plan.digest:
+            return
+        changed = _differences(before["settings"], plan.settings)
+        if before["frames"] != ids:
+            changed.append(_frames_difference(before["frames"], ids))
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; choose another folder") from None
     raise InputError(f"{out}: was begun with another plan ({'; '.join(changed)}); choose another folder")
 
 

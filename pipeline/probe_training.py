@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.device import repeatable, resolve_device
-from pipeline.files import InputError
+from pipeline.files import InputError, check_output
 from pipeline.images import luminance, read_rgb, to_uint8
 from pipeline.manifest import list_samples, load_manifest
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance, save_probe
@@ -72,7 +72,12 @@ class ExposureScene:
 
 
 def train_probe(
-    config: ProbeTrainingConfig, manifest: Path | str, root: Path | str | None, out: Path | str
+    config: ProbeTrainingConfig,
+    manifest: Path | str,
+    root: Path | str | None,
+    out: Path | str,
+    *,
+    split: str | None = None,
 ) -> Path:
     """Train a probe of the published form on a manifest's over/under pairs; write safetensors to ``out``.
 
@@ -80,10 +85,12 @@ def train_probe(
     Same config and data give the same bytes on one device with one number of threads.
 
     Raises:
-        InputError: unusable manifest or data, too few scenes, or a loss that is not finite.
+        InputError: unusable manifest or data, too few scenes, an ``out`` that cannot be written, or a loss
+            that is not finite.
     """
     device = resolve_device(config.device)
-    training, held_out = split_scenes(read_scenes(manifest, root), config.held_out_every)
+    check_output(out)
+    training, held_out = split_scenes(read_scenes(manifest, root, split), config.held_out_every)
     with repeatable(device):
         probe = fit_probe(config, training, device)
     facts = {
@@ -94,13 +101,16 @@ def train_probe(
     return save_probe(out, probe, facts)
 
 
-def read_scenes(manifest: Path | str, root: Path | str | None = None) -> list[ExposureScene]:
+def read_scenes(
+    manifest: Path | str, root: Path | str | None = None, split: str | None = None
+) -> list[ExposureScene]:
     """Read the pairs of a manifest with the roles ``over`` and ``under``, ordered by id, and fuse each.
 
     Raises:
-        InputError: an unreadable file, a pair of two sizes, or an over-exposed picture that is the darker.
+        InputError: a file without its partner, an unreadable one, a pair of two sizes, or an over-exposed
+            picture that is the darker.
     """
-    listing = list_samples(load_manifest(manifest), root=root, roles=ROLES).require_complete()
+    listing = list_samples(load_manifest(manifest), root=root, split=split, roles=ROLES).require_complete()
     merge = cv2.createMergeMertens()
     scenes = []
     for sample in listing.samples:

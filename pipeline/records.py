@@ -16,6 +16,7 @@ from pipeline.files import (
     InputError,
     canonical_json,
     read_json,
+    sampled_digest,
     sha256_file,
     sha256_text,
     write_bytes,
@@ -30,20 +31,35 @@ FAILURES_NAME = "failures.jsonl"
 _PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py", "Pillow")
 
 
+def inputs_digest(frames: Sequence[SourceSample]) -> str:
+    """Digest of the ids and of the sources' content: a mended or replaced source makes its shard again."""
+    contents = [
+        [frame.id, role, sampled_digest(path)]
+        for frame in frames
+        for role, path in sorted(frame.paths.items())
+    ]
+    return sha256_text(canonical_json(contents))
+
+
 def write_record(
     path: Path,
     *,
     plan_digest: str,
-    frames: Sequence[SourceSample],
+    inputs: str,
     entry: Mapping[str, Any],
     seen: int,
     failures: Sequence[Mapping[str, str]],
 ) -> None:
-    """Write the record beside the shard at ``path``: its index entry and ``seen == samples + failures``."""
+    """Write the record beside the shard at ``path``: its index entry and ``seen == samples + failures``.
+
+    Args:
+        inputs: :func:`inputs_digest` from before the sources were read; one that was replaced meanwhile
+            makes the shard again.
+    """
     assert seen == entry["samples"] + len(failures)
     record = {
         "plan_digest": plan_digest,
-        "inputs": _inputs_digest(frames),
+        "inputs": inputs,
         "entry": entry,
         "seen": seen,
         "failures": failures,
@@ -55,13 +71,19 @@ def read_record(path: Path, plan_digest: str, frames: Sequence[SourceSample]) ->
     """The record of the finished shard at ``path``, or None if the shard is to be made (again)."""
     try:
         record = read_json(path.with_suffix(".json"))
+        entry, failures = record["entry"], record["failures"]
         current = (
             record["plan_digest"] == plan_digest
-            and record["inputs"] == _inputs_digest(frames)
-            and path.stat().st_size == record["entry"]["bytes"]
+            and record["seen"] == entry["samples"] + len(failures)
+            and all(failure.keys() == {"id", "reason"} for failure in failures)
+            and entry.keys() == {"name", "bytes", "sha256", "samples", "arrays"}
+            and entry["name"] == path.name
+            and path.stat().st_size == entry["bytes"]
+            # Last, since it reads the sources.
+            and record["inputs"] == inputs_digest(frames)
         )
-    except (InputError, FileNotFoundError, KeyError, TypeError):
-        return None
+    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError):
+        return None  # missing or damaged
     return record if current else None
 
 
@@ -75,25 +97,24 @@ def finished_records(plan: Plan, out: Path) -> list[dict[str, Any]]:
 
 
 def write_index(
-    plan: Plan,
-    records: Sequence[Mapping[str, Any]],
-    unmatched: Sequence[Unmatched],
-    source: Mapping[str, str | None],
-    out: Path,
+    plan: Plan, records: Sequence[Mapping[str, Any]], unmatched: Sequence[Unmatched], out: Path
 ) -> Path:
     """Check every shard's bytes and write ``failures.jsonl`` and then the index, last of all files.
 
     Raises:
-        InputError: a shard has changed since it was written; its record is removed, so that a rerun makes it.
+        InputError: shards have changed since they were written; their records are removed, so that a rerun
+            makes them.
     """
     entries = [record["entry"] for record in records]
     failures = [failure for record in records for failure in record["failures"]]
     skipped = [{"id": entry.id, "reason": unmatched_reason(entry)} for entry in unmatched]
-    for entry in entries:
-        path = out / entry["name"]
-        if sha256_file(path) != entry["sha256"]:
-            path.with_suffix(".json").unlink()
-            raise InputError(f"{path}: damaged since it was written; run synth again to make it anew")
+    damaged = [entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]]
+    if damaged:
+        for name in damaged:
+            (out / name).with_suffix(".json").unlink(missing_ok=True)
+        raise InputError(
+            f"{out}: damaged since it was written: {', '.join(damaged)}; run synth again to make it anew"
+        )
     lines = "".join(canonical_json(line) + "\n" for line in [*skipped, *failures])
     write_bytes(out / FAILURES_NAME, lines.encode())
     written = sum(entry["samples"] for entry in entries)
@@ -105,7 +126,7 @@ def write_index(
             "format_version": FORMAT_VERSION,
             "plan_digest": plan.digest,
             "config": plan.settings,
-            "source": source,
+            "source": plan.settings["source"],
             "shards": entries,
             "num_samples": written,
             "digest": dataset_digest(entries),
@@ -134,13 +155,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue  # another build of it, or a checkout that is not installed
     return found
-
-
-def _inputs_digest(frames: Sequence[SourceSample]) -> str:
-    """Digest of the sources' ids and sizes: a mended or replaced source makes its shard again."""
-    sizes = [
-        [frame.id, role, path.stat().st_size if path.exists() else -1]
-        for frame in frames
-        for role, path in sorted(frame.paths.items())
-    ]
-    return sha256_text(canonical_json(sizes))

@@ -47,10 +47,17 @@ def read_index(folder: Path | str) -> dict[str, Any]:
         for entry in index["shards"]:
             if Path(entry["name"]).name != entry["name"]:
                 raise InputError(f"{path}: shard name {entry['name']!r} leaves the folder")
-            int(entry["samples"]), int(entry["bytes"]), str(entry["sha256"]), dict(entry["arrays"])
+            if not (isinstance(entry["samples"], int) and isinstance(entry["bytes"], int)):
+                raise TypeError("samples and bytes are numbers")
+            str(entry["sha256"]), dict(entry["arrays"])
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged index ({error!r}); run synth again") from None
+        raise damaged_index(folder, error) from None
     return index
+
+
+def damaged_index(folder: Path | str, error: Exception) -> InputError:
+    """The one line for an index that lacks something, and for what reading it raised."""
+    return InputError(f"{Path(folder) / INDEX_NAME}: damaged index ({error!r}); run synth again")
 
 
 def dataset_digest(shards: Sequence[Mapping[str, Any]]) -> str:
@@ -83,10 +90,19 @@ def load_arrays(folder: Path | str, fields: Sequence[str]) -> tuple[dict[str, np
 
 
 def verify(folder: Path | str) -> list[str]:
-    """Compare every byte of a dataset with its index; return one line for each problem."""
+    """Compare every byte of a dataset with its index, and it with itself; a line for each problem."""
     folder = Path(folder)
+    index = read_index(folder)
     problems = []
-    for entry in read_index(folder)["shards"]:
+    held = sum(entry["samples"] for entry in index["shards"])
+    if index.get("num_samples") != held:
+        told = f"says {index.get('num_samples')} samples, but {held} in its list of shards"
+        problems.append(f"{folder / INDEX_NAME}: {told}; run synth again")
+    if index.get("digest") != dataset_digest(index["shards"]):
+        problems.append(
+            f"{folder / INDEX_NAME}: its digest is not that of its list of shards; run synth again"
+        )
+    for entry in index["shards"]:
         path = folder / entry["name"]
         try:
             problems += _verify_shard(path, entry)
@@ -106,6 +122,10 @@ def _verify_shard(path: Path, entry: Mapping[str, Any]) -> list[str]:
     if sha256_file(path) != entry["sha256"]:
         return [f"{path}: bytes differ from the index; delete it and run synth again"]
     with open_shard(path) as shard:
+        if shard.num_samples != entry["samples"]:
+            return [
+                f"{path}: {shard.num_samples} samples, the index says {entry['samples']}; run synth again"
+            ]
         digests = {name: array_digest(shard.read(name)) for name in shard.fields}
     names = sorted(digests.keys() | entry["arrays"].keys())
     wrong = [name for name in names if digests.get(name) != entry["arrays"].get(name)]

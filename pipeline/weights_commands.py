@@ -18,9 +18,13 @@ from pipeline.downloads import DOWNLOADS
 def fetch(name: str, out: Path, sha256: str | None) -> None:
     """Download third-party weights; a stopped download goes on, and a wrong file is never accepted.
 
+    The authors of megadepth state no digest: without --sha256 the file is kept as .part, its digest printed,
+    and the status is 2; with the digest that you trust it gets its name.
+
     \b
     Example:
         gifnet weights fetch megadepth
+        gifnet weights fetch megadepth --sha256 DIGEST
         gifnet synth manifest.toml -o dataset --depth megadepth:best_generalization_net_G.pth
     """
     from pipeline.downloads import fetch as fetch_weights
@@ -55,20 +59,22 @@ def train_depth(out: Path, **settings: Any) -> None:
 @click.command("train-probe")
 @click.argument("manifest", type=FILE)
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
+@click.option("--split", help="Which of the manifest's splits.")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
 @click.option("--steps", type=int, help="Optimiser steps.")
 @click.option("--learning-rate", type=float, help="Of Adam at the start.")
 @click.option("--held-out-every", type=int, help="Every n-th scene is held out for the figures.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=int, help="Of first weights, scenes and patches.")
-def train_probe(manifest: Path, root: Path | None, out: Path, **settings: Any) -> None:
+def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path, **settings: Any) -> None:
     """Train the exposure probe on the over-/under-exposed pairs of a manifest.
 
     \b
     Example:
         gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
+        gifnet weights train-probe manifests/sice.toml --root SICE --split Dataset_Part1 -o probe.safetensors
     """
     from pipeline.probe_training import ProbeTrainingConfig
     from pipeline.probe_training import train_probe as run_training
 
-    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out))
+    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out, split=split))

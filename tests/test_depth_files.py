@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import random
 from pathlib import Path
 
 import h5py
@@ -94,8 +96,14 @@ def test_unusable_maps_are_named(tmp_path: Path, suffix: str, values: np.ndarray
         load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
 
 
+def _archive() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, depth=np.zeros((8, 9)))
+    return content.getvalue()
+
+
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".h5"])
-@pytest.mark.parametrize("content", [b"", b"text, not a map", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("content", [b"", b"text, not a map", b"\x93NUMPY\x01\x00", _archive()])
 def test_damaged_files_are_named(tmp_path: Path, suffix: str, content: bytes) -> None:
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(InputError, match=rf"a\{suffix}"):
@@ -110,6 +118,41 @@ def test_missing_and_ambiguous_maps(tmp_path: Path) -> None:
         _write(tmp_path / f"b{suffix}", np.zeros((8, 9), np.uint8))
     with pytest.raises(InputError, match=r"b\.png: there is also b\.npy"):
         estimator.estimate([smooth_frame(8, 9)], ["b"])
+
+
+def test_damaged_headers_are_named(tmp_path: Path) -> None:
+    """Bytes changed at random: a map or one line, never another exception."""
+    chance, path = random.Random(0), tmp_path / "a.npy"
+    np.save(path, np.zeros((8, 9)))
+    whole, estimator = path.read_bytes(), load_depth_estimator(f"files:{tmp_path}")
+    refused = 0
+    for _ in range(400):
+        data = bytearray(whole)
+        data[chance.randrange(128)] = chance.choice((*b"\"'([{,\n #", 0, 255, chance.randrange(256)))
+        path.write_bytes(data)
+        try:
+            estimator.estimate([smooth_frame(8, 9)], ["a"])
+        except InputError as error:
+            refused += str(error).startswith(f"{path}: ")
+    assert refused > 100
+
+
+@pytest.mark.parametrize("shape", ["(9" + "0" * 30 + ", 9)", "(True, 9)"])
+def test_headers_that_declare_no_possible_array_are_named(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + b"\x76\x00" + header.encode() + bytes(576))
+    with pytest.raises(InputError, match=r"a\.npy: not a readable NPY array"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+
+
+def test_the_map_of_a_frame_has_a_path(tmp_path: Path) -> None:
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    assert estimator.path_of("day/a") is None
+    _write(tmp_path / "day/a.png", np.eye(8, 9, dtype=np.uint8))
+    assert estimator.path_of("day/a") == tmp_path / "day/a.png"
+    _write(tmp_path / "day/a.npy", np.eye(8, 9))
+    assert estimator.path_of("day/a") is None, "which of the two is not known"
+    assert load_depth_estimator("default").path_of("day/a") is None
 
 
 def test_no_pickles_and_no_other_files_are_read(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import torch
 from pipeline.depth import training as depth_training
 from pipeline.depth.augmentation import random_view
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
-from pipeline.depth.network import load_depth_network
+from pipeline.depth.network import load_depth_network, save_depth_network
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
+from pipeline.depth.training_state import DepthTrainingState
 from pipeline.files import InputError, read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -155,6 +156,61 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert out.read_bytes() == trained.read_bytes()
 
 
+def test_a_kill_between_the_last_files_is_made_good_by_a_rerun(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    folder = out.with_name("depth.training")
+    checkpoint = (trained.with_name("depth.training") / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.pt").write_bytes(checkpoint)
+    train_depth(TINY, out)
+    assert out.read_bytes() == trained.read_bytes(), "a missing file"
+    network = DepthTrainingState(TINY, torch.device("cpu")).average
+    old = {"config": TINY.plain(), "steps_done": 10, "metrics": {}}
+    save_depth_network(out, network, encoder=TINY.encoder, size_hw=(64, 96), training=old)
+    train_depth(TINY, out)
+    assert out.read_bytes() == trained.read_bytes(), "one of an earlier step"
+    times = out.stat().st_mtime_ns
+    train_depth(TINY, out)
+    assert out.stat().st_mtime_ns == times, "nothing is left to be done"
+
+    def killed(*_: object) -> None:
+        assert load_depth_network(out)[1]["training"]["steps_done"] == 5
+        raise KeyboardInterrupt
+
+    (folder / "checkpoint.pt").unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DepthTrainingState, "save", killed)
+        train_depth(TINY, out)
+    train_depth(TINY, out)
+    assert out.read_bytes() == trained.read_bytes()
+    assert [row["step"] for row in read_json(folder / "metrics.json")] == [5, 10, 15]
+
+
+def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "depth.training" / "checkpoint.pt"
+    path.parent.mkdir()
+    whole = (trained.with_name("depth.training") / "checkpoint.pt").read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    torch.save({"step": 5}, tmp_path / "other.pt")
+    for content in (b"", whole[:1000], whole[:-1000], flipped, (tmp_path / "other.pt").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"checkpoint\.pt: .*; delete it to begin anew$"):
+            train_depth(TINY, tmp_path / "depth.safetensors")
+
+
+def test_what_cannot_work_is_told_before_scenes_are_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depth_training, "render_scene_set", lambda *_, **__: pytest.fail("rendered"))
+    unknown = DepthTrainingConfig(**{**TINY.__dict__, "encoder": "nonsense"})
+    with pytest.raises(InputError, match="encoder nonsense"):
+        train_depth(unknown, tmp_path / "depth.safetensors")
+    with pytest.raises(InputError, match="is a folder"):
+        train_depth(TINY, tmp_path)
+
+
 def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) -> None:
     out = _with_scenes_of(trained, tmp_path)
     shutil.copy(trained.with_name("depth.training") / "checkpoint.pt", out.with_name("depth.training"))
@@ -173,12 +229,6 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
 def test_configs_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"train-depth: {next(iter(wrong)).split('_')[0]}"):
         DepthTrainingConfig(**wrong)
-
-
-def test_an_unknown_encoder_is_refused(tmp_path: Path, trained: Path) -> None:
-    out = _with_scenes_of(trained, tmp_path)
-    with pytest.raises(InputError, match="encoder nonsense"):
-        train_depth(DepthTrainingConfig(**{**TINY.__dict__, "encoder": "nonsense"}), out)
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:

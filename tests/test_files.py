@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,9 @@ from pipeline.files import (
     atomic_path,
     canonical_json,
     check_folder,
+    check_output,
     read_json,
+    sampled_digest,
     sha256_file,
     sha256_text,
     write_bytes,
@@ -68,6 +72,33 @@ def test_an_io_error_leaves_what_was_there(
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 240}.bin"  # itself short enough for a file system, its temporary name is not
+    with pytest.raises(OSError) as too_long:
+        write_bytes(path, b"new")
+    with pytest.raises(OSError) as full, atomic_path(tmp_path / "y.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    for error, name in ((too_long.value, path), (full.value, tmp_path / "y.bin")):
+        assert error.filename == str(name) and error.filename2 is None and "tmp-" not in str(error)
+    with pytest.raises(FileNotFoundError, match=r"source\.bin"), atomic_path(tmp_path / "y.bin"):
+        (tmp_path / "source.bin").read_bytes()
+
+
+def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    old = write_bytes(tmp_path / "old.bin", b"old")
+    for path in (old, tmp_path / "new" / "folder" / "x.bin"):
+        assert check_output(str(path)) == path
+    assert old.read_bytes() == b"old" and not any((tmp_path / "new/folder").iterdir())
+    for path, reason in (
+        (tmp_path, "is a folder"),
+        (old / "x.bin", "cannot be made a folder"),
+        (tmp_path / f"{'x' * 240}.bin", "cannot be written"),
+    ):
+        with pytest.raises(InputError, match=reason) as error:
+            check_output(path)
+        assert "\n" not in str(error.value) and "tmp-" not in str(error.value)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -168,6 +199,44 @@ def test_digests_are_sha256(tmp_path: Path) -> None:
     assert sha256_file(write_bytes(tmp_path / "x", b"abc")) == abc
     big = os.urandom(1 << 20)
     assert sha256_file(write_bytes(tmp_path / "x", big)) == hashlib.sha256(big).hexdigest()
+
+
+def test_sampled_digests_tell_contents_not_times_and_places(tmp_path: Path) -> None:
+    rng, clock = np.random.default_rng(0), itertools.count()
+
+    def digest(name: str, content: bytes) -> str | None:
+        path = write_bytes(tmp_path / name, content)
+        os.utime(path, (next(clock),) * 2)
+        return sampled_digest(path)
+
+    for size in (0, 1, 65536, 65537, 1_000_000):
+        content = rng.bytes(size)
+        assert digest("x", content) == digest("copy", content) == digest("x", content)
+        contents = {content, content + b"x", content[:-1], rng.bytes(size)}
+        assert len({digest("x", content) for content in contents}) == len(contents)
+    whole, changed = rng.bytes(65536), []
+    for place in rng.integers(65536, size=20):
+        one = bytearray(whole)
+        one[place] ^= 1
+        changed.append(digest("x", bytes(one)))
+    assert digest("x", whole) not in changed, "up to 64 KiB every byte counts"
+
+
+def test_sampled_digests_read_little(tmp_path: Path) -> None:
+    """A file of a terabyte, of which nothing is stored but its first and last byte."""
+    digests = set()
+    for place in (None, 0, 10**12 - 1):
+        with open(tmp_path / "huge", "wb") as file:
+            file.truncate(10**12)
+            if place is not None:
+                file.seek(place)
+                file.write(b"x")
+        digests.add(sampled_digest(tmp_path / "huge"))
+    assert len(digests) == 3
+
+
+def test_what_cannot_be_read_has_no_sampled_digest(tmp_path: Path) -> None:
+    assert sampled_digest(tmp_path / "absent") is None and sampled_digest(tmp_path) is None
 
 
 def test_check_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.depth.hourglass import Hourglass, load_hourglass
 from pipeline.files import InputError
+from pipeline.published_state import read_published_state
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,18 @@ def test_files_of_something_else_are_refused(seeded_state: dict[str, torch.Tenso
     torch.save({**seeded_state, "4.weight": torch.zeros(2, 64, 3, 3)}, path)
     with pytest.raises(InputError, match=r"1 of \d+ tensors differ, the first is 4\.weight"):
         load_hourglass(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
+def test_cut_files_are_refused_wherever_they_end(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"4.bias": torch.zeros(1)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="not a PyTorch weights file, or damaged") as error:
+            read_published_state(path)
+        assert "\n" not in str(error.value)
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:

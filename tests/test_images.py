@@ -177,6 +177,19 @@ def test_orientation_of_sixteen_bit_files(tmp_path: Path, orientation: int) -> N
     np.testing.assert_array_equal(read_image(tmp_path / "x"), upright(colour, orientation))
 
 
+def test_a_malformed_tag_beside_the_orientation_does_not_matter(tmp_path: Path) -> None:
+    """ResolutionUnit as text where it is a number: such tags cannot be written again, but need not be."""
+    entries = ((274, 3, 1, struct.pack(">HH", 6, 0)), (296, 2, 2, b"2\0\0\0"))
+    tags = b"MM\0*" + struct.pack(">IH", 8, len(entries))
+    tags += b"".join(struct.pack(">HHI4s", *entry) for entry in entries) + bytes(4)
+    image = pixels("uint8", 3, 16, 24)
+    for kind in ("PNG", "JPEG"):
+        for name, options in (("flat", {}), ("turned", {"exif": b"Exif\0\0" + tags})):
+            (tmp_path / name).write_bytes(encoded(Image.fromarray(image), kind, **options))
+        expected = upright(read_image(tmp_path / "flat"), 6)
+        np.testing.assert_array_equal(read_image(tmp_path / "turned"), expected)
+
+
 def test_an_orientation_that_does_not_exist_is_none(tmp_path: Path) -> None:
     for orientation in (0, 9, 77):
         for image in (pixels("uint8", 3), pixels("uint16", 1)):

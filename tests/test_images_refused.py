@@ -59,6 +59,15 @@ def test_a_flipped_bit_in_a_png_is_never_read(tmp_path: Path) -> None:
     refused(tmp_path / "x.png", bytes(data), "damaged image")
 
 
+def test_a_tiff_whose_tags_are_of_the_wrong_type_is_damaged(tmp_path: Path) -> None:
+    data = bytearray(encoded(Image.fromarray(pixels("uint8", 3)), "TIFF"))
+    start = struct.unpack_from("<I", data, 4)[0] + 2
+    count = struct.unpack_from("<H", data, start - 2)[0]
+    places = {struct.unpack_from("<H", data, start + 12 * number)[0]: number for number in range(count)}
+    struct.pack_into("<H", data, start + 12 * places[273] + 2, 2)  # StripOffsets as text
+    refused(tmp_path / "x.tif", bytes(data), "damaged image")
+
+
 def test_alpha_is_refused(tmp_path: Path) -> None:
     colour = Image.fromarray(pixels("uint8", 3))
     for picture, kind, options in (

@@ -113,6 +113,29 @@ def test_unusable_data_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_one_split_of_a_manifest_is_read(tmp_path: Path) -> None:
+    manifest = exposure_manifest(tmp_path / "part1")
+    exposure_manifest(tmp_path / "part2", scenes=3)
+    text = manifest.read_text().replace('"over/', '"{split}/over/').replace('"under/', '"{split}/under/')
+    manifest = tmp_path / "pairs.toml"
+    manifest.write_text(text.replace("[roles]", 'splits = ["part1", "part2"]\n[roles]'))
+    out = train_probe(SHORT, manifest, None, tmp_path / "probe.safetensors", split="part2")
+    with safe_open(out, framework="np") as file:
+        assert json.loads(file.metadata()["held_out"]) == ["1"]
+    with pytest.raises(InputError, match="choose a split: part1, part2"):
+        train_probe(SHORT, manifest, None, out)
+
+
+def test_an_output_that_cannot_be_made_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = exposure_manifest(tmp_path)
+    monkeypatch.setattr("pipeline.probe_training.read_scenes", lambda *_: pytest.fail("data were read"))
+    for out in (tmp_path, manifest / "probe.safetensors"):
+        with pytest.raises(InputError, match="folder"):
+            train_probe(SHORT, manifest, None, out)
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"steps": 0}, {"patch_px": 9}, {"learning_rate": 0.0}, {"average_decay": 1.0}, {"held_out_every": 1}],

@@ -275,6 +275,17 @@ def test_samples_are_read_back_through_their_manifest(tmp_path: Path) -> None:
     assert {file: sha256_file(file) for file in sorted((tmp_path / "samples").rglob("*.*"))} == before
 
 
+def test_scenes_of_a_larger_run_are_not_mixed_in(tmp_path: Path) -> None:
+    write_samples(SampleConfig(pairs=2, size_hw=(32, 32)), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    with pytest.raises(InputError, match=r"00001\.png: left by another, larger run") as error:
+        write_samples(SampleConfig(pairs=1, size_hw=(32, 32)), tmp_path)
+    assert "\n" not in str(error.value)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
+    write_samples(SampleConfig(pairs=3, size_hw=(32, 32)), tmp_path)
+    assert len(list_samples(load_manifest(tmp_path / "manifest.toml")).samples) == 3
+
+
 @pytest.mark.parametrize(
     "arguments", [{"pairs": 0}, {"size_hw": (16, 64)}, {"size_hw": (64, 10_000)}, {"seed": -1}]
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ def make_dataset(folder: Path, counts: tuple[int, ...] = (3, 2), compress: str =
         attributes = {**ATTRIBUTE_VALUES, "shard": shard, "num_shards": len(counts)}
         entries.append(write_shard(path, samples, tile=TILE, attributes=attributes, compress=compress))
     index = {"format": FORMAT, "format_version": FORMAT_VERSION, "shards": entries}
-    write_json(folder / INDEX_NAME, {**index, "digest": dataset_digest(entries)})
+    facts = {"num_samples": sum(counts), "digest": dataset_digest(entries)}
+    write_json(folder / INDEX_NAME, {**index, **facts})
     return folder
 
 
@@ -126,7 +129,7 @@ def test_a_draw_that_is_missing_or_unlisted_is_noticed(dataset: Path, tmp_path: 
     shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
     index = read_index(tmp_path)
     del index["shards"][0]["arrays"][field]
-    write_json(tmp_path / INDEX_NAME, index)
+    write_json(tmp_path / INDEX_NAME, {**index, "digest": dataset_digest(index["shards"])})
     (problem,) = verify(tmp_path)
     assert field in problem
     path = tmp_path / shard_name(0, 2)
@@ -185,6 +188,38 @@ def test_missing_shard_and_missing_index_are_named(dataset: Path, tmp_path: Path
     assert "missing" in verify(tmp_path)[0]
     (tmp_path / INDEX_NAME).unlink()
     with pytest.raises(InputError, match="run synth again"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda index: index["shards"].pop(), ["says 5 samples, but 3", "digest"]),
+        (lambda index: index["shards"].reverse(), ["digest"]),
+        (lambda index: index.update(num_samples=6), ["says 6 samples, but 5"]),
+        (lambda index: index.pop("digest"), ["digest"]),
+        (lambda index: index["shards"][0].update(samples=9), ["says 5 samples, but 11", "3 samples, .* 9"]),
+    ],
+)
+def test_an_index_that_contradicts_itself_is_noticed(
+    dataset: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], words: list[str]
+) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    index = read_index(dataset)
+    change(index)
+    write_json(tmp_path / INDEX_NAME, index)
+    problems = verify(tmp_path)
+    assert len(problems) == len(words)
+    for problem, word in zip(problems, words, strict=True):
+        assert re.search(word, problem) and problem.endswith("run synth again")
+
+
+@pytest.mark.parametrize("entry", [{"samples": "3"}, {"bytes": None}, {"arrays": 5}, {"name": 7}])
+def test_damaged_entries_are_one_line(dataset: Path, tmp_path: Path, entry: dict[str, Any]) -> None:
+    index = read_index(dataset)
+    index["shards"][0] |= entry
+    write_json(tmp_path / INDEX_NAME, index)
+    with pytest.raises(InputError, match="damaged index"):
         read_index(tmp_path)
 
 

@@ -49,12 +49,18 @@ def make_config(manifest: Path) -> SynthesisConfig:
 
 
 def run(
-    manifest: Path, out: Path, config: SynthesisConfig | None = None, **options: object
+    manifest: Path,
+    out: Path,
+    config: SynthesisConfig | None = None,
+    *,
+    split: str | None = None,
+    **options: object,
 ) -> SynthesisSummary:
     options = {"device": "cpu", "jobs": 1, **options}
     return synthesise(
         config or make_config(manifest),
         manifest,
         out,
+        split=split,
         options=RunOptions(**options),  # type: ignore[arg-type]
     )

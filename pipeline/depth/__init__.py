@@ -39,6 +39,10 @@ class DepthEstimator(Protocol):
         """SHA-256 of its weights; empty for maps read from files."""
         ...
 
+    def path_of(self, id_: str) -> Path | None:
+        """The file that a frame's map is read from, if there is one; always None for a network."""
+        ...
+
     def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
         """Estimate the inverse depth of each frame.
 
@@ -56,6 +60,14 @@ class DepthEstimator(Protocol):
             InputError: no usable map can be made for a frame; the message names it.
         """
         ...
+
+
+def source_identity(source: str) -> str:
+    """What a plan holds of a depth source: not where a weights file lies, since it holds its digest too."""
+    kind, _, argument = source.partition(":")
+    if kind == "megadepth":
+        return kind
+    return f"{kind}:{argument.partition(':')[0]}" if kind == "timm" else source
 
 
 def load_depth_estimator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import cv2
 import h5py
@@ -30,6 +31,13 @@ class FileDepth:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = check_folder(folder, "depth folder")
+
+    def path_of(self, id_: str) -> Path | None:
+        """The map of a frame; None where there is none, or no single one, as :meth:`estimate` will say."""
+        try:
+            return self._find(id_)
+        except InputError:
+            return None
 
     def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
         """Read the map of each frame; see :class:`pipeline.depth.DepthEstimator`."""
@@ -70,9 +78,9 @@ def _size(array: np.ndarray) -> str:
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        # Mapped, so that a header which declares a huge array allocates nothing.
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, so that a header which declares a huge array allocates nothing; and no archive of arrays.
+        values = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError) as error:
         raise InputError(f"{path}: not a readable NPY array ({error})") from None
     if values.dtype.kind not in "uif" or values.size > MAX_PIXELS:
         raise InputError(f"{path}: {values.dtype} {values.shape} is not a map of real numbers")

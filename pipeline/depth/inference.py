@@ -43,6 +43,9 @@ class NetworkDepth:
     device: torch.device
     refine: bool  # pull depth edges onto the frame's
 
+    def path_of(self, id_: str) -> None:
+        """Nothing is read from files; see :class:`pipeline.depth.DepthEstimator`."""
+
     def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
         """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
         windows = [

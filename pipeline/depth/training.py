@@ -5,7 +5,6 @@ Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), 
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from torch import Tensor
 
 from pipeline.depth.augmentation import random_view
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
-from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
+from pipeline.depth.training_state import DepthTrainingState
 from pipeline.device import repeatable, resolve_device
-from pipeline.files import InputError, write_bytes, write_json
+from pipeline.files import InputError, check_output
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
 
@@ -38,14 +37,15 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     thread count. ``out`` itself is renewed at every checkpoint; its metadata says how many steps it has seen.
 
     Raises:
-        InputError: a checkpoint of another config lies there, or a loss is not finite.
+        InputError: an unknown encoder, an ``out`` that cannot be written, a damaged checkpoint or one of
+            another config, or a loss that is not finite.
     """
-    out = Path(out)
+    out = check_output(out)
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
-    training, held_out = _scene_sets(config, folder / "scenes")
-    state = _State(config, device)
+    state = DepthTrainingState(config, device)
     state.restore(folder / "checkpoint.pt")
+    training, held_out = _scene_sets(config, folder / "scenes")
     with (
         repeatable(device),
         Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress,
@@ -63,75 +63,11 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
                     }
                 )
                 losses = []
-                state.save(folder / "checkpoint.pt")
-                write_json(folder / "metrics.json", state.history)
-                facts = {"config": config.plain(), "steps_done": state.step, "metrics": state.history[-1]}
-                size = config.inference_size_hw
-                save_depth_network(out, state.average, encoder=config.encoder, size_hw=size, training=facts)
+                state.export(out, folder / "metrics.json")
+                state.save(folder / "checkpoint.pt")  # last: what a kill leaves undone is done again
+    if not state.is_exported(out):
+        state.export(out, folder / "metrics.json")
     return out
-
-
-class _State:
-    """All that changes during training."""
-
-    def __init__(self, config: DepthTrainingConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
-            self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
-        self.network.to(device).to(memory_format=torch.channels_last).train()
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.to(device).to(memory_format=torch.channels_last).eval()
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
-        self.step = 0
-        self.history: list[dict[str, Any]] = []
-
-    def save(self, path: Path) -> None:
-        state = {
-            "config": self.config.plain(),
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "history": self.history,
-        }
-        content = io.BytesIO()  # torch would not tell a full disk from a defect
-        torch.save(state, content)
-        write_bytes(path, content.getvalue())
-
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint, if there is one."""
-        if not path.exists():
-            return
-        saved = torch.load(path, map_location=self.device, weights_only=True)
-        mine = self.config.plain()
-        changed = sorted(
-            key for key in mine.keys() | saved["config"].keys() if mine.get(key) != saved["config"].get(key)
-        )
-        if changed:
-            raise InputError(
-                f"{path}: made with another {', '.join(changed)}; delete it or use another output name"
-            )
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.step, self.history = saved["step"], saved["history"]
-
-    def follow(self) -> None:
-        """Move the average of the weights a little towards the weights."""
-        # A short memory at first, so that the random start is soon forgotten.
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - decay)
 
 
 def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, dict[str, SceneSet]]:
@@ -153,7 +89,7 @@ def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, di
     return training, held_out
 
 
-def _step(state: _State, scenes: SceneSet) -> dict[str, float]:
+def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
     config = state.config
     frames, target, pairs = _batch(config, scenes, state.step, state.device)
     for group in state.optimiser.param_groups:
@@ -205,7 +141,7 @@ def _batch(
 
 
 @torch.inference_mode()
-def _validate(state: _State, scenes: SceneSet) -> float:
+def _validate(state: DepthTrainingState, scenes: SceneSet) -> float:
     """Mean ordinal error over whole held-out scenes."""
     errors = []
     height, width = state.config.inference_size_hw

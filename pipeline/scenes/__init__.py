@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, refuse_numbers_beyond, write_bytes
 from pipeline.images import write_image
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
@@ -106,8 +106,13 @@ def write_samples(config: SampleConfig, out: Path | str) -> Path:
 
     Files: ``visible/ID.png`` and ``infrared/ID.png`` (8-bit), ``inverse_depth/ID.png`` (16-bit,
     65535 = nearest point, 0 = sky). The same configuration always gives the same bytes.
+
+    Raises:
+        InputError: ``out`` holds scenes of a run with more pairs.
     """
     out = Path(out)
+    for role in ("visible", "infrared", "inverse_depth"):
+        refuse_numbers_beyond(out / role, config.pairs - 1)
     height, width = config.size_hw
     with Progress("sample", total=config.pairs, unit="pair") as progress:
         for index in range(config.pairs):

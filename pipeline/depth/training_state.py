@@ -1,0 +1,107 @@
+"""The state of a training of the depth network: checkpoints to go on from, and the weights that it gives."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
+from pipeline.depth.training_config import DepthTrainingConfig
+from pipeline.files import InputError, write_bytes, write_json
+from pipeline.published_state import read_saved
+from pipeline.randomness import random_stream
+
+
+class DepthTrainingState:
+    """All that changes during training: network, average of its weights, optimiser, step and validations."""
+
+    def __init__(self, config: DepthTrainingConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
+            self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
+        self.network.to(device).to(memory_format=torch.channels_last).train()
+        self.average.load_state_dict(self.network.state_dict())
+        self.average.to(device).to(memory_format=torch.channels_last).eval()
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint from which :meth:`restore` goes on."""
+        content = io.BytesIO()  # torch would not tell a full disk from a defect
+        torch.save(self._content(), content)
+        write_bytes(path, content.getvalue())
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint, if there is one.
+
+        Raises:
+            InputError: it is damaged, or of another config.
+        """
+        if not path.exists():
+            return
+        try:
+            saved = read_saved(path, self.device)
+        except InputError as error:
+            raise InputError(f"{error}; delete it to begin anew") from None
+        if not isinstance(saved, dict) or saved.keys() != self._content().keys():
+            raise InputError(f"{path}: not a checkpoint of train-depth; delete it to begin anew")
+        mine = self.config.plain()
+        changed = sorted(
+            key for key in mine.keys() | saved["config"].keys() if mine.get(key) != saved["config"].get(key)
+        )
+        if changed:
+            raise InputError(
+                f"{path}: made with another {', '.join(changed)}; delete it or use another output name"
+            )
+        self.network.load_state_dict(saved["network"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step, self.history = saved["step"], saved["history"]
+
+    def follow(self) -> None:
+        """Move the average of the weights a little towards the weights."""
+        # A short memory at first, so that the random start is soon forgotten.
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        for mean, value in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+
+    def export(self, out: Path, metrics: Path) -> None:
+        """Write the average of the weights, and the metrics of all validations so far."""
+        write_json(metrics, self.history)
+        encoder, size = self.config.encoder, self.config.inference_size_hw
+        save_depth_network(out, self.average, encoder=encoder, size_hw=size, training=self._facts())
+
+    def is_exported(self, out: Path) -> bool:
+        """Whether the weights at ``out`` are those of this state."""
+        try:
+            _, description = load_depth_network(out)
+        except InputError:
+            return False  # missing or damaged
+        return bool(description.get("training") == self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        return {"config": self.config.plain(), "steps_done": self.step, "metrics": self.history[-1]}
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "config": self.config.plain(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+        }

@@ -1,0 +1,123 @@
+"""One work unit of stage one: a shard, made by whichever process gets hold of it, on whichever machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.depth import load_depth_estimator
+from pipeline.device import one_thread, resolve_device
+from pipeline.files import InputError
+from pipeline.leases import lease
+from pipeline.manifest import SourceSample
+from pipeline.plan import SynthesisConfig
+from pipeline.probe import load_probe
+from pipeline.records import inputs_digest, read_record, versions, write_record
+from pipeline.samples import Models, make_samples
+from pipeline.shard_file import write_shard
+from pipeline.shards import shard_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """Everything that a worker on any machine needs to make one shard."""
+
+    shard: int
+    num_shards: int
+    frames: tuple[SourceSample, ...]
+    plan_digest: str
+    config: SynthesisConfig
+    settings: Mapping[str, Any]
+    folder: Path  # where the run was started; all paths may be relative to it
+    out: Path
+    device: str
+
+    @property
+    def path(self) -> Path:
+        return self.out / shard_name(self.shard, self.num_shards)
+
+    def record(self) -> dict[str, Any] | None:
+        """The shard's record, if both stand and were made from this plan and these sources."""
+        return read_record(self.path, self.plan_digest, self.frames)
+
+
+def make_shard(task: ShardTask) -> dict[str, float] | None:
+    """Make one work unit and return the seconds that each stage took; None if another process has it.
+
+    Raises:
+        InputError: this machine lacks the folder of the run, or has other weights than the plan names.
+    """
+    _enter(task.folder)
+    with lease(task.path.with_suffix(".lease")) as held:
+        if not held:
+            return None
+        if task.record() is not None:
+            return {}  # another process was faster
+        for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
+            litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
+        inputs = inputs_digest(task.frames)
+        with one_thread():  # whatever the engine
+            content = make_samples(task.frames, task.config, _planned_models(task))
+        attributes = {
+            "plan_digest": task.plan_digest,
+            "config": task.settings,
+            "shard": task.shard,
+            "num_shards": task.num_shards,
+            "versions": versions(),
+        }
+        with content.timed("write"):
+            entry = write_shard(
+                task.path,
+                content.samples,
+                tile=task.config.tile,
+                attributes=attributes,
+                compress=task.config.compress,
+            )
+            write_record(
+                task.path,
+                plan_digest=task.plan_digest,
+                inputs=inputs,
+                entry=entry,
+                seen=content.seen,
+                failures=content.failures,
+            )
+    return dict(content.seconds)
+
+
+@lru_cache(maxsize=2)
+def load_models(depth: str, refine: bool, probe: str, device: str) -> Models:
+    """The networks, loaded once in each process."""
+    resolved = resolve_device(device)
+    return Models(
+        depth=load_depth_estimator(depth, device=resolved, refine=refine),
+        probe=load_probe(None if probe == "default" else Path(probe), device=resolved),
+    )
+
+
+def _enter(folder: Path) -> None:
+    """Go to the folder from which the paths of a task count; a worker of a cluster may stand elsewhere."""
+    try:
+        if not os.path.samefile(os.curdir, folder):
+            os.chdir(folder)
+            load_models.cache_clear()  # relative paths mean other files here
+    except OSError as error:
+        raise InputError(
+            f"{folder}: a worker cannot go there ({error.strerror}); share the folder in which synth is run, "
+            "and those of its files, with all machines"
+        ) from None
+
+
+def _planned_models(task: ShardTask) -> Models:
+    config = task.config
+    models = load_models(config.depth, config.refine_depth, config.probe, task.device)
+    for option, model in (("depth", models.depth), ("probe", models.probe)):
+        if model.digest != task.settings[f"{option}_digest"]:
+            raise InputError(
+                f"--{option} {getattr(config, option)}: a worker has other weights than the plan; give all "
+                "machines the same file, and start the workers anew"
+            )
+    return models

@@ -1,0 +1,96 @@
+"""What ``inspect`` shows and exports, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny_source import FRAMES, make_source, run
+
+import cli
+from pipeline import inspection
+from pipeline.files import InputError, write_json
+from pipeline.images import read_rgb
+from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
+from pipeline.shards import INDEX_NAME, read_index, shard_name
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dataset")
+    run(make_source(tmp_path_factory.mktemp("source")), out)
+    return out
+
+
+def _with_index(dataset: Path, folder: Path, **changes: object) -> Path:
+    """The same shards beside a changed index; what is None there is left out."""
+    for path in dataset.glob("*.h5"):
+        (folder / path.name).symlink_to(path)
+    index = {**read_index(dataset), **changes}
+    write_json(folder / INDEX_NAME, {key: value for key, value in index.items() if value is not None})
+    return folder
+
+
+def test_preview_and_export(dataset: Path, tmp_path: Path) -> None:
+    sheet = read_rgb(preview(dataset, tmp_path / "sheet.png", num_samples=3))
+    assert sheet.shape[1] > 8 * 160
+    assert export_folders(dataset, tmp_path / "export") == 2 * FRAMES
+    for name in ("infrared", "visible", "visible_focus_near", "visible_focus_far", "visible_over"):
+        files = sorted((tmp_path / "export" / name / "train").iterdir(), key=lambda path: int(path.stem))
+        assert [path.name for path in files] == [f"{number}.jpg" for number in range(1, 2 * FRAMES + 1)]
+
+
+def test_chosen_samples_are_those_of_all(dataset: Path) -> None:
+    everything = list(iterate_samples(dataset))
+    chosen = list(iterate_samples(dataset, {0, 5, 2 * FRAMES - 1}))
+    for sample, number in zip(chosen, (0, 5, 2 * FRAMES - 1), strict=True):
+        assert sample["id"] == everything[number]["id"]
+        np.testing.assert_array_equal(sample["visible"], everything[number]["visible"])
+
+
+def test_a_preview_reads_the_shards_of_its_samples_alone(dataset: Path, tmp_path: Path) -> None:
+    folder = _with_index(dataset, tmp_path)
+    (folder / shard_name(1, 4)).unlink()  # two samples are the first and the last
+    assert read_rgb(preview(folder, tmp_path / "sheet.png", num_samples=2)).std() > 5
+    with pytest.raises(InputError, match="no such shard"):
+        preview(folder, tmp_path / "sheet.png")
+
+
+@pytest.mark.parametrize("name", ["sheet.gif", "file/sheet.png"])
+def test_a_preview_that_cannot_be_written_is_told_first(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(inspection, "describe", lambda _: pytest.fail("the dataset was read"))
+    result = CliRunner().invoke(cli.main, ["inspect", str(dataset), "--preview", str(tmp_path / name)])
+    assert result.exit_code == 2 and result.stderr.startswith(f"error: {tmp_path}"), result.output
+
+
+def test_samples_of_a_larger_dataset_are_not_mixed_in(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    assert export_folders(dataset, out) == export_folders(dataset, out) == 2 * FRAMES
+    (out / "visible_over/train" / f"{2 * FRAMES + 1}.jpg").touch()
+    with pytest.raises(InputError, match=r"15\.jpg: left by another, larger run") as error:
+        export_folders(dataset, out)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["seen", "config", "source", "versions", "skipped_frames"])
+def test_an_index_that_lacks_something_is_one_line(dataset: Path, tmp_path: Path, key: str) -> None:
+    folder = _with_index(dataset, tmp_path, **{key: None})
+    with pytest.raises(InputError, match=rf"index\.json: damaged index \(.*{key}.*\); run synth again$"):
+        describe(folder)
+
+
+def test_an_index_with_another_number_of_samples_is_no_traceback(dataset: Path, tmp_path: Path) -> None:
+    shards = read_index(dataset)["shards"]
+    shards[0]["samples"] = 9
+    folder = _with_index(dataset, tmp_path, shards=shards)
+    with pytest.raises(InputError, match="run inspect --verify"):
+        list(iterate_samples(folder))
+
+
+def test_draws_of_no_samples_are_none(dataset: Path, tmp_path: Path) -> None:
+    assert "no samples" in describe_draws(_with_index(dataset, tmp_path, shards=[]))

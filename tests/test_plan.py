@@ -1,0 +1,98 @@
+"""The plan of a dataset: what another run on the same folder may change, and what it may not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_source import make_config, make_source, run
+
+from pipeline.depth.network import DepthNetwork, save_depth_network
+from pipeline.files import InputError
+from pipeline.plan import PLAN_NAME, SynthesisConfig
+from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
+from pipeline.shards import read_index
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        shutil.copytree(source.parent, tmp_path / split)
+    text = (
+        source.read_text()
+        .replace('"visible/', '"{split}/visible/')
+        .replace('"infrared/', '"{split}/infrared/')
+    )
+    manifest = tmp_path / "manifest.toml"
+    manifest.write_text(text.replace("[roles]", 'splits = ["train", "test"]\n[roles]'))
+    config, out = make_config(source), tmp_path / "out"
+    run(manifest, out, config, split="train")
+    assert read_index(out)["source"] == {"manifest": "tiny", "split": "train"}
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(InputError, match=r"another plan \(source\.split: train then, test now\)"):
+        run(manifest, out, config, split="test")
+    manifest.write_text(manifest.read_text().replace('"tiny"', '"other"'))
+    with pytest.raises(InputError, match=r"source\.manifest: tiny then, other now"):
+        run(manifest, out, config, split="train")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_only_split_need_not_be_named(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "all")
+    text = (
+        source.read_text()
+        .replace('"visible/', '"{split}/visible/')
+        .replace('"infrared/', '"{split}/infrared/')
+    )
+    manifest = tmp_path / "manifest.toml"
+    manifest.write_text(text.replace("[roles]", 'splits = ["all"]\n[roles]'))
+    for split in (None, "all"):
+        run(manifest, tmp_path / "out", make_config(source), split=split)
+    assert read_index(tmp_path / "out")["source"]["split"] == "all"
+
+
+def test_weights_count_by_their_content_not_their_place(source: Path, tmp_path: Path) -> None:
+    depth, probe = tmp_path / "depth.safetensors", tmp_path / "probe.safetensors"
+
+    def write(seed: int) -> None:
+        torch.manual_seed(seed)
+        network = DepthNetwork("regnetx_002")
+        save_depth_network(depth, network, encoder="regnetx_002", size_hw=(64, 96), training={})
+        save_probe(probe, ExposureProbe(ProbeConfig(channels=(4,))), {})
+
+    def config(folder: Path) -> SynthesisConfig:
+        depth_source = f"timm:regnetx_002:{folder / depth.name}"
+        return replace(make_config(source), depth=depth_source, probe=str(folder / probe.name))
+
+    write(seed=1)
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    run(source, out, config(tmp_path))
+    elsewhere.mkdir()
+    for path in (depth, probe):
+        shutil.copy(path, elsewhere)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.h5")}
+    run(source, out, config(elsewhere))
+    run(source, out, config(tmp_path / "elsewhere" / ".."))
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.h5")} == times
+    settings = read_index(out)["config"]
+    assert settings["depth"] == "timm:regnetx_002" and str(tmp_path) not in json.dumps(settings)
+    with pytest.raises(InputError, match="probe: weights then, default now"):
+        run(source, out, replace(config(tmp_path), probe="default"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1]", "{}", '{"digest": "x", "settings": null, "frames": []}', '{"digest": 1, "settings": {}}', "7"],
+)
+def test_a_damaged_plan_is_one_line(source: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / PLAN_NAME).write_text(content)
+    with pytest.raises(InputError, match=r"plan\.json: damaged; choose another folder$"):
+        run(source, tmp_path)

@@ -1,0 +1,158 @@
+"""When a finished shard still stands: its sources, its record and its bytes are those it was made with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tiny_source import FRAMES, make_config, make_source, run
+
+from pipeline import records, work_units
+from pipeline.files import InputError, read_json, write_json
+from pipeline.inspection import iterate_samples
+from pipeline.records import read_record
+from pipeline.samples import make_samples
+from pipeline.shards import read_index, shard_name, verify
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dataset")
+    run(source, out)
+    return out
+
+
+def _times(folder: Path) -> list[int]:
+    return [path.stat().st_mtime_ns for path in sorted(folder.glob("*.h5"))]
+
+
+def _remade(before: list[int], after: list[int]) -> list[int]:
+    return [shard for shard, times in enumerate(zip(before, after, strict=True)) if times[0] != times[1]]
+
+
+def test_other_pixels_in_a_file_of_the_same_size_make_its_shard_again(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    manifest = tmp_path / "source" / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace(".png", ".bmp"))
+    for path in (tmp_path / "source").glob("[vi]*/*.png"):
+        cv2.imwrite(str(path.with_suffix(".bmp")), cv2.imread(str(path)))
+    config, out = make_config(manifest), tmp_path / "out"
+    run(manifest, out, config)
+    before = _times(out)
+    changed = tmp_path / "source/visible/2.bmp"
+    size = changed.stat().st_size
+    cv2.imwrite(str(changed), 255 - cv2.imread(str(changed)))
+    assert changed.stat().st_size == size
+    run(manifest, out, config)
+    assert _remade(before, _times(out)) == [1]
+    for path in (tmp_path / "source").rglob("*.*"):
+        os.utime(path, (1, 1))
+    again = _times(out)
+    run(manifest, out, config)
+    assert _times(out) == again, "times of files do not count: nodes may hold copies"
+
+
+def test_another_depth_map_makes_its_shard_again(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    manifest, out = tmp_path / "source" / "manifest.toml", tmp_path / "out"
+    missing = (tmp_path / "source/depth/6.png").rename(tmp_path / "6.png")
+    assert run(manifest, out).failed == 2
+    before = _times(out)
+    path = tmp_path / "source/depth/0.png"
+    cv2.imwrite(str(path), 65535 - cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    missing.rename(tmp_path / "source/depth/6.png")
+    assert run(manifest, out).failed == 0
+    assert _remade(before, _times(out)) == [0, 3]
+    samples = {sample["id"]: sample for sample in iterate_samples(out)}
+    inverse = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) / 65535
+    row, col = samples["0#0"]["tile_row"], samples["0#0"]["tile_col"]
+    np.testing.assert_allclose(
+        samples["0#0"]["inverse_depth"], inverse[row : row + 32, col : col + 32], atol=1e-3
+    )
+    assert "6#0" in samples
+
+
+def test_sources_are_not_read_where_there_is_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "inputs_digest", lambda _: pytest.fail("the sources were read"))
+    assert read_record(tmp_path / shard_name(0, 1), "digest", ()) is None
+    write_json(tmp_path / "shard-00000-of-00001.json", {"plan_digest": "another"})
+    assert read_record(tmp_path / shard_name(0, 1), "digest", ()) is None
+
+
+def test_a_source_replaced_while_its_shard_is_made_makes_it_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    manifest, out = tmp_path / "source" / "manifest.toml", tmp_path / "out"
+
+    def replaced_meanwhile(frames: Any, *arguments: Any) -> Any:
+        content = make_samples(frames, *arguments)
+        shutil.copy(tmp_path / "source/visible/1.png", tmp_path / "source/visible/0.png")
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work_units, "make_samples", replaced_meanwhile)
+        assert run(manifest, out).index is None, "the first shard does not count as done"
+    before = _times(out)
+    assert run(manifest, out).index is not None
+    assert _remade(before, _times(out)) == [0]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda record: record.pop("failures"),
+        lambda record: record.pop("seen"),
+        lambda record: record.update(failures=[3]),
+        lambda record: record.update(failures=[{"id": "x"}], seen=5),
+        lambda record: record.update(seen=7),
+        lambda record: record["entry"].pop("sha256"),
+        lambda record: record.update(entry=None),
+        lambda record: record["entry"].update(name="../x.h5"),
+    ],
+)
+def test_a_damaged_record_counts_as_absent(
+    source: Path, dataset: Path, tmp_path: Path, harm: Callable[[dict[str, Any]], object]
+) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    path = (tmp_path / shard_name(0, 4)).with_suffix(".json")
+    record = read_json(path)
+    harm(record)
+    write_json(path, record)
+    before = _times(tmp_path)
+    assert run(source, tmp_path).written == 2 * FRAMES
+    assert _remade(before, _times(tmp_path)) == [0]
+    assert read_index(tmp_path) == read_index(dataset)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{"])
+def test_a_record_of_anything_else_counts_as_absent(tmp_path: Path, content: str) -> None:
+    (tmp_path / "shard-00000-of-00001.json").write_text(content)
+    assert read_record(tmp_path / shard_name(0, 1), "digest", ()) is None
+
+
+def test_all_damaged_shards_are_told_at_once(source: Path, dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    names = [shard_name(shard, 4) for shard in (0, 3)]
+    for name in names:
+        content = bytearray((tmp_path / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{', '.join(names)}; run synth again") as error:
+        run(source, tmp_path)
+    assert "\n" not in str(error.value)
+    assert run(source, tmp_path).index is not None
+    assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)

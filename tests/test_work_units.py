@@ -1,0 +1,104 @@
+"""A shard made in a process that stands elsewhere, as a worker of a running cluster does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_source import make_config, make_source, run
+
+from pipeline import synthesis
+from pipeline.engines import RunOptions
+from pipeline.files import InputError
+from pipeline.plan import SynthesisConfig
+from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
+from pipeline.shards import read_index, verify
+from pipeline.work_units import ShardTask, make_shard
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A manifest whose path counts from the working folder."""
+    make_source(tmp_path / "here" / "source")
+    monkeypatch.chdir(tmp_path / "here")
+    return Path("source/manifest.toml")
+
+
+def _tasks(
+    source: Path, monkeypatch: pytest.MonkeyPatch, config: SynthesisConfig | None = None
+) -> list[ShardTask]:
+    """The work units of a run into ``out`` that makes none of them."""
+    tasks: list[ShardTask] = []
+
+    def collect(make: Any, units: Sequence[ShardTask], options: RunOptions) -> Iterator[Any]:
+        tasks.extend(units)
+        return iter([(unit, {}) for unit in units])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthesis, "run_units", collect)
+        assert run(source, Path("out"), config).index is None
+    return tasks
+
+
+def test_relative_paths_count_from_the_folder_of_the_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(source, Path("expected"))
+    (tmp_path / "there").mkdir()
+
+    def elsewhere(
+        make: Callable[[Any], Any], units: Sequence[Any], _: RunOptions
+    ) -> Iterator[tuple[Any, Any]]:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, initializer=os.chdir, initargs=(tmp_path / "there",)) as pool:
+            yield from zip(units, pool.map(make, units), strict=True)
+
+    monkeypatch.setattr(synthesis, "run_units", elsewhere)
+    (tmp_path / "here/source/visible/6.png").write_text("no picture")
+    summary = run(source, Path("out"))
+    assert summary.failed == 2 and all("source/visible/6.png: not a" in one for one in summary.problems)
+    assert str(tmp_path) not in "".join(summary.problems), "messages keep the names that were given"
+    assert verify("out") == [] and not any((tmp_path / "there").iterdir())
+    made, expected = (read_index(folder)["shards"] for folder in ("out", "expected"))
+    assert made[:3] == expected[:3]
+
+
+def test_a_worker_without_the_folder_says_what_to_share(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _tasks(source, monkeypatch)[0]
+    with pytest.raises(InputError, match=r"absent: a worker cannot go there .*share the folder") as error:
+        make_shard(replace(task, folder=tmp_path / "absent"))
+    assert "\n" not in str(error.value)
+    assert Path.cwd() == tmp_path / "here"
+
+
+def test_a_worker_with_other_weights_does_not_make_the_shard(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _tasks(source, monkeypatch)[0]
+    settings = {**task.settings, "probe_digest": "0" * 64}
+    with pytest.raises(InputError, match="--probe default: a worker has other weights than the plan"):
+        make_shard(replace(task, settings=settings))
+    assert not task.path.exists() and not task.path.with_suffix(".lease").exists()
+
+
+def test_a_worker_that_moves_does_not_keep_the_weights_of_another_folder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_source(tmp_path / "there" / "source")
+    for seed, folder in enumerate(("here", "there")):
+        torch.manual_seed(seed)
+        save_probe(tmp_path / folder / "probe.safetensors", ExposureProbe(ProbeConfig(channels=(4,))), {})
+    config = replace(make_config(source), probe="probe.safetensors")
+    task = _tasks(source, monkeypatch, config)[0]
+    assert make_shard(task), "the weights of this folder are now loaded"
+    with pytest.raises(InputError, match=r"--probe probe\.safetensors: a worker has other weights"):
+        make_shard(replace(task, folder=tmp_path / "there", out=tmp_path))

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUFF := $(BIN)/ruff
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/gifnet demo -o demo

@@ -24,9 +24,12 @@ C1, C2 = 0.01**2, 0.03**2
 MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)
 
 
-def public_loss(reconstruction: Tensor, visible: Tensor) -> Tensor:
-    """Loss of the REC branch, shared by both tasks: 1 - MS-SSIM + mean squared error."""
-    return ms_dissimilarity(reconstruction, visible) + mean_squared_error(reconstruction, visible)
+def public_loss(
+    reconstruction: Tensor, visible: Tensor, *, ssim_weight: float = 1.0, mse_weight: float = 1.0
+) -> Tensor:
+    """Loss of the REC branch, shared by both tasks: 1 - MS-SSIM, and mean squared error."""
+    loss = ssim_weight * ms_dissimilarity(reconstruction, visible)
+    return loss + mse_weight * mean_squared_error(reconstruction, visible)
 
 
 def mm_loss(fused: Tensor, infrared: Tensor, visible: Tensor, w_ir: Tensor, w_vis: Tensor) -> Tensor:
@@ -52,8 +55,8 @@ def mean_squared_error(x: Tensor, y: Tensor, *, per_sample: bool = False) -> Ten
     return error.mean(dim=(1, 2, 3)) if per_sample else error.mean()
 
 
-def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Multi-scale structural similarity as the published weights were trained with; 1 for equal images.
+def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
+    """1 - multi-scale structural similarity as the published weights were trained with; 0 for equal images.
 
     Five scales, 2x2 average pooling between them, Gaussian windows without padding, data range 1. It differs
     from the definition of 2003 in two points. The mean contrast and mean SSIM of each scale, taken over the
@@ -62,12 +65,9 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
     Args:
         x, y: (B, 1, H, W) with values in about [0, 1]; sides of at least 16 pixels (``MIN_SIDE``).
+
+    Nowhere is it computed as 1 - something: float32 keeps its digits for nearly equal images.
     """
-    return 1 - ms_dissimilarity(x, y)
-
-
-def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
-    """1 - :func:`ms_ssim`, without its cancellation: float32 keeps its digits for nearly equal images."""
     if x.shape != y.shape or min(x.shape[-2:]) < MIN_SIDE:
         raise ValueError(f"MS-SSIM needs equal shapes, sides >= {MIN_SIDE}: {x.shape}, {y.shape}")
     with torch.autocast(x.device.type, enabled=False):

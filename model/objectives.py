@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model import fidelity
 from model.feed import Batch
-from model.losses import dp_loss, mean_squared_error, mm_loss, ms_dissimilarity
+from model.losses import dp_loss, mean_squared_error, mm_loss, public_loss
 from model.network import GIFNet
 from model.pyramid import stronger_detail
 from model.train_config import TrainConfig
@@ -202,8 +202,8 @@ OBJECTIVES: dict[str, Objective] = {"published": PublishedObjective(), "fidelity
 
 
 def _public(reconstruction: Tensor, truth: Tensor, config: TrainConfig) -> Tensor:
-    loss = config.public_ssim_weight * ms_dissimilarity(reconstruction, truth)
-    return loss + config.public_mse_weight * mean_squared_error(reconstruction, truth)
+    weights = {"ssim_weight": config.public_ssim_weight, "mse_weight": config.public_mse_weight}
+    return public_loss(reconstruction, truth, **weights)
 
 
 def _weighted(task: Tensor, public: Tensor, main: Task, config: TrainConfig) -> TaskLosses:

@@ -138,21 +138,24 @@ class _Snapshot:
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
-        self._copies: list[Tensor] = []
+        self._copies: dict[tuple[Tensor, str], Tensor] = {}
 
     def take(self) -> None:
         live = self._live()
-        if len(live) != len(self._copies):  # Adam makes a tensor's state with its first gradient
-            self._copies = [tensor.detach().clone() for tensor in live]
+        if live.keys() != self._copies.keys():  # Adam makes a tensor's state with its first gradient
+            self._copies = {key: tensor.clone() for key, tensor in live.items()}
         else:
-            torch._foreach_copy_(self._copies, live)
+            torch._foreach_copy_([self._copies[key] for key in live], list(live.values()))
 
     def restore(self) -> None:
-        if len(self._copies) != len(self._live()):
-            self._optimizer.state.clear()  # the step that failed was the first: there was no state
-        torch._foreach_copy_(self._live(), self._copies)
+        known = {parameter for parameter, name in self._copies if name}
+        for parameter in self._optimizer.state.keys() - known:
+            del self._optimizer.state[parameter]  # its first gradient came with the step that failed
+        live = self._live()
+        torch._foreach_copy_(list(live.values()), [self._copies[key] for key in live])
 
-    def _live(self) -> list[Tensor]:
-        parameters = [p.detach() for group in self._optimizer.param_groups for p in group["params"]]
-        moments = [t for state in self._optimizer.state.values() for t in state.values()]
-        return parameters + moments
+    def _live(self) -> dict[tuple[Tensor, str], Tensor]:
+        """Every parameter, under no name, and every number that Adam keeps of it."""
+        parameters = {(p, ""): p.detach() for group in self._optimizer.param_groups for p in group["params"]}
+        moments = {(p, name): t for p, state in self._optimizer.state.items() for name, t in state.items()}
+        return parameters | moments

@@ -19,6 +19,15 @@ MEASURES = ("pyramid", "densenet121")
 MIN_CROP = 32
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
 MIN_FIDELITY_CROP = 41
+#: Keys that one objective alone heeds.
+PUBLISHED_KEYS = ("dp_public_weight",)
+FIDELITY_KEYS = tuple(
+    f"{name}_weight"
+    for name in (
+        *("intensity", "gradient", "structure", "edges", "visual_information", "complement"),
+        *("mutual_information", "truth", "rival", "sharpness"),
+    )
+)
 #: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
 #: them.
 FREE_KEYS = frozenset({"device", "checkpoint_every", "keep_checkpoints", "picture_every"})
@@ -135,6 +144,10 @@ class TrainConfig:
         for key in (field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")):
             if not 0 <= getattr(self, key) < math.inf:
                 raise InputError(f"train: {key} is {getattr(self, key)}; it must be 0 or more")
+        idle = FIDELITY_KEYS if self.objective == "published" else PUBLISHED_KEYS
+        for key in idle:
+            if getattr(self, key) != getattr(type(self), key):
+                raise InputError(f"train: {key} means nothing with objective {self.objective}; leave it out")
         if not 0 < self.lr < math.inf:
             raise InputError(f"train: lr is {self.lr}; it must be above 0")
         if not 0 <= self.clip_norm < math.inf:

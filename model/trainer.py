@@ -19,18 +19,19 @@ from typing import Any
 
 import torch
 
-from model.checkpoint import load_network, save_weights
+from model.checkpoint import save_weights
 from model.curves import draw_curves, summarise
 from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.host_memory import kept_in_process
 from model.information import load_measure
-from model.network import GIFNet, NetworkConfig
+from model.network import GIFNet
 from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.signals import stop_on_signal
+from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
@@ -86,7 +87,7 @@ class _Run:
         state: TrainingState | None,
     ) -> None:
         self.config, self.data, self.folder, self.team = config, data, folder, team
-        network = GIFNet(state.network_config) if state else _start_network(config)
+        network = GIFNet(state.network_config) if state else start_network(config)
         network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)
@@ -232,20 +233,6 @@ class _Run:
 
     def _facts(self) -> dict[str, Any]:
         return {"step": self.done, "config": self.config.to_json(), "data_digest": self.data.digest}
-
-
-def _start_network(config: TrainConfig) -> GIFNet:
-    if config.init:
-        return load_network(Path(config.init))
-    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
-        torch.manual_seed(config.seed)
-        return GIFNet(
-            NetworkConfig(
-                feature_growth=config.feature_growth,
-                decoder_channels=config.decoder_channels,
-                head=config.head,
-            )
-        )
 
 
 def _note(record: dict[str, Any]) -> str:

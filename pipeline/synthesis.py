@@ -34,9 +34,7 @@ class SynthesisSummary:
     written: int
     skipped: int
     failed: int
-    problems: tuple[
-        str, ...
-    ]  # one line for each skipped frame and failed sample, which begins with that word
+    problems: tuple[str, ...]  # a line for each skipped frame and failed sample; it begins with that word
     seconds: Mapping[str, float]  # by stage, summed over the workers of this run
 
 

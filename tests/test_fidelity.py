@@ -150,7 +150,7 @@ def test_the_truth_counts_where_it_is_known() -> None:
     half = torch.full((2,), 0.5)
     names = ("intensity", "gradient", "structure", "edges", "visual_information", "complement", "sharpness")
     weights = {f"{name}_weight": 0.0 for name in (*names, "mutual_information")}
-    config = TrainConfig(**weights)  # type: ignore[arg-type]
+    config = TrainConfig(objective="fidelity", **weights)  # type: ignore[arg-type]
     outputs = torch.cat([batch.dp_truth, batch.dp_truth], dim=1)
     losses = FidelityObjective().losses(outputs, seen, "dp", (half, half), config)
     assert float(losses.task) == pytest.approx(0, abs=1e-5)

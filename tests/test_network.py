@@ -12,7 +12,7 @@ from benchmarks.published_baseline import published_encode, published_forward, p
 from network_samples import planes, published_state, random_network, to_published, training_forward
 
 from model.checkpoint import load_network
-from model.losses import dp_loss, mm_loss, ms_ssim, public_loss
+from model.losses import dp_loss, mm_loss, ms_dissimilarity, public_loss
 from model.network import GIFNet, NetworkConfig
 from model.published import UNUSED_NAMES
 from model.transformer import Task
@@ -71,7 +71,7 @@ def test_training_step_reproduces_the_published_losses_and_gradients(
     assert np.abs(fused.detach().numpy() - outputs["fused"]).max() <= 1e-5
     assert np.abs(reconstruction.detach().numpy() - outputs["reconstruction"]).max() <= 1e-5
     assert task.item() == pytest.approx(expected["task_loss"], rel=1e-5)
-    assert ms_ssim(reconstruction, vis).item() == pytest.approx(expected["ms_ssim"], rel=1e-5)
+    assert 1 - ms_dissimilarity(reconstruction, vis).item() == pytest.approx(expected["ms_ssim"], rel=1e-5)
     # The published 1 - MS-SSIM is a float32 difference of numbers near 1: it is known to 2^-23 and no better.
     assert public.item() == pytest.approx(expected["public_loss"], rel=1e-5, abs=2**-23)
     assert (task + public).item() == pytest.approx(expected["total"], rel=1e-5, abs=2**-23)

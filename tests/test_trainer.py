@@ -150,6 +150,9 @@ def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, 
     assert all(torch.allclose(start[name], end[name], atol=1e-9) for name in start)
     with pytest.raises(InputError, match="absent"):
         train(tiny(init="absent.safetensors"), joint, tmp_path / "none")
+    with pytest.raises(InputError, match=r"head is 'pyramid', but .* has 'plane'"):
+        train(tiny(init=str(weights), head="pyramid"), joint, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,8 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
         {"clip_norm": -1.0},
         {"mm_task_weight": -1.0},
         {"mm_task_weight": math.nan},
+        {"structure_weight": 9.0},
+        {"dp_public_weight": 0.0, "objective": "fidelity"},
         {"validation_share": 1.0},
         {"dp_folder": "pairs", "dp_task": "meif"},
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from joint_data import write_joint
@@ -18,11 +20,12 @@ from training_runs import digest, kill_after_lines, run_processes, spawn, stop_a
 
 import model.objectives
 from model.checkpoint import load_network
-from model.digest import weights_digest
+from model.digest import content_digest, weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.objectives import FidelityObjective
 from model.run_folder import RunFolder
+from model.step import _Snapshot
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
@@ -189,6 +192,31 @@ def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: p
     assert state.step == 0 and not state.optimizer["state"]
 
 
+def test_a_failed_step_is_undone_where_it_gave_the_first_gradient() -> None:
+    early, late = (torch.nn.Parameter(torch.ones(3)) for _ in "ab")
+    optimizer = torch.optim.Adam([early, late], lr=0.1)
+
+    def update(*parameters: torch.nn.Parameter) -> None:
+        optimizer.zero_grad()
+        for parameter in parameters:
+            parameter.grad = torch.full((3,), 2.0)
+        optimizer.step()
+
+    update(early)
+    snapshot = _Snapshot(optimizer)
+    snapshot.take()
+    before = copy.deepcopy(optimizer.state_dict()), early.clone(), late.clone()
+    update(early, late)
+    snapshot.restore()
+    assert torch.equal(early, before[1]) and torch.equal(late, before[2])
+    assert content_digest(optimizer.state_dict()) == content_digest(before[0])
+    update(early, late)
+    snapshot.take()  # and again with more of it
+    update(early)
+    snapshot.restore()
+    assert float(optimizer.state[early]["step"]) == 2
+
+
 def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:
     config = {"steps": 3, "batch_size": 4, "lr": 1e-4}
     run_processes(2, joint, [tmp_path / "two"] * 2, config)
@@ -234,21 +262,22 @@ def test_a_killed_run_resumes_to_the_same_weights(joint: Path, tmp_path: Path, s
 
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(joint: Path, tmp_path: Path) -> None:
-    settings = {"steps": 30, "checkpoint_every": 1}
-    start = time.monotonic()
-    run_processes(1, joint, tmp_path / "straight", settings)
-    whole = time.monotonic() - start
-    rng, kills = random.Random(0), 0
+    settings = {"steps": 40, "checkpoint_every": 1}
+    run_processes(1, joint, [tmp_path / "straight"], settings)
+    step_s = float(np.median([step["seconds"] for step in read_metrics(tmp_path / "straight/metrics.jsonl")]))
+    rng, kills, log = random.Random(0), 0, tmp_path / "run" / "metrics.jsonl"
     while kills < 10:
         process = spawn(joint, tmp_path / "run", settings | {"resume": True})
-        try:
-            process.wait(timeout=rng.uniform(0.3, 1) * whole)
-            break  # finished before its time had come
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    run_processes(1, joint, tmp_path / "run", settings | {"resume": True})
+        lines = len(read_metrics(log)) if log.is_file() else 0
+        while process.poll() is None and (not log.is_file() or len(read_metrics(log)) <= lines):
+            time.sleep(0.001)  # one step further, and then a part of the next one
+        time.sleep(rng.uniform(0, 1) * step_s)
+        assert process.poll() is None, "finished before its time had come"
+        process.kill()
+        process.wait()
+        kills += 1
+    assert 10 <= len(read_metrics(log)) < 40
+    run_processes(1, joint, [tmp_path / "run"], settings | {"resume": True})
     assert digest(tmp_path / "run") == digest(tmp_path / "straight")
     assert without_times(tmp_path / "run") == without_times(tmp_path / "straight")
 

@@ -78,7 +78,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     }
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
-    log.begin(todo)
+    log.begin()
     summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
@@ -97,7 +97,7 @@ def _run(
 ) -> None:
     """Overlap reading, fusing and writing; collect bad input, let everything else through."""
     waiting: deque[tuple[Job, Future[Any]]] = deque()
-    writing: deque[tuple[Job, float, Future[tuple[int, int]]]] = deque()
+    writing: deque[tuple[Job, Future[None]]] = deque()
     upcoming = iter(jobs)
 
     def fail(job: Job, error: InputError) -> None:
@@ -105,14 +105,17 @@ def _run(
         progress.message(f"failed: {error}")
         progress.advance()
 
+    def write(job: Job, result: Any, seconds: float) -> None:
+        # Here and not later, so that whatever ends the run leaves no result without its line.
+        log.append(job, size_hw=recipe.write(job, result), seconds=seconds)
+
     def finish_write() -> None:
-        job, seconds, future = writing.popleft()
+        job, future = writing.popleft()
         try:
-            size_hw = future.result()
+            future.result()
         except InputError as error:
             fail(job, error)
             return
-        log.append(job, size_hw=size_hw, seconds=seconds)
         summary.done.append(job.name)
         progress.advance(note=job.name)
 
@@ -129,7 +132,7 @@ def _run(
                 fail(job, error)
                 continue
             seconds = time.perf_counter() - start
-            writing.append((job, seconds, writers.submit(recipe.write, job, result)))
+            writing.append((job, writers.submit(write, job, result, seconds)))
             if len(writing) > at_once + WRITES_BEHIND:
                 finish_write()
         while writing:

@@ -54,7 +54,7 @@ def test_a_folder_of_grey_pairs(tmp_path: Path, weights: Path) -> None:
         np.testing.assert_array_equal(read_image(out / f"{name}.png"), expected)
     record = log_of(out)["night/2"]
     assert record["output"] == "night/2.png" and record["size_hw"] == [20, 24]
-    assert record["inputs"] == [str(tmp_path / "a/night/2.png"), str(tmp_path / "b/night/2.bmp")]
+    assert record["inputs"] == ["../a/night/2.png", "../b/night/2.bmp"]
     assert record["seconds"] >= 0 and len(record["settings"]["weights"]) == 64
 
 
@@ -72,10 +72,12 @@ def test_existing_results_are_skipped_until_overwritten(tmp_path: Path, weights:
     assert (out / "1.png").read_bytes() == b"left alone"
     assert set(log_of(out)) == {"1", "2"}
     other = tiny_weights(tmp_path, seed=1)
-    with pytest.raises(InputError, match=r"made with another precision, weights; use --overwrite"):
+    with pytest.raises(InputError, match=r"made with different precision, weights; use --overwrite"):
         fuse(FuseConfig(weights=other, precision="bf16"), inputs, out)
     over = fuse(FuseConfig(weights=other, overwrite=True), inputs, out)
     assert sorted(over.done) == ["1", "2"]
+    assert {record["settings"]["precision"] for record in log_of(out).values()} == {"fp32"}
+    fuse(FuseConfig(weights=other), inputs, out)
     assert len((out / "fused.jsonl").read_text().splitlines()) == 2
 
 

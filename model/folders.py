@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,22 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
     paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
     return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)
+
+
+def check_apart(out: Path, inputs: Iterable[Images]) -> None:
+    """Refuse to write at or below a folder of images: the next run would take results for inputs.
+
+    Args:
+        out: the file or folder to be written, which need not exist.
+        inputs: what is read; files cannot have anything below them.
+
+    Raises:
+        InputError: ``out`` is or lies in one of the folders, by whatever path.
+    """
+    place = out.resolve()
+    for images in inputs:
+        if isinstance(images, Path) and images.is_dir() and place.is_relative_to(images.resolve()):
+            raise InputError(f"{out} is in {images}, whose images are inputs; choose another output folder")
 
 
 def _images_by_stem(root: Path, role: str) -> dict[str, Path]:

@@ -61,7 +61,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         InputError: nothing can be done at all. What concerns one result is in the summary instead.
     """
     out = Path(out)
-    listed = list_jobs(inputs, out, suffix=config.suffix, pansharpen=config.task == "pansharpen")
+    listed = list_jobs(config, inputs, out)
     network = load_network(config.weights)
     device = resolve_device(config.device)
     budget = free_memory_bytes(device) // 2 if config.memory_bytes is None else config.memory_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,7 +82,7 @@ class Scenes:
         pan = _read_bands(pan_file)
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
-        return Bands(np.concatenate([part.values for part in parts]), parts[0].geography), pan
+        return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
         bands, pan = scene

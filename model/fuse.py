@@ -82,7 +82,8 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
-        _run(choose_recipe(config, engine, todo), todo, summary, log, progress, at_once=jobs)
+        recipe = choose_recipe(config, engine, todo, tell=progress.message)
+        _run(recipe, todo, summary, log, progress, at_once=jobs)
     return summary
 
 

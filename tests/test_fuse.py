@@ -162,31 +162,6 @@ def test_range_of_16_bit_inputs(tmp_path: Path, weights: Path, text: str, low: i
     assert np.abs(read_image(tmp_path / "f.png") - fused * 255).max() <= 1.5
 
 
-@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
-def test_video(tmp_path: Path, weights: Path, suffix: str) -> None:
-    rng = np.random.default_rng(0)
-    for name, frames in (("a", 5), ("b", 5), ("short", 3)):
-        writer = cv2.VideoWriter(
-            str(tmp_path / f"{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (48, 32)
-        )
-        for _ in range(frames):
-            writer.write(rng.integers(0, 256, (32, 48, 3), np.uint8))
-        writer.release()
-    out = tmp_path / f"fused{suffix}"
-    assert fuse(FuseConfig(weights=weights), [tmp_path / "a.avi", tmp_path / "b.avi"], out).complete
-    capture = cv2.VideoCapture(str(out))
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
-    frames = 0
-    while capture.read()[0]:
-        frames += 1
-    assert frames == 5
-    failed = fuse(
-        FuseConfig(weights=weights), [tmp_path / "a.avi", tmp_path / "short.avi"], tmp_path / "no.avi"
-    )
-    assert "short.avi: ends after 3 frames" in failed.failed["a"]
-    assert not (tmp_path / "no.avi").exists()
-
-
 def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) -> None:
     picture(tmp_path / "a.png", 1)
     (tmp_path / "empty").mkdir()

@@ -102,8 +102,9 @@ def _run(
     upcoming = iter(jobs)
 
     def fail(job: Job, error: InputError) -> None:
-        summary.failed[job.name] = str(error)
-        progress.message(f"failed: {error}")
+        reason = summary.failed[job.name] = str(error)
+        named = any(str(path) in reason for path in (*job.inputs, job.output))
+        progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
         progress.advance()
 
     def write(job: Job, result: Any, seconds: float) -> None:

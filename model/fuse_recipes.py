@@ -82,7 +82,7 @@ class Scenes:
         *band_files, pan_file = job.inputs
         parts = [_read_bands(path) for path in band_files]
         if len({(part.values.shape[1:], part.values.dtype) for part in parts}) > 1:
-            raise InputError(f"{band_files[0].parent}: bands of different size or type")
+            raise InputError("bands of different size or type; give files that are alike")
         pan = _read_bands(pan_file)
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")

@@ -102,6 +102,21 @@ def test_good_ones_are_done_when_bad_ones_fail(tmp_path: Path, weights: Path) ->
     ]
 
 
+def test_every_failure_is_told_once_and_by_name(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for role in "ab":
+        picture(tmp_path / role / "night/tiny.png", 1, size_hw=(2, 2))  # the network refuses it
+        picture(tmp_path / role / "text.png", 1)
+    (tmp_path / "a/text.png").write_text("no image")  # the decoder does, with its path
+    summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert sorted(told) == sorted(
+        [f"failed: night/tiny: {summary.failed['night/tiny']}", f"failed: {summary.failed['text']}"]
+    )
+    assert summary.failed["text"].startswith(str(tmp_path / "a/text.png"))
+
+
 @pytest.mark.parametrize(("resize", "size_hw"), [("a", (31, 40)), ("b", (20, 24))])
 def test_resize_names_the_input_that_gives_way(
     tmp_path: Path, weights: Path, resize: str, size_hw: tuple[int, int]

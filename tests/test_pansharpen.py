@@ -109,3 +109,14 @@ def test_tags_of_a_resized_input_are_left_out(resize: str, pan: dict, expected: 
     bands, fine = Bands(scene(2, size_hw=(20, 24)), COARSE_SCALE), Bands(scene(1, size_hw=(40, 48)), pan)
     sharpened = pansharpen(FusionEngine(tiny_network()), bands, fine, resize=resize)
     assert sharpened.geography == expected
+
+
+def test_bands_that_do_not_fit_together_are_told_by_the_name_of_the_scene(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
+    write_bands(tmp_path / "bands/2.tif", Bands(scene(1, "uint16")))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out")
+    assert "failed: bands: bands of different size or type" in capsys.readouterr().err

@@ -20,6 +20,7 @@ class ListedFiles:
 
     name: str  # what they are, such as "infrared"
     files: dict[str, Path]  # stem -> file
+    left_out: frozenset[str] = frozenset()  # stems without a partner, which are told elsewhere
 
 
 #: Where the images of a role come from.
@@ -53,6 +54,8 @@ class FolderPairs:
 def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
     """Pair the images below several folders by relative path without suffix; listed files by their stem.
 
+    What a list left out is passed over in all of them.
+
     Subfolders count: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to ``b/day/1.jpg``.
     Hidden files and folders, and files of other types, are passed over.
 
@@ -67,7 +70,8 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         role: root.files if isinstance(root, ListedFiles) else _images_by_stem(check_folder(root, role), role)
         for role, root in roots.items()
     }
-    every = sorted(set().union(*found.values()))
+    left_out = [root.left_out for root in roots.values() if isinstance(root, ListedFiles)]
+    every = sorted(set().union(*found.values()).difference(*left_out))
     unmatched = {
         stem: lacking for stem in every if (lacking := [role for role in found if stem not in found[role]])
     }

@@ -11,7 +11,7 @@ import click
 from model.colour import COLOUR_MODES, TASKS
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
 from model.metrics.conventions import CONVENTIONS
-from model.report import ReportConfig
+from model.report import ReportConfig, check_page
 from model.scoring import COLOUR, EvaluateConfig
 from model.source_options import chosen_sources, manifest_options
 from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
@@ -211,14 +211,19 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     """
     config = ReportConfig(**settings)
     if not features:
+        if a is not None or b is not None:
+            raise InputError("report: -a and -b belong to --features; leave them out")
         from model.report import report as write_report
 
         click.echo(write_report(source, out, config))
         return
     from model.checkpoint import load_network
     from model.features import feature_report
-    from model.folders import pair_folders
+    from model.folders import check_apart, pair_folders
 
     if a is None or b is None:
         raise InputError("report --features: give the pairs with -a and -b")
-    click.echo(feature_report(load_network(source), pair_folders({"a": a, "b": b}), out, config=config))
+    check_page(out)
+    check_apart(out, (a, b))
+    pairs = pair_folders({"a": a, "b": b})
+    click.echo(feature_report(load_network(source), pairs, out, config=config))

@@ -85,7 +85,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
     """
     from model.trainer import train as run_training
 
-    click.echo(run_training(TrainConfig(**settings), shards, out, resume=resume))
+    click.echo(click.format_filename(run_training(TrainConfig(**settings), shards, out, resume=resume)))
 
 
 @click.command()
@@ -145,7 +145,10 @@ def fuse(
     for name, lacking in summary.unmatched.items():
         click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
-    click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
+    click.echo(
+        ", ".join(f"{what} {len(names)}" for what, names in counts.items())
+        + f": {click.format_filename(out)}"
+    )
     finish(not summary.complete)
 
 
@@ -190,7 +193,7 @@ def evaluate(
     truth = listed_truth if ground_truth is None else ground_truth
     path = run_evaluation(config, first, second, methods, out, ground_truth=truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
-    click.echo(path)
+    click.echo(click.format_filename(path))
 
 
 @click.command()
@@ -215,7 +218,7 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
             raise InputError("report: -a and -b belong to --features; leave them out")
         from model.report import report as write_report
 
-        click.echo(write_report(source, out, config))
+        click.echo(click.format_filename(write_report(source, out, config)))
         return
     from model.checkpoint import load_network
     from model.features import feature_report
@@ -226,4 +229,4 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     check_page(out)
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
-    click.echo(feature_report(load_network(source), pairs, out, config=config))
+    click.echo(click.format_filename(feature_report(load_network(source), pairs, out, config=config)))

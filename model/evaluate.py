@@ -110,13 +110,11 @@ def evaluate(
         "left_out": left_out,
         **summarise(rows, names, metrics),
     }
-    lines = [
-        json.dumps({key: value for key, value in row.items() if key not in left_out}, ensure_ascii=False)
-        for row in rows
-    ]
+    lines = [json.dumps({key: value for key, value in row.items() if key not in left_out}) for row in rows]
     write_bytes(out.with_suffix(".jsonl"), ("\n".join(lines) + "\n").encode())
-    write_bytes(out.with_suffix(".md"), markdown_table(summary).encode())
-    write_bytes(out.with_suffix(".csv"), csv_table(summary).encode())
+    for suffix, table in ((".md", markdown_table(summary)), (".csv", csv_table(summary))):
+        # A method's name may be no UTF-8, which is escaped as in JSON.
+        write_bytes(out.with_suffix(suffix), table.encode(errors="backslashreplace"))
     return write_json(out, summary)  # last: a summary means a complete evaluation
 
 

@@ -69,7 +69,8 @@ def write_page(content: Mapping[str, Any], out: Path) -> Path:
         before, marker, after = page.partition(f"<!-- {name} -->")
         assert marker, name
         page = before + text + after
-    return write_bytes(out, page.encode())
+    # Names of files that are no UTF-8 are escaped, as JSON does it.
+    return write_bytes(out, page.encode(errors="backslashreplace"))
 
 
 def check_page(out: Path) -> None:

@@ -97,7 +97,7 @@ def check_apart(out: Path, inputs: Iterable[Images]) -> None:
     place = out.resolve()
     for images in inputs:
         if isinstance(images, Path) and images.is_dir() and place.is_relative_to(images.resolve()):
-            raise InputError(f"{out} is in {images}, whose images are inputs; choose another output folder")
+            raise InputError(f"{out} would be among the inputs in {images}; choose another output folder")
 
 
 def _images_by_stem(root: Path, role: str) -> dict[str, Path]:

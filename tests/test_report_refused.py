@@ -83,7 +83,7 @@ def test_options_that_would_do_nothing_or_harm_are_refused(tmp_path: Path) -> No
         ([source, "-o", tmp_path / "r.html", *pair], "-a and -b belong to --features"),
         ([source, "-o", tmp_path / "r.html", *pair[2:]], "-a and -b belong to --features"),
         ([weights, "-o", tmp_path / "r.html", "--features", *pair[:2]], "give the pairs with -a and -b"),
-        ([weights, "-o", tmp_path / "a/r.html", "--features", *pair], "whose images are inputs"),
+        ([weights, "-o", tmp_path / "a/r.html", "--features", *pair], "would be among the inputs in"),
     ):
         result = CliRunner().invoke(cli.main, ["report", *map(str, arguments)])
         assert result.exit_code == 2 and words in result.stderr, result.output

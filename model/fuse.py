@@ -55,7 +55,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         config: how.
         inputs: one (to enhance it), two, or more (fused in order) files, folders or files of a manifest; see
             :func:`model.fuse_jobs.list_jobs`. Videos are files.
-        out: folder of results, with a log ``fused.jsonl``; or the result's file.
+        out: folder of results, with a log ``fused.jsonl``; or the result's file. Not among the inputs.
 
     Raises:
         InputError: nothing can be done at all. What concerns one result is in the summary instead.

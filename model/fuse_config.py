@@ -45,7 +45,7 @@ class FuseConfig:
     colour: str = "true"
     #: Values of 16-bit inputs that become black and white: full, percentile (of each image) or LOW:HIGH.
     range_16bit: str = "full"
-    #: Bits per channel of the results; those of pan-sharpening have the type of their bands.
+    #: Bits per channel of the results; those of pan-sharpening have the type of their bands, videos 8.
     bits: int = 8
     #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
     resize: str | None = None

@@ -15,8 +15,8 @@ import numpy as np
 
 from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 
-#: Which of the inputs bring colour.
-Givers = Literal["all", "first", "last"]
+#: Which of the inputs bring colour; an image alone is every one of them.
+Givers = Literal["all", "first", "second"]
 #: True colour, or the arithmetic of the published test script (for comparison only).
 COLOUR_MODES = ("true", "upstream")
 #: Rows converted at a time: large images are never held as several float planes.
@@ -34,10 +34,10 @@ class Preset:
 #: Presets by name. a is the first input.
 TASKS = {
     "auto": Preset("all", "whatever the inputs are; every coloured one gives its share of the colour"),
-    "ivif": Preset("last", "a infrared, b visible, which gives the colour"),
+    "ivif": Preset("second", "a infrared, b visible, which gives the colour"),
     "mfif": Preset("all", "near- and far-focused; both give the colour"),
     "meif": Preset("all", "over- and under-exposed; both give the colour"),
-    "nir": Preset("last", "a near infrared, b visible, which gives the colour"),
+    "nir": Preset("second", "a near infrared, b visible, which gives the colour"),
     "medical": Preset("first", "a PET or SPECT in colour, b MRI or CT"),
     "pansharpen": Preset("all", "a multispectral bands, b panchromatic; every band is fused with b"),
 }
@@ -71,7 +71,7 @@ class Source:
 
 def colour_givers(sources: Sequence[Source], givers: Givers) -> list[Source]:
     """The inputs whose chroma counts, in order; empty if the result is grey."""
-    chosen = {"all": sources, "first": sources[:1], "last": sources[-1:]}[givers]
+    chosen = {"all": sources, "first": sources[:1], "second": sources[1:2] or sources}[givers]
     return [source for source in chosen if source.image.ndim == 3]
 
 

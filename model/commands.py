@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from model.colour import COLOUR_MODES, TASKS
-from model.folders import Images
 from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
-from model.manifest_pairs import manifest_pairs
 from model.metrics.conventions import CONVENTIONS
-from model.report import ReportConfig
+from model.report import ReportConfig, check_page
 from model.scoring import COLOUR, EvaluateConfig
+from model.source_options import chosen_sources, manifest_options
 from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError
@@ -86,18 +85,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
     """
     from model.trainer import train as run_training
 
-    click.echo(run_training(TrainConfig(**settings), shards, out, resume=resume))
-
-
-def manifest_options(command: Any) -> Any:
-    """``--manifest``, ``--root`` and ``--split``, which name the sources in place of ``-a`` and ``-b``."""
-    for option in (
-        click.option("--split", help="Which of the manifest's splits."),
-        click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's]."),
-        click.option("--manifest", type=FILE, help="Dataset recipe, in place of -a and -b."),
-    ):
-        command = option(command)
-    return command
+    click.echo(click.format_filename(run_training(TrainConfig(**settings), shards, out, resume=resume)))
 
 
 @click.command()
@@ -147,7 +135,7 @@ def fuse(
     """
     from model.fuse import fuse as run_fusion
 
-    first, second, _ = _sources(manifest, a, b, root=root, split=split)
+    first, second, _ = chosen_sources(manifest, a, b, root=root, split=split)
     if first is None:
         raise InputError("fuse: no input; give -a, or --manifest")
 
@@ -157,7 +145,10 @@ def fuse(
     for name, lacking in summary.unmatched.items():
         click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
-    click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
+    click.echo(
+        ", ".join(f"{what} {len(names)}" for what, names in counts.items())
+        + f": {click.format_filename(out)}"
+    )
     finish(not summary.complete)
 
 
@@ -194,7 +185,7 @@ def evaluate(
     from model.evaluate import parse_methods
 
     config, methods = EvaluateConfig(**settings), parse_methods(fused)
-    first, second, listed_truth = _sources(
+    first, second, listed_truth = chosen_sources(
         manifest, a, b, root=root, split=split, with_ground_truth=ground_truth is None
     )
     if first is None or second is None:
@@ -202,7 +193,7 @@ def evaluate(
     truth = listed_truth if ground_truth is None else ground_truth
     path = run_evaluation(config, first, second, methods, out, ground_truth=truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
-    click.echo(path)
+    click.echo(click.format_filename(path))
 
 
 @click.command()
@@ -223,36 +214,19 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     """
     config = ReportConfig(**settings)
     if not features:
+        if a is not None or b is not None:
+            raise InputError("report: -a and -b belong to --features; leave them out")
         from model.report import report as write_report
 
-        click.echo(write_report(source, out, config))
+        click.echo(click.format_filename(write_report(source, out, config)))
         return
     from model.checkpoint import load_network
     from model.features import feature_report
-    from model.folders import pair_folders
+    from model.folders import check_apart, pair_folders
 
     if a is None or b is None:
         raise InputError("report --features: give the pairs with -a and -b")
-    click.echo(feature_report(load_network(source), pair_folders({"a": a, "b": b}), out, config=config))
-
-
-def _sources(
-    manifest: Path | None,
-    a: Path | None,
-    b: Path | None,
-    *,
-    root: Path | None,
-    split: str | None,
-    with_ground_truth: bool = False,
-) -> tuple[Images | None, Images | None, Images | None]:
-    """A, B and the true images: those of ``--manifest``, if given; what has no partner there is told."""
-    if manifest is None:
-        if root is not None or split is not None:
-            raise InputError("--root and --split belong to --manifest")
-        return a, b, None
-    if a is not None or b is not None:
-        raise InputError(f"--manifest {manifest}: it names both sources; leave out -a and -b")
-    pairs = manifest_pairs(manifest, root=root, split=split, with_ground_truth=with_ground_truth)
-    for line in pairs.unmatched:
-        click.echo(f"unmatched: {line}", err=True)
-    return pairs.a, pairs.b, pairs.ground_truth
+    check_page(out)
+    check_apart(out, (a, b))
+    pairs = pair_folders({"a": a, "b": b})
+    click.echo(click.format_filename(feature_report(load_network(source), pairs, out, config=config)))

@@ -18,7 +18,7 @@ import joblib
 
 from model.baselines import BASELINES
 from model.evaluation_tables import csv_table, markdown_table, summarise
-from model.folders import FolderPairs, Images, ListedFiles, pair_folders
+from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from model.scoring import COLOUR, EvaluateConfig, folder_name, score_pair
@@ -70,12 +70,13 @@ def evaluate(
     Args:
         a, b: folders of the sources (infrared and visible, near and far, ...), 8-bit; or files of a manifest.
         methods: name -> folder of its fused images. Files belong together by relative path without suffix.
-        out: the summary, ``*.json``; everything else is written beside it.
+        out: the summary, ``*.json``, outside all these folders; everything else is written beside it.
         ground_truth: optional folder or files of true images; adds PSNR-GT, SSIM-GT and error maps.
 
     Raises:
-        InputError: folders do not hold the same images, an image cannot be read or has another size than
-            its sources, or names clash. Nothing of the summary is written then.
+        InputError: folders do not hold the same images (those that a manifest left out do not count), an
+            image cannot be read or has another size than its sources, names clash, or ``out`` lies where
+            images are read. Nothing of the summary is written then.
     """
     out = Path(out)
     if out.suffix != ".json":
@@ -84,6 +85,7 @@ def evaluate(
     if ground_truth is not None:
         folders["ground truth"] = ground_truth
     _check_names(methods)
+    check_apart(out, folders.values())
     pairs = pair_folders(folders).require_complete()
     images = out.with_name(f"{out.stem}-images")
     rows = _score_all(config, pairs, images)
@@ -108,13 +110,11 @@ def evaluate(
         "left_out": left_out,
         **summarise(rows, names, metrics),
     }
-    lines = [
-        json.dumps({key: value for key, value in row.items() if key not in left_out}, ensure_ascii=False)
-        for row in rows
-    ]
+    lines = [json.dumps({key: value for key, value in row.items() if key not in left_out}) for row in rows]
     write_bytes(out.with_suffix(".jsonl"), ("\n".join(lines) + "\n").encode())
-    write_bytes(out.with_suffix(".md"), markdown_table(summary).encode())
-    write_bytes(out.with_suffix(".csv"), csv_table(summary).encode())
+    for suffix, table in ((".md", markdown_table(summary)), (".csv", csv_table(summary))):
+        # A method's name may be no UTF-8, which is escaped as in JSON.
+        write_bytes(out.with_suffix(suffix), table.encode(errors="backslashreplace"))
     return write_json(out, summary)  # last: a summary means a complete evaluation
 
 
@@ -175,14 +175,14 @@ def _common_metrics(
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """Metrics that every image is large enough for, and the others with the reason."""
     wanted = metrics_of(config.convention, config.metrics)
+    if with_ground_truth:
+        wanted |= GROUND_TRUTH_METRICS
     left_out = {
         name: f"needs {metric.min_side_px} pixels a side"
         for name, metric in wanted.items()
         if any(name not in row for row in rows)
     }
     metrics = {name: metric for name, metric in wanted.items() if name not in left_out}
-    if with_ground_truth:
-        metrics |= GROUND_TRUTH_METRICS
     if not metrics:
         raise InputError(f"the images are too small for {', '.join(left_out)}; choose other --metrics")
     return metrics, left_out

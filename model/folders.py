@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class ListedFiles:
 
     name: str  # what they are, such as "infrared"
     files: dict[str, Path]  # stem -> file
+    left_out: frozenset[str] = frozenset()  # stems without a partner, which are told elsewhere
 
 
 #: Where the images of a role come from.
@@ -53,6 +54,8 @@ class FolderPairs:
 def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
     """Pair the images below several folders by relative path without suffix; listed files by their stem.
 
+    What a list left out is passed over in all of them.
+
     Subfolders count: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to ``b/day/1.jpg``.
     Hidden files and folders, and files of other types, are passed over.
 
@@ -67,7 +70,8 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         role: root.files if isinstance(root, ListedFiles) else _images_by_stem(check_folder(root, role), role)
         for role, root in roots.items()
     }
-    every = sorted(set().union(*found.values()))
+    left_out = [root.left_out for root in roots.values() if isinstance(root, ListedFiles)]
+    every = sorted(set().union(*found.values()).difference(*left_out))
     unmatched = {
         stem: lacking for stem in every if (lacking := [role for role in found if stem not in found[role]])
     }
@@ -78,6 +82,22 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
     paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
     return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)
+
+
+def check_apart(out: Path, inputs: Iterable[Images]) -> None:
+    """Refuse to write at or below a folder of images: the next run would take results for inputs.
+
+    Args:
+        out: the file or folder to be written, which need not exist.
+        inputs: what is read; files cannot have anything below them.
+
+    Raises:
+        InputError: ``out`` is or lies in one of the folders, by whatever path.
+    """
+    place = out.resolve()
+    for images in inputs:
+        if isinstance(images, Path) and images.is_dir() and place.is_relative_to(images.resolve()):
+            raise InputError(f"{out} would be among the inputs in {images}; choose another output folder")
 
 
 def _images_by_stem(root: Path, role: str) -> dict[str, Path]:

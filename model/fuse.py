@@ -55,13 +55,13 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         config: how.
         inputs: one (to enhance it), two, or more (fused in order) files, folders or files of a manifest; see
             :func:`model.fuse_jobs.list_jobs`. Videos are files.
-        out: folder of results, with a log ``fused.jsonl``; or the result's file.
+        out: folder of results, with a log ``fused.jsonl``; or the result's file. Not among the inputs.
 
     Raises:
         InputError: nothing can be done at all. What concerns one result is in the summary instead.
     """
     out = Path(out)
-    listed = list_jobs(inputs, out, suffix=config.suffix, pansharpen=config.task == "pansharpen")
+    listed = list_jobs(config, inputs, out)
     network = load_network(config.weights)
     device = resolve_device(config.device)
     budget = free_memory_bytes(device) // 2 if config.memory_bytes is None else config.memory_bytes
@@ -78,11 +78,12 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     }
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
-    log.begin(todo)
+    log.begin()
     summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
-        _run(choose_recipe(config, engine, todo), todo, summary, log, progress, at_once=jobs)
+        recipe = choose_recipe(config, engine, todo, tell=progress.message)
+        _run(recipe, todo, summary, log, progress, at_once=jobs)
     return summary
 
 
@@ -97,22 +98,26 @@ def _run(
 ) -> None:
     """Overlap reading, fusing and writing; collect bad input, let everything else through."""
     waiting: deque[tuple[Job, Future[Any]]] = deque()
-    writing: deque[tuple[Job, float, Future[tuple[int, int]]]] = deque()
+    writing: deque[tuple[Job, Future[None]]] = deque()
     upcoming = iter(jobs)
 
     def fail(job: Job, error: InputError) -> None:
-        summary.failed[job.name] = str(error)
-        progress.message(f"failed: {error}")
+        reason = summary.failed[job.name] = str(error)
+        named = any(str(path) in reason for path in (*job.inputs, job.output))
+        progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
         progress.advance()
 
+    def write(job: Job, result: Any, seconds: float) -> None:
+        # Here and not later, so that whatever ends the run leaves no result without its line.
+        log.append(job, size_hw=recipe.write(job, result), seconds=seconds)
+
     def finish_write() -> None:
-        job, seconds, future = writing.popleft()
+        job, future = writing.popleft()
         try:
-            size_hw = future.result()
+            future.result()
         except InputError as error:
             fail(job, error)
             return
-        log.append(job, size_hw=size_hw, seconds=seconds)
         summary.done.append(job.name)
         progress.advance(note=job.name)
 
@@ -129,7 +134,7 @@ def _run(
                 fail(job, error)
                 continue
             seconds = time.perf_counter() - start
-            writing.append((job, seconds, writers.submit(recipe.write, job, result)))
+            writing.append((job, writers.submit(write, job, result, seconds)))
             if len(writing) > at_once + WRITES_BEHIND:
                 finish_write()
         while writing:

@@ -21,7 +21,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 MAIN_TASKS: dict[str, Task] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
 BIT_DEPTHS = (8, 16)
-_SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
+SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -45,7 +45,7 @@ class FuseConfig:
     colour: str = "true"
     #: Values of 16-bit inputs that become black and white: full, percentile (of each image) or LOW:HIGH.
     range_16bit: str = "full"
-    #: Bits per channel of the results; those of pan-sharpening have the type of their bands.
+    #: Bits per channel of the results; those of pan-sharpening have the type of their bands, videos 8.
     bits: int = 8
     #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
     resize: str | None = None
@@ -66,8 +66,8 @@ class FuseConfig:
         _check_choice("resize", self.resize, (None, *RESIZE_CHOICES))
         _check_choice("suffix", self.suffix, SUFFIXES)
         check_range(self.range_16bit)
-        if self.bits == 16 and self.suffix not in _SIXTEEN_BIT_SUFFIXES:
-            raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)}")
+        if self.bits == 16 and self.suffix not in SIXTEEN_BIT_SUFFIXES:
+            raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise InputError(f"fuse: memory is {self.memory_bytes} bytes; give 0 or more")
         if self.jobs is not None and self.jobs < 1:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.folders import Images, ListedFiles, pair_folders
+from model.folders import Images, ListedFiles, check_apart, pair_folders
+from model.fuse_config import SIXTEEN_BIT_SUFFIXES, FuseConfig
 from pipeline.files import InputError
 from pipeline.images import SUFFIXES
 
@@ -33,19 +34,20 @@ class JobList:
     unmatched: dict[str, list[str]]
 
 
-def list_jobs(inputs: Sequence[Images], out: Path, *, suffix: str, pansharpen: bool = False) -> JobList:
-    """Decide what belongs together.
+def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobList:
+    """Decide what belongs together, and check where results are to go before any is made.
 
     Args:
-        inputs: one or more files, or one or more folders, or files of a manifest, whose images are paired by
+        config: how; its task and bits decide what a result may be called.
+        inputs: one or more files, or up to 26 folders, or files of a manifest, whose images are paired by
             relative stem. For pan-sharpening two: a file or a folder of multispectral images and the
             panchromatic ones. There a folder beside a single panchromatic file holds the bands of one scene,
             one file each, in order of their names.
-        out: a folder; or, for files, the result itself if it ends like an image or a video.
-        suffix: ending of results in folders.
+        out: a folder, outside those of the inputs; or, for files, the result itself if it has a suffix.
 
     Raises:
-        InputError: something is missing, or files and folders are mixed.
+        InputError: something is missing, files and folders are mixed, a result cannot have the format of its
+            name, or results would take the place of inputs or lie among them.
     """
     if not inputs:
         raise InputError("fuse: no input; give one file or folder or more")
@@ -53,18 +55,21 @@ def list_jobs(inputs: Sequence[Images], out: Path, *, suffix: str, pansharpen: b
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
-    if pansharpen:
-        if len(inputs) != 2:
-            raise InputError(f"pan-sharpening takes bands and a panchromatic image, not {len(inputs)} inputs")
-        suffix = suffix if suffix in BAND_SUFFIXES else BAND_SUFFIXES[0]
-        if len(paths) == 2 and paths[0].is_dir() and paths[1].is_file():
-            return JobList([_file_job([*_band_files(paths[0]), paths[1]], out, suffix, paths[0].name)], {})
+    check_apart(out, inputs)
+    if config.task == "pansharpen" and len(inputs) != 2:
+        raise InputError(f"pan-sharpening takes bands and a panchromatic image, not {len(inputs)} inputs")
     folders = [path.is_dir() for path in paths]
-    if all(folders):
-        return _folder_jobs(inputs, out, suffix)
-    if any(folders) or len(paths) < len(inputs):
+    if config.task == "pansharpen" and folders == [True, False]:
+        bands, pan = paths
+        listed = JobList([_file_job(config, [*_band_files(bands), pan], out, bands.resolve().name)], {})
+    elif all(folders):
+        listed = _folder_jobs(config, inputs, out)
+    elif any(folders) or len(paths) < len(inputs):
         raise InputError(f"{paths[0]} and the others: give files only or folders only")
-    return JobList([_file_job(paths, out, suffix, paths[0].stem)], {})
+    else:
+        listed = JobList([_file_job(config, paths, out, paths[0].stem)], {})
+    _check_outputs(listed.jobs)
+    return listed
 
 
 def is_video(path: Path) -> bool:
@@ -72,20 +77,47 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _folder_jobs(inputs: Sequence[Images], out: Path, suffix: str) -> JobList:
+def _folder_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobList:
     if out.is_file():
         raise InputError(f"{out} is a file; results of folders go into a folder")
+    if len(inputs) > len(string.ascii_lowercase):
+        raise InputError(f"fuse: {len(inputs)} folders; give {len(string.ascii_lowercase)} at most")
     pairs = pair_folders(dict(zip(string.ascii_lowercase, inputs, strict=False)))
+    suffix = _band_suffix(config) if config.task == "pansharpen" else config.suffix
     jobs = [Job(stem, tuple(pairs.paths[stem].values()), out / f"{stem}{suffix}") for stem in pairs.stems]
     return JobList(jobs, pairs.unmatched)
 
 
-def _file_job(inputs: Sequence[Path], out: Path, suffix: str, name: str) -> Job:
-    if is_video(inputs[0]):
-        suffix = inputs[0].suffix.lower()
-    if out.is_dir() or out.suffix.lower() not in (*SUFFIXES, *VIDEO_SUFFIXES):
+def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) -> Job:
+    what, endings, suffix = _form(config, inputs[0])
+    if out.is_dir() or not out.suffix:
         return Job(name, tuple(inputs), out / f"{name}{suffix}")
+    if out.suffix.lower() not in endings:
+        raise InputError(f"{out}: {what} end in {', '.join(endings)}; if it is a folder, make it first")
     return Job(name, tuple(inputs), out)
+
+
+def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
+    """What results of files are, how their names may end, and how they do where only a folder is given."""
+    if config.task == "pansharpen":
+        return "sharpened bands", BAND_SUFFIXES, _band_suffix(config)
+    if is_video(first):
+        if config.bits != 8:
+            raise InputError(f"{first}: videos hold 8 bits; leave out --bits {config.bits}")
+        return "videos", VIDEO_SUFFIXES, first.suffix.lower()
+    endings = SIXTEEN_BIT_SUFFIXES if config.bits == 16 else SUFFIXES
+    return f"{config.bits}-bit pictures", endings, config.suffix
+
+
+def _check_outputs(jobs: Sequence[Job]) -> None:
+    sources = {path.resolve() for job in jobs for path in job.inputs}
+    for job in jobs:
+        if job.output.resolve() in sources:
+            raise InputError(f"{job.output}: the result would replace an input; choose another -o")
+
+
+def _band_suffix(config: FuseConfig) -> str:
+    return config.suffix if config.suffix in BAND_SUFFIXES else BAND_SUFFIXES[0]
 
 
 def _band_files(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,11 +35,15 @@ class Recipe(Protocol):
         """Write what ``fuse`` returned; height and width in pixels."""
 
 
-def choose_recipe(config: FuseConfig, engine: FusionEngine, jobs: Sequence[Job]) -> Recipe:
-    """The recipe for a run's jobs, which are all of one kind."""
+def choose_recipe(
+    config: FuseConfig, engine: FusionEngine, jobs: Sequence[Job], *, tell: Callable[[str], None]
+) -> Recipe:
+    """The recipe for a run's jobs, which are all of one kind; ``tell`` takes a line for the user."""
     if config.task == "pansharpen":
         return Scenes(config, engine)
-    return (Videos if jobs and is_video(jobs[0].inputs[0]) else Pictures)(config, engine)
+    if jobs and is_video(jobs[0].inputs[0]):
+        return Videos(config, engine, tell)
+    return Pictures(config, engine)
 
 
 class Pictures:
@@ -77,11 +82,11 @@ class Scenes:
         *band_files, pan_file = job.inputs
         parts = [_read_bands(path) for path in band_files]
         if len({(part.values.shape[1:], part.values.dtype) for part in parts}) > 1:
-            raise InputError(f"{band_files[0].parent}: bands of different size or type")
+            raise InputError("bands of different size or type; give files that are alike")
         pan = _read_bands(pan_file)
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
-        return Bands(np.concatenate([part.values for part in parts]), parts[0].geography), pan
+        return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
         bands, pan = scene
@@ -102,8 +107,8 @@ class Scenes:
 class Videos:
     """Videos, frame by frame; each is read and written while it is fused."""
 
-    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
-        self.config, self.engine = config, engine
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.tell = config, engine, tell
         self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> Job:
@@ -111,14 +116,21 @@ class Videos:
 
     def fuse(self, job: Job) -> tuple[int, int]:
         givers = TASKS[self.config.task].givers
+        size_hw = 0, 0
 
         def fuse_frame(frames: list[np.ndarray]) -> np.ndarray:
+            nonlocal size_hw
             names = [str(path) for path in job.inputs]
             sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
             fused = fold(self.engine, first_pair(sources), sources[2:], self.main)
+            size_hw = fused.shape[0], fused.shape[1]
             return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
 
-        return fuse_video(job.inputs, job.output, fuse_frame)
+        written = fuse_video(job.inputs, job.output, fuse_frame)
+        if written != size_hw:
+            whole, even = (f"{height}x{width}" for height, width in (size_hw, written))
+            self.tell(f"{job.output}: {whole} frames are cut to {even}, for videos have even sides")
+        return written
 
     def write(self, job: Job, result: tuple[int, int]) -> tuple[int, int]:
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,72 +18,90 @@ LOG_NAME = "fused.jsonl"
 class FusedLog:
     """Log of one output folder.
 
-    Each line is an object with ``name``, ``output`` (relative to the folder), ``inputs``, ``size_hw``,
-    ``seconds`` (of the network, without reading and writing) and ``settings`` (all that decides on pixels,
-    the digest of the weights among it).
+    Each line is an object with ``name``, ``output`` and ``inputs`` (relative to the folder, so that all may
+    move together), ``size_hw``, ``seconds`` (of the network, without reading and writing) and ``settings``
+    (all that decides on pixels, the digest of the weights among it). The last line of an output counts: what
+    is made again is described by the line before until the new one is there.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder, self._settings = folder, dict(settings)
         self._path = folder / LOG_NAME
-        self._records = _read(self._path)
+        self._records, self._tidy = _read(self._path)
+        self._appending = threading.Lock()
 
     def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
         """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done.
 
         Raises:
-            InputError: a result that would stay was made with other settings.
+            InputError: a result that would stay was made of other inputs or with other settings.
         """
         if overwrite:
             return list(jobs), []
         done = [job for job in jobs if job.output.exists()]
         for job in done:
-            settings = self._records.get(job.name, {}).get("settings", self._settings)
-            differing = sorted(
-                key
-                for key in settings.keys() | self._settings.keys()
-                if settings.get(key) != self._settings.get(key)
-            )
+            now = {"inputs": self._inputs(job), **self._settings}
+            record = self._records.get(self._relative(job.output))
+            then = now if record is None else _origin(record)
+            differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
             if differing:
                 raise InputError(
-                    f"{job.output} was made with another {', '.join(differing)}; "
+                    f"{job.output} was made with different {', '.join(differing)}; "
                     "use --overwrite or another output folder"
                 )
-        finished = {job.name for job in done}
-        return [job for job in jobs if job.name not in finished], done
+        finished = {job.output for job in done}
+        return [job for job in jobs if job.output not in finished], done
 
-    def begin(self, jobs: list[Job]) -> None:
-        """Forget what was said of ``jobs``, which are about to be made again."""
-        stale = self._records.keys() & {job.name for job in jobs}
-        if stale or not self._path.exists():
-            kept = [record for name, record in self._records.items() if name not in stale]
-            write_bytes(self._path, "".join(map(_line, kept)).encode())
+    def begin(self) -> None:
+        """Make the log, or write it anew if it is not one whole line for each result that is there."""
+        kept = {
+            output: record for output, record in self._records.items() if (self._folder / output).exists()
+        }
+        if not self._tidy or len(kept) < len(self._records):
+            write_bytes(self._path, "".join(map(_line, kept.values())).encode())
 
     def append(self, job: Job, *, size_hw: tuple[int, int], seconds: float) -> None:
-        """Note a result that has been written."""
+        """Note a result that has been written. Any number of threads may do so at once."""
         record = {
             "name": job.name,
-            "output": os.path.relpath(job.output, self._folder),
-            "inputs": [str(path) for path in job.inputs],
+            "output": self._relative(job.output),
+            "inputs": self._inputs(job),
             "size_hw": list(size_hw),
             "seconds": round(seconds, 4),
             "settings": self._settings,
         }
         # One write of one line: a reader sees all of it or, after a crash, a last line without its end.
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(_line(record))
+        with self._appending, open(self._path, "ab") as file:
+            file.write(_line(record).encode())
+
+    def _inputs(self, job: Job) -> list[str]:
+        return [self._relative(path) for path in job.inputs]
+
+    def _relative(self, path: Path) -> str:
+        try:
+            return os.path.relpath(path, self._folder)
+        except ValueError:  # another drive
+            return os.path.abspath(path)
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Records by output, and whether the file is there with one whole line for each."""
     if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
+        return {}, False
+    *lines, cut = path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
+    records: dict[str, dict[str, Any]] = {}
     try:
-        return {record["name"]: record for record in map(json.loads, lines)}
+        for record in map(json.loads, lines):
+            _origin(record)  # raises where something is missing
+            records[record["output"]] = record
     except (ValueError, LookupError, TypeError):
         raise InputError(f"{path}: damaged; remove it to start a new one") from None
+    return records, not cut and len(records) == len(lines)
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result was made of and with."""
+    return {"inputs": record["inputs"], **record["settings"]}
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -54,8 +54,9 @@ def manifest_pairs(
         raise InputError(f"{path}: no pair to fuse; the roles may be {pairs}")
     truth = ("ground_truth",) if with_ground_truth and "ground_truth" in manifest.roles else ()
     listing = list_samples(manifest, root=root, split=split, roles=(*known[0], *truth))
+    left_out = frozenset(entry.id for entry in listing.unmatched)
     a, b, *rest = (
-        ListedFiles(role, {sample.id: sample.paths[role] for sample in listing.samples})
+        ListedFiles(role, {sample.id: sample.paths[role] for sample in listing.samples}, left_out)
         for role in (*known[0], *truth)
     )
     return ManifestPairs(

@@ -2,7 +2,8 @@
 
 tifffile reads and writes them; here is what of TIFF counts as bands. Read are unsigned 8- or 16-bit samples
 in strips or tiles, interleaved or planar, plain or compressed without loss, also BigTIFF; several pages of
-equal size count as bands. Written are uncompressed strips. Geographic tags are carried along.
+equal size count as bands. Written are uncompressed strips. Geographic tags and GDAL's no-data value are
+carried along.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffFileError, TiffPage
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
 
-#: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams and
-#: GDAL's no-data value
-_GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 42113)
+#: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams
+_GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737)
+#: GDAL's: it says which value is none, not where the scene lies.
+_NO_DATA = (42113,)
 #: Without loss, and decoded into a buffer of known size: no file can swell beyond what its header says.
 _COMPRESSIONS = {
     COMPRESSION.NONE,
@@ -51,16 +53,17 @@ _DAMAGE = (
 # tifffile logs every oddity; what matters is raised, and standard error is the user's.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-#: Of a TIFF tag: text as bytes, numbers as they are.
-GeoValue = bytes | int | float | tuple[int | float, ...]
+#: Tag -> (type, value): text as bytes, numbers as they are.
+Tags = dict[int, tuple[int, bytes | int | float | tuple[int | float, ...]]]
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Bands of one scene, (B, H, W) uint8 or uint16, and where on Earth it lies: tag -> (type, value)."""
+    """Bands of one scene, (B, H, W) uint8 or uint16, where on Earth it lies, and which value is none."""
 
     values: np.ndarray
-    geography: dict[int, tuple[int, GeoValue]] = field(default_factory=dict)
+    geography: Tags = field(default_factory=dict)
+    no_data: Tags = field(default_factory=dict)
 
 
 def read_bands(path: Path | str) -> Bands:
@@ -77,13 +80,13 @@ def read_bands(path: Path | str) -> Bands:
             pages = [page.aspage() for page in islice(file.pages, _MAX_PAGES + 1)]
             _check_pages(pages, path)
             bands = [_page_bands(page) for page in pages]
-            geography = _geography(pages[0])
+            geography, no_data = _tags(pages[0], _GEOGRAPHIC), _tags(pages[0], _NO_DATA)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except _DAMAGE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a TIFF file, or a damaged one ({what:.200})") from None
-    return Bands(np.concatenate(bands), geography)
+    return Bands(np.concatenate(bands), geography, no_data)
 
 
 def write_bands(path: Path | str, bands: Bands) -> Path:
@@ -103,7 +106,7 @@ def write_bands(path: Path | str, bands: Bands) -> Path:
             software=False,
             extratags=[
                 (tag, kind, np.size(value) if not isinstance(value, bytes) else len(value), value, True)
-                for tag, (kind, value) in bands.geography.items()
+                for tag, (kind, value) in (bands.geography | bands.no_data).items()
             ],
         )
     return Path(path)
@@ -150,8 +153,9 @@ def _page_bands(page: TiffPage) -> np.ndarray:
     return np.moveaxis(planes, 3, 1).reshape(-1, *planes.shape[1:3])
 
 
-def _geography(page: TiffPage) -> dict[int, tuple[int, GeoValue]]:
-    tags = (page.tags.get(code) for code in _GEOGRAPHIC)
+def _tags(page: TiffPage, codes: tuple[int, ...]) -> Tags:
+    """Those of a page's tags that are there."""
+    tags = (page.tags.get(code) for code in codes)
     return {
         tag.code: (int(tag.dtype), tag.value.encode() if isinstance(tag.value, str) else tag.value)
         for tag in tags

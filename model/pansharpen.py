@@ -28,7 +28,10 @@ def pansharpen(
     range_16bit: str = "full",
     resize: str | None = None,
 ) -> Bands:
-    """Sharpen (B, H, W) bands with a panchromatic image (1, H, W); the result has the bands' type.
+    """Sharpen (B, H, W) bands with a panchromatic image (1, H, W).
+
+    The result has the type and the no-data value of the bands, and the geographic tags of the panchromatic
+    image, or of the bands if that has none; never those of an input that was resized, which do not fit.
 
     Raises:
         InputError: the sizes differ and ``resize`` does not say which one gives way.
@@ -46,8 +49,9 @@ def pansharpen(
         fused = engine.fuse_planes(Source(np.ascontiguousarray(band), low, high).plane(), pan, main=main)
         values = give_back_values(fused * np.float32(high - low) + np.float32(low), band)
         out[...] = np.rint(np.clip(values, 0, top)).astype(stack.dtype)
-    geography = panchromatic.geography if resize != "b" and panchromatic.geography else bands.geography
-    return Bands(sharpened, geography)
+    fitting = [one for one in (panchromatic, bands) if one.values.shape[1:] == sharpened.shape[1:]]
+    geography = next((one.geography for one in fitting if one.geography), {})
+    return Bands(sharpened, geography, bands.no_data)
 
 
 def give_back_values(fused: np.ndarray, band: np.ndarray) -> np.ndarray:

@@ -70,6 +70,8 @@ def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | 
 
 
 def _resized(image: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
+    if image.ndim == 3:  # OpenCV takes 512 channels at most, to make an image smaller 4
+        return np.dstack([_resized(plane, size_hw) for plane in np.moveaxis(image, 2, 0)])
     smaller = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
     # Cubic values beyond the type's range are saturated.
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC

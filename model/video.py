@@ -19,17 +19,21 @@ def fuse_video(
 ) -> tuple[int, int]:
     """Fuse videos frame by frame; the result has the frame rate of the first.
 
+    Sides of frames are even in every codec here: of odd ones the last row or column is cut off.
+
     Args:
         inputs: video files with equally many frames.
         output: ends in .mp4, .mov, .mkv or .avi.
         fuse_frame: takes one (H, W, 3) uint8 RGB frame of each input, returns (H, W) or (H, W, 3) uint8.
 
     Returns:
-        height and width of the frames.
+        height and width of the frames as written.
 
     Raises:
         InputError: a video cannot be read or written, or one ends before another.
     """
+    for path in (*inputs, output):
+        _check_name(path)
     codec = CODECS.get(output.suffix.lower())
     if codec is None:
         raise InputError(f"{output}: videos are written as {', '.join(CODECS)}")
@@ -67,14 +71,15 @@ def _copy_frames(
                 raise InputError(f"{short}: ends after {count} frames, before the other; cut them alike")
             fused = fuse_frame([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for _, frame in grabbed])
             if writer is None:
-                size_hw = fused.shape[0], fused.shape[1]
+                size_hw = fused.shape[0] // 2 * 2, fused.shape[1] // 2 * 2
                 writer = cv2.VideoWriter(
                     str(temporary), cv2.VideoWriter.fourcc(*codec), rate, (size_hw[1], size_hw[0])
                 )
                 if not writer.isOpened():
                     raise InputError(f"{temporary.suffix}: OpenCV cannot write {codec} video here; use .avi")
             grey = fused.ndim == 2
-            writer.write(cv2.cvtColor(fused, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR))
+            even = fused[: size_hw[0], : size_hw[1]]
+            writer.write(cv2.cvtColor(even, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR))
             count += 1
     finally:
         if writer is not None:
@@ -82,3 +87,10 @@ def _copy_frames(
     if not count:
         raise InputError(f"{inputs[0]}: no frame")
     return size_hw
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # of which OpenCV's binding makes a crash
+        raise InputError(f"{path}: OpenCV takes no name that is not UTF-8; rename it") from None

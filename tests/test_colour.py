@@ -125,6 +125,13 @@ def test_who_gives_colour(task: str, expected: list[int]) -> None:
     assert colour_givers([plane, plane], TASKS[task].givers) == []
 
 
+@pytest.mark.parametrize("task", ["ivif", "nir"])
+def test_b_gives_the_colour_of_a_stack_too_and_one_image_its_own(task: str) -> None:
+    stack = [source(grey_image(level)) for level in (1, 2, 3)]
+    assert [id(giver) for giver in colour_givers(stack, TASKS[task].givers)] == [id(stack[1])]
+    assert [id(giver) for giver in colour_givers(stack[:1], TASKS[task].givers)] == [id(stack[0])]
+
+
 def test_16_bit_keeps_its_depth_and_its_stated_range() -> None:
     image = np.arange(30, dtype=np.uint16).reshape(6, 5) * 7
     np.testing.assert_allclose(Source(image, 0, 65535).plane(), image / 65535, rtol=1e-6)

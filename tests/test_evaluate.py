@@ -173,6 +173,18 @@ def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp
         )
 
 
+def test_so_is_the_ground_truth_metric_that_needs_more_pixels(tmp_path: Path) -> None:
+    methods = write_set(tmp_path, shape=(9, 12))
+    config = EvaluateConfig(metrics=("EN", "SSIM"), jobs=1)
+    sources = tmp_path / "a", tmp_path / "b"
+    out = evaluate(config, *sources, methods, tmp_path / "r.json", ground_truth=tmp_path / "copy")
+    summary = json.loads(out.read_text())
+    assert [metric["name"] for metric in summary["metrics"]] == ["EN", "PSNR-GT"]
+    assert summary["left_out"] == dict.fromkeys(("SSIM", "SSIM-GT"), "needs 11 pixels a side")
+    assert summary["means"]["copy of b"]["PSNR-GT"] == 150.0
+    assert "SSIM-GT is left out: needs 11 pixels a side" in out.with_suffix(".md").read_text()
+
+
 def test_numbers_in_files_are_json(tmp_path: Path) -> None:
     methods = write_set(tmp_path)
     out = evaluate(FEW, tmp_path / "a", tmp_path / "a", methods, tmp_path / "r.json")
@@ -200,6 +212,16 @@ def test_bad_input_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
     assert "day/2: a and method copy of b differ in size, 57x50 and 57x60" in str(error.value)
     assert "night/1.tif" in str(error.value) and "\n" not in str(error.value)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["copy/r.json", "copy/x/r.json", "a/r.json", "b/r.json", "truth/r.json"])
+def test_results_do_not_go_among_the_images_that_are_read(tmp_path: Path, out: str) -> None:
+    methods = write_set(tmp_path)
+    (tmp_path / "truth").symlink_to(tmp_path / "b")
+    with pytest.raises(InputError, match=r"would be among the inputs in .*; choose another output folder"):
+        sources = tmp_path / "a", tmp_path / "b"
+        evaluate(FEW, *sources, methods, tmp_path / out, ground_truth=tmp_path / "truth")
+    assert not list(tmp_path.rglob("r*"))
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

@@ -49,6 +49,16 @@ def test_listed_files_pair_with_folders(tmp_path: Path) -> None:
         pair_folders({"a": listed, "b": touch(tmp_path / "y", "3.jpg")})
 
 
+def test_what_a_list_left_out_is_extra_nowhere(tmp_path: Path) -> None:
+    root = touch(tmp_path / "set", "1-A.png", "2-A.png")
+    listed = ListedFiles("near", {"1": root / "1-A.png"}, left_out=frozenset({"2"}))
+    method = touch(tmp_path / "x", "1.jpg", "2.jpg")
+    assert pair_folders({"a": listed, "method x": method}).require_complete().stems == ["1"]
+    touch(method, "3.jpg")
+    with pytest.raises(InputError, match=r"a lacks 3;"):
+        pair_folders({"a": listed, "method x": method}).require_complete()
+
+
 def test_a_long_list_is_counted(tmp_path: Path) -> None:
     a = touch(tmp_path / "a", *(f"{i:03}.png" for i in range(40)))
     b = touch(tmp_path / "b", "000.png")

@@ -87,6 +87,18 @@ def test_evaluate_takes_a_manifest_and_report_finds_its_images(tmp_path: Path) -
     assert "a (near)" in (moved / "r.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("missing", ["truth/01.png", "lytro-01-A.png"])
+def test_results_of_pairs_that_cannot_be_scored_are_no_error(tmp_path: Path, missing: str) -> None:
+    write_set(tmp_path)
+    (tmp_path / missing).unlink()  # there is a result for it, as when the file went or was never there
+    arguments = ("--manifest", tmp_path / "mine.toml", "-f", f"copy={tmp_path / 'copy'}", "--metric", "EN")
+    result = run("evaluate", *arguments, "--jobs", 1, "-o", tmp_path / "r.json")
+    assert result.exit_code == 0, result.output
+    assert "unmatched: '01'" in result.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["images"] == ["00", "02"]
+    assert run("report", tmp_path / "r.json", "-o", tmp_path / "r.html").exit_code == 0
+
+
 def test_a_method_must_have_exactly_the_pairs_of_the_manifest(tmp_path: Path) -> None:
     write_set(tmp_path)
     (tmp_path / "copy" / "01.png").unlink()

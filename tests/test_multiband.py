@@ -35,9 +35,10 @@ def test_any_number_of_bands_comes_back(
     tmp_path: Path, bands: int, dtype: str, size_hw: tuple[int, int]
 ) -> None:
     values = scene(bands, dtype, size_hw)
-    read = read_bands(write_bands(tmp_path / "x.tif", Bands(values, PLACE)))
+    no_data: dict = {42113: (2, b"255")}
+    read = read_bands(write_bands(tmp_path / "x.tif", Bands(values, PLACE, no_data)))
     np.testing.assert_array_equal(read.values, values)
-    assert read.values.dtype == dtype and read.geography == PLACE
+    assert read.values.dtype == dtype and (read.geography, read.no_data) == (PLACE, no_data)
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
 
 

@@ -18,6 +18,8 @@ from model.strips import FusionEngine
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PIXEL_SCALE: dict = {33550: (12, (2.4, 2.4, 0.0))}
+COARSE_SCALE: dict = {33550: (12, (4.8, 4.8, 0.0))}
+ZERO_IS_NONE, ONE_IS_NONE = {42113: (2, b"0")}, {42113: (2, b"1")}
 
 
 def test_histogram_matching() -> None:
@@ -76,3 +78,45 @@ def test_files_folders_of_bands_and_sizes(tmp_path: Path) -> None:
     assert from_file.geography == PIXEL_SCALE
     wrong = fuse(config, [tmp_path / "pan.tif", tmp_path / "ms.tif"], tmp_path / "out2")
     assert "4 channels; a panchromatic image has one" in wrong.failed["pan"]
+
+
+@pytest.mark.parametrize(
+    ("bands", "pan", "geography"),
+    [
+        ((COARSE_SCALE, ZERO_IS_NONE), ({}, ONE_IS_NONE), COARSE_SCALE),  # no-data is no place
+        ((COARSE_SCALE, ZERO_IS_NONE), (PIXEL_SCALE, {}), PIXEL_SCALE),
+        (({}, ZERO_IS_NONE), (PIXEL_SCALE, ONE_IS_NONE), PIXEL_SCALE),
+        ((COARSE_SCALE, {}), ({}, ONE_IS_NONE), COARSE_SCALE),
+    ],
+    ids=["pan has no-data alone", "pan has a place", "only pan has a place", "bands have no no-data"],
+)
+def test_the_place_is_that_of_either_and_no_data_that_of_the_bands(
+    tmp_path: Path, bands: tuple[dict, dict], pan: tuple[dict, dict], geography: dict
+) -> None:
+    write_bands(tmp_path / "ms.tif", Bands(scene(2), *bands))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1), *pan))
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out.tif").complete
+    result = read_bands(tmp_path / "out.tif")
+    assert (result.geography, result.no_data) == (geography, bands[1])
+
+
+@pytest.mark.parametrize(
+    ("resize", "pan", "expected"),
+    [("a", PIXEL_SCALE, PIXEL_SCALE), ("a", {}, {}), ("b", PIXEL_SCALE, COARSE_SCALE)],
+)
+def test_tags_of_a_resized_input_are_left_out(resize: str, pan: dict, expected: dict) -> None:
+    bands, fine = Bands(scene(2, size_hw=(20, 24)), COARSE_SCALE), Bands(scene(1, size_hw=(40, 48)), pan)
+    sharpened = pansharpen(FusionEngine(tiny_network()), bands, fine, resize=resize)
+    assert sharpened.geography == expected
+
+
+def test_bands_that_do_not_fit_together_are_told_by_the_name_of_the_scene(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
+    write_bands(tmp_path / "bands/2.tif", Bands(scene(1, "uint16")))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out")
+    assert "failed: bands: bands of different size or type" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from model.evaluate import evaluate
 from model.report import ReportConfig, report, write_page
 from model.report.pictures import coloured_error, data_uri, spread
 from model.scoring import EvaluateConfig
-from pipeline.files import InputError, write_json
+from pipeline.files import write_json
 from pipeline.images import write_image
 
 EVIL = "</script><img src=x onerror=alert(1)>&\"'"
@@ -179,35 +179,6 @@ def test_an_unfinished_run_has_a_page_too(tmp_path: Path) -> None:
     (run / "config.json").unlink()
     content = content_of(report(run, tmp_path / "run.html"))
     assert ["state", "not finished"] in content["facts"] and content["settings"] == []
-
-
-def test_unusable_input(tmp_path: Path) -> None:
-    source = evaluation(tmp_path)
-    with pytest.raises(InputError, match=r"ending in \.html"):
-        report(source, tmp_path / "report.pdf")
-    with pytest.raises(InputError, match="no such file"):
-        report(tmp_path / "none.json", tmp_path / "r.html")
-    with pytest.raises(InputError, match="no training run"):
-        report(tmp_path / "a", tmp_path / "r.html")
-    write_json(tmp_path / "other.json", {"format": "something"})
-    with pytest.raises(InputError, match="not the summary of an evaluation"):
-        report(tmp_path / "other.json", tmp_path / "r.html")
-    write_json(tmp_path / "newer.json", json.loads(source.read_text()) | {"format_version": 99})
-    with pytest.raises(InputError, match="version 99"):
-        report(tmp_path / "newer.json", tmp_path / "r.html")
-    (tmp_path / "a" / "01.png").unlink()
-    with pytest.raises(InputError, match="01 have gone since"):
-        report(source, tmp_path / "r.html")
-    source.with_suffix(".jsonl").write_text("")
-    with pytest.raises(InputError, match="does not belong to its summary"):
-        report(source, tmp_path / "r.html")
-    run = training_run(tmp_path / "run")
-    (run / "metrics.jsonl").write_text("")
-    with pytest.raises(InputError, match="no step is recorded"):
-        report(run, tmp_path / "r.html")
-    for bad in ({"picture_side_px": 3}, {"pictures_limit_mb": 0}):
-        with pytest.raises(InputError):
-            ReportConfig(**bad)
 
 
 def test_the_data_cannot_end_its_element(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def compute_metrics(
 
     Args:
         fused, a, b: (H, W) planes of one size, uint8 or float in [0, 1]. For IVIF a is infrared.
-        ground_truth: optional plane of the same size; adds PSNR-GT and SSIM-GT.
+        ground_truth: optional plane of the same size; adds PSNR-GT and, from 11 pixels a side on, SSIM-GT.
         metrics: ``METRICS``, or what :func:`model.metrics.conventions.metrics_of` returns.
 
     Returns:
@@ -96,8 +96,9 @@ def compute_metrics(
     planes = {"f": fused, "a": a, "b": b}
     if ground_truth is not None:
         planes["t"] = ground_truth
-        metrics = {**metrics, **GROUND_TRUTH_METRICS}
     side = min(grey_levels(*planes.values())[0].shape)
+    truths = GROUND_TRUTH_METRICS if ground_truth is not None else {}
+    metrics = {**metrics, **{name: metric for name, metric in truths.items() if side >= metric.min_side_px}}
     for name, metric in metrics.items():
         if side < metric.min_side_px:
             raise InputError(

@@ -38,9 +38,10 @@ def report(source: Path, out: Path, config: ReportConfig | None = None) -> Path:
     """Write the page of a training run (its folder) or of an evaluation (its summary); return ``out``.
 
     Raises:
-        InputError: ``source`` is neither, is damaged, or its images have moved.
+        InputError: ``out`` is no page, or ``source`` is neither, is damaged, or its images have moved.
     """
     source, config = Path(source), config or ReportConfig()
+    check_page(out)
     if (source / "metrics.jsonl").is_file():
         from model.report.training import training_content
 
@@ -54,9 +55,7 @@ def report(source: Path, out: Path, config: ReportConfig | None = None) -> Path:
 
 def write_page(content: Mapping[str, Any], out: Path) -> Path:
     """Write a page for what its scripts find in ``content``; see the ``*_content`` functions."""
-    out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"-o {out}: give the page's path, ending in .html")
+    check_page(out)
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = {
         "title": html.escape(content["title"]),
@@ -70,7 +69,14 @@ def write_page(content: Mapping[str, Any], out: Path) -> Path:
         before, marker, after = page.partition(f"<!-- {name} -->")
         assert marker, name
         page = before + text + after
-    return write_bytes(out, page.encode())
+    # Names of files that are no UTF-8 are escaped, as JSON does it.
+    return write_bytes(out, page.encode(errors="backslashreplace"))
+
+
+def check_page(out: Path) -> None:
+    """Refuse a page's path that does not end in .html, before anything is computed for it."""
+    if Path(out).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"-o {out}: give the page's path, ending in .html")
 
 
 def _part(name: str) -> str:

@@ -78,14 +78,16 @@ def _scores(path: Path, summary: Mapping[str, Any]) -> dict[str, dict[str, list[
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); evaluate again") from None
-    scores: dict[str, dict[str, list[float]]] = {
-        name: {method: [] for method in summary["methods"]} for name in _names(summary)
-    }
-    for row in rows:
-        for name, by_method in scores.items():
-            by_method[row["method"]].append(row[name])
-    count = len(summary["images"])
-    if any(len(values) != count for by_method in scores.values() for values in by_method.values()):
+    methods = summary["methods"]
+    try:
+        listed = [(row["image"], row["method"]) for row in rows]
+        scores = {
+            name: {method: [row[name] for row in rows if row["method"] == method] for method in methods}
+            for name in _names(summary)
+        }
+    except (LookupError, TypeError):  # another evaluation's: no such metric, or no rows at all
+        listed, scores = [], {}
+    if listed != [(image, method) for image in summary["images"] for method in methods]:
         raise InputError(f"{path}: does not belong to its summary; evaluate again")
     return scores
 

@@ -1,0 +1,118 @@
+"""Which files make which result, and what is refused before any is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fusing import picture
+
+from model.folders import ListedFiles
+from model.fuse_config import FuseConfig
+from model.fuse_jobs import list_jobs
+from model.multiband import Bands, write_bands
+from pipeline.files import InputError
+
+PLAIN, BANDS = FuseConfig(), FuseConfig(task="pansharpen")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """a/1.png, b/1.png, bands/x.tif and y.tif, pan.tif, v.avi."""
+    for role in "ab":
+        picture(tmp_path / role / "1.png", 1)
+    for name in ("bands/x.tif", "bands/y.tif", "pan.tif"):
+        write_bands(tmp_path / name, Bands(np.zeros((1, 20, 24), np.uint8)))
+    (tmp_path / "v.avi").write_bytes(b"")
+    return tmp_path
+
+
+def refused(config: FuseConfig, inputs: list[Path], out: Path, words: str) -> None:
+    with pytest.raises(InputError, match=words) as error:
+        list_jobs(config, inputs, out)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("out", ["a", "b", "a/fused", "b/x/y", "a/../b", "link", "link/x"])
+def test_results_do_not_go_among_the_images_of_a_folder(root: Path, out: str) -> None:
+    (root / "link").symlink_to(root / "b")
+    refused(PLAIN, [root / "a", root / "b"], root / out, "would be among the inputs in .*; choose another")
+
+
+def test_nor_among_the_bands_of_a_scene(root: Path) -> None:
+    for out in ("bands", "bands/sharp.tif"):
+        refused(BANDS, [root / "bands", root / "pan.tif"], root / out, "would be among the inputs in")
+
+
+@pytest.mark.parametrize("out", ["a/1.png", "a", "b/1.png", "b/../a/1.png"])
+def test_a_result_does_not_replace_its_input(root: Path, out: str) -> None:
+    refused(PLAIN, [root / "a/1.png", root / "b/1.png"], root / out, "would replace an input")
+
+
+def test_nor_one_of_a_manifest_or_of_another_pair(root: Path) -> None:
+    listed = [ListedFiles(role, {"1": root / role / "1.png"}) for role in "ab"]
+    refused(PLAIN, listed, root / "a", "would replace an input")
+    picture(root / "ir/vis/1.png", 1)
+    picture(root / "vis/vis/1.png", 1)
+    picture(root / "ir/1.png", 1)
+    picture(root / "vis/1.png", 1)
+    refused(PLAIN, [root / "ir", root / "vis"], root, "would replace an input")
+
+
+@pytest.mark.parametrize("out", ["out", "a-fused", ".", "deep/er/out", "a/../out"])
+def test_results_may_lie_beside_and_above_the_folders(root: Path, out: str) -> None:
+    listed = list_jobs(PLAIN, [root / "a", root / "b"], root / out)
+    assert [job.output for job in listed.jobs] == [root / out / "1.png"]
+
+
+def test_a_result_may_lie_beside_its_inputs(root: Path) -> None:
+    inputs = [root / "a/1.png", root / "b/1.png"]
+    assert list_jobs(PLAIN, inputs, root / "a/fused.png").jobs[0].output == root / "a/fused.png"
+    assert list_jobs(PLAIN, inputs, root / "a/sub").jobs[0].output == root / "a/sub/1.png"
+    assert list_jobs(BANDS, [root / "bands/x.tif", root / "pan.tif"], root).jobs[0].output == root / "x.tif"
+
+
+@pytest.mark.parametrize(
+    ("settings", "inputs", "out"),
+    [
+        ({"bits": 16}, ["a/1.png"], "j.jpg"),
+        ({"bits": 16, "suffix": ".tif"}, ["a/1.png"], "j.bmp"),
+        ({}, ["a/1.png", "b/1.png"], "j.mp4"),
+        ({}, ["a/1.png", "b/1.png"], "j.webp"),
+        ({}, ["v.avi", "v.avi"], "j.png"),
+        ({"task": "pansharpen"}, ["bands/x.tif", "pan.tif"], "j.png"),
+        ({"task": "pansharpen"}, ["bands", "pan.tif"], "j.mp4"),
+    ],
+    ids=str,
+)
+def test_names_that_do_not_fit_what_is_written(
+    root: Path, settings: dict[str, object], inputs: list[str], out: str
+) -> None:
+    paths = [root / name for name in inputs]
+    refused(FuseConfig(**settings), paths, root / out, rf"{out}: .* end in \.")
+    (root / out).mkdir()
+    assert list_jobs(FuseConfig(**settings), paths, root / out).jobs[0].output.parent == root / out
+
+
+def test_videos_have_8_bits(root: Path) -> None:
+    refused(FuseConfig(bits=16), [root / "v.avi"], root / "out", "videos hold 8 bits; leave out --bits 16")
+
+
+def test_a_scene_is_called_after_its_folder_however_that_is_given(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, given in (("bands", "."), ("bands/sub", ".."), (".", "bands")):
+        (root / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(root / folder)
+        (job,) = list_jobs(BANDS, [Path(given), root / "pan.tif"], root / "out").jobs
+        assert (job.name, job.output) == ("bands", root / "out/bands.tif")
+        assert [os.path.basename(path) for path in job.inputs] == ["x.tif", "y.tif", "pan.tif"]
+
+
+def test_no_folder_of_a_stack_is_dropped(root: Path) -> None:
+    listed = list_jobs(PLAIN, [root / "a"] * 26, root / "out")
+    assert len(listed.jobs[0].inputs) == 26
+    refused(PLAIN, [root / "a"] * 27, root / "out", "27 folders; give 26 at most")
+    assert len(list_jobs(PLAIN, [root / "a/1.png"] * 30, root / "out").jobs[0].inputs) == 30

@@ -1,0 +1,127 @@
+"""The account of results: complete whatever ends a run, and true of inputs and settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fusing import picture, tiny_weights
+
+from model.fuse import fuse
+from model.fuse_config import FuseConfig
+from model.strips import FusionEngine
+from pipeline.files import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> FuseConfig:
+    return FuseConfig(weights=tiny_weights(tmp_path), device="cpu")
+
+
+def lines_of(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
+
+
+def folders(root: Path, count: int) -> list[Path]:
+    for role in "ab":
+        for index in range(count):
+            picture(root / role / f"{index}.png", index)
+    return [root / "a", root / "b"]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_stopped_run_has_a_line_for_every_result(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    inputs, out = folders(tmp_path, 9), tmp_path / "out"
+    fused = iter(range(7))
+    fuse_pair = FusionEngine.fuse_pair
+
+    def stopping(engine: FusionEngine, pair: np.ndarray, **options: object) -> np.ndarray:
+        if next(fused) == 6:
+            raise KeyboardInterrupt
+        return fuse_pair(engine, pair, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FusionEngine, "fuse_pair", stopping)
+        fuse(FuseConfig(weights=config.weights, device="cpu", jobs=jobs), inputs, out)
+    assert {record["output"] for record in lines_of(out)} == {path.name for path in out.glob("*.png")}
+    assert len(lines_of(out)) == 6
+    with pytest.raises(InputError, match="made with different main_task"):
+        fuse(FuseConfig(weights=config.weights, device="cpu", main_task="ivif"), inputs, out)
+
+
+def test_a_stopped_remake_does_not_pass_off_old_results_as_new(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    fuse(config, inputs, out)
+    other = {"weights": config.weights, "device": "cpu", "main_task": "ivif"}
+
+    def stopped(*_: object, **__: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FusionEngine, "fuse_pair", stopped)
+        fuse(FuseConfig(**other, overwrite=True), inputs, out)
+    with pytest.raises(InputError, match="made with different main_task"):
+        fuse(FuseConfig(**other), inputs, out)
+
+
+def test_a_line_that_a_crash_cut_short_is_gone_before_the_next(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 3), tmp_path / "out"
+    fuse(config, inputs, out)
+    log, last = out / "fused.jsonl", lines_of(out)[-1]["output"]
+    log.write_bytes(log.read_bytes()[:-40])
+    (out / str(last)).unlink()
+    for _ in range(2):
+        fuse(config, inputs, out)
+        assert sorted(record["output"] for record in lines_of(out)) == ["0.png", "1.png", "2.png"]
+
+
+def test_results_that_are_gone_are_forgotten(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    fuse(config, inputs, out)
+    (out / "0.png").unlink()
+    (tmp_path / "a/0.png").write_text("no image")
+    assert set(fuse(config, inputs, out).failed) == {"0"}
+    assert [record["output"] for record in lines_of(out)] == ["1.png"]
+
+
+def test_results_of_one_name_in_one_folder_keep_their_records(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = [path / "0.png" for path in folders(tmp_path, 1)], tmp_path / "out"
+    medical = FuseConfig(weights=config.weights, device="cpu", task="medical")
+    fuse(config, inputs, out / "one.png")
+    fuse(medical, inputs, out / "two.png")
+    assert {record["output"]: record["settings"]["task"] for record in lines_of(out)} == {
+        "one.png": "auto",
+        "two.png": "medical",
+    }
+    assert fuse(config, inputs, out / "one.png").skipped == ["0"]
+    with pytest.raises(InputError, match=r"one\.png was made with different task"):
+        fuse(medical, inputs, out / "one.png")
+
+
+def test_a_result_of_other_inputs_is_no_result(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a, b), out = folders(tmp_path, 1), tmp_path / "out"
+    picture(tmp_path / "c/0.png", 5)
+    fuse(config, [a, b], out)
+    with pytest.raises(InputError, match=r"0\.png was made with different inputs; use --overwrite"):
+        fuse(config, [a, tmp_path / "c"], out)
+    monkeypatch.chdir(tmp_path)  # the same files by other names
+    assert fuse(config, [Path("a"), Path("b")], Path("out")).skipped == ["0"]
+
+
+def test_a_damaged_log_is_named(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 1), tmp_path / "out"
+    out.mkdir()
+    for text in (b"\xff\n", b"{}\n", b"[]\n", b'{"output": 1}\n'):
+        (out / "fused.jsonl").write_bytes(text)
+        with pytest.raises(InputError, match=r"fused\.jsonl: damaged; remove it"):
+            fuse(config, inputs, out)

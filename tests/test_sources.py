@@ -1,0 +1,33 @@
+"""Inputs of unequal size: which one gives way, and that bands are resized as pictures are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.sources import same_size
+from pipeline.files import InputError
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("bands", [1, 3, 8, 600])
+@pytest.mark.parametrize("size_hw", [(20, 30), (6, 5), (14, 9)], ids=["larger", "smaller", "both"])
+def test_any_number_of_bands_is_resized_each_by_itself(
+    size_hw: tuple[int, int], bands: int, dtype: str
+) -> None:
+    top = np.iinfo(dtype).max
+    image = np.random.default_rng(0).integers(0, top, (10, 12, bands), dtype, endpoint=True)
+    other = np.zeros(size_hw, dtype)
+    resized, untouched = same_size([image, other], ["bands", "pan"], "a")
+    assert resized.shape == (*size_hw, bands) and resized.dtype == dtype and untouched is other
+    for band in {0, bands // 2, bands - 1}:
+        alone, _ = same_size([image[..., band], other], ["band", "pan"], "a")
+        np.testing.assert_array_equal(resized[..., band], alone)
+    kept, fitted = same_size([other, image], ["pan", "bands"], "b")
+    assert kept is other
+    np.testing.assert_array_equal(fitted, resized)
+
+
+def test_sizes_that_differ_are_told() -> None:
+    with pytest.raises(InputError, match=r"x is 3x4, y is 5x4; .* --resize"):
+        same_size([np.zeros((3, 4), np.uint8), np.zeros((5, 4), np.uint8)], ["x", "y"], None)

@@ -1,0 +1,98 @@
+"""Fusing videos: frames, rate and size of the result, and what is refused or told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fusing import tiny_weights
+
+from model.fuse import fuse
+from model.fuse_config import FuseConfig
+from model.video import CODECS, fuse_video
+from pipeline.files import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    """(H, W, 3) uint8 RGB."""
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (grabbed := capture.read())[0]:
+        frames.append(cv2.cvtColor(grabbed[1], cv2.COLOR_BGR2RGB))
+    return frames
+
+
+def video(path: Path, frames: int = 5, size_hw: tuple[int, int] = (32, 48), rate: float = 12.0) -> Path:
+    """Smooth random frames; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size_hw[::-1]
+    )
+    for _ in range(frames):
+        writer.write(cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_video(tmp_path: Path, suffix: str) -> None:
+    a, b = video(tmp_path / "a.avi"), video(tmp_path / "b.avi")
+    config = FuseConfig(weights=tiny_weights(tmp_path))
+    out = tmp_path / f"fused{suffix}"
+    assert fuse(config, [a, b], out).complete
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(12)
+    assert [frame.shape for frame in frames_of(out)] == [(32, 48, 3)] * 5
+    failed = fuse(config, [a, video(tmp_path / "short.avi", frames=3)], tmp_path / "no.avi")
+    assert "short.avi: ends after 3 frames" in failed.failed["a"]
+    assert not (tmp_path / "no.avi").exists()
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_the_codecs_keep_frame_rates_that_are_not_whole(tmp_path: Path, suffix: str) -> None:
+    source, copy = tmp_path / "source.mp4", tmp_path / f"copy{suffix}"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (48, 32))
+    for _ in range(3):
+        writer.write(np.zeros((32, 48, 3), np.uint8))
+    writer.release()
+    fuse_video([source], copy, lambda frames: frames[0])
+    assert cv2.VideoCapture(str(copy)).get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_odd_frames_lose_one_row_and_one_column_and_nothing_moves(tmp_path: Path, suffix: str) -> None:
+    odd, copy = video(tmp_path / "odd.avi", size_hw=(33, 47)), tmp_path / f"copy{suffix}"
+    frames = frames_of(odd)
+    assert frames[0].shape == (33, 47, 3)
+    assert fuse_video([odd], copy, lambda frames: frames[0]) == (32, 46)
+    for before, after in zip(frames, frames_of(copy), strict=True):
+        assert after.shape == (32, 46, 3)
+        assert np.abs(after.astype(int) - before[:32, :46]).mean() < 5
+
+
+def test_the_cut_is_told_once_and_the_log_has_the_size_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd, config = video(tmp_path / "odd.avi", size_hw=(32, 47)), FuseConfig(weights=tiny_weights(tmp_path))
+    fuse(config, [odd, odd], tmp_path / "out.mp4")
+    assert json.loads((tmp_path / "fused.jsonl").read_text())["size_hw"] == [32, 46]
+    told = [line for line in capsys.readouterr().err.splitlines() if "cut" in line]
+    assert told == [f"{tmp_path / 'out.mp4'}: 32x47 frames are cut to 32x46, for videos have even sides"]
+    fuse(config, [video(tmp_path / "even.avi")], tmp_path / "out.avi")
+    assert "cut" not in capsys.readouterr().err
+
+
+def test_names_that_would_crash_opencv_are_refused(tmp_path: Path) -> None:
+    plain, odd = video(tmp_path / "a.avi"), tmp_path / os.fsdecode(b"caf\xe9.avi")
+    shutil.copy(plain, odd)
+    for source, out in ((odd, tmp_path / "out.avi"), (plain, odd.with_name("out-" + odd.name))):
+        with pytest.raises(InputError, match=r"no name that is not UTF-8; rename it"):
+            fuse_video([source], out, lambda frames: frames[0])
+        assert not out.exists()
+    good = tmp_path / "é ü 夜.avi"
+    assert fuse_video([plain], good, lambda frames: frames[0]) == (32, 48)

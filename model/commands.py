@@ -14,9 +14,21 @@ from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
 from model.scoring import COLOUR, EvaluateConfig
 from model.source_options import chosen_sources, manifest_options
-from model.train_config import AMP_NAMES, DP_TASKS, HEADS, MEASURES, OBJECTIVES, SCHEDULES, TrainConfig
+from model.train_config import (
+    AMP_NAMES,
+    DP_TASKS,
+    FIDELITY_KEYS,
+    HEADS,
+    MEASURES,
+    OBJECTIVES,
+    PUBLISHED_KEYS,
+    SCHEDULES,
+    TrainConfig,
+)
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
 from pipeline.files import InputError
+
+_TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items())
 
 
 def loss_weights(command: Any) -> Any:
@@ -25,7 +37,8 @@ def loss_weights(command: Any) -> Any:
     for name in reversed(names):
         words = name.removesuffix("_weight").split("_")
         loss = " ".join(word.upper() if word in ("mm", "dp", "ssim", "mse") else word for word in words)
-        command = setting(TrainConfig, name, help=f"Weight of the {loss} loss.")(command)
+        where = "Fidelity" if name in FIDELITY_KEYS else "Published" if name in PUBLISHED_KEYS else "Both"
+        command = setting(TrainConfig, name, help=f"{where}: weight of the {loss} loss.")(command)
     return command
 
 
@@ -94,7 +107,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
 @manifest_options
 @click.option("-c", "--also", type=ANY_PATH, multiple=True, help="A further input of a stack.")
 @click.option("-o", "--out", type=ANY_PATH, required=True, help="Folder of results, or the result.")
-@setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help="Who gives the colour.")
+@setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help=f"Who gives the colour. {_TASKS}.")
 @setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
 @setting(FuseConfig, "weights", type=FILE, show_default="the shipped ones", help="Weights, also Final.model.")
 @setting(FuseConfig, "precision", type=click.Choice(PRECISIONS), help="fp32 is exact; the others are faster.")

@@ -109,11 +109,10 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: 
     for folder in folders:
         if not (data / folder).is_dir():
             click.echo(f"not there, left out: {data / folder}", err=True)
-    manifests = Path(__file__).resolve().parents[1] / "manifests"
     run_commands(
         ctx,
         *(
-            ["synth", manifests / f"{recipe}.toml", "--root", data / folder, "-o", out / name, *options]
+            ["synth", recipe, "--root", data / folder, "-o", out / name, *options]
             for name, recipe, folder, options in there
         ),
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ def sample(out: Path, **settings: Any) -> None:
 )
 @setting(SynthesisConfig, "probe", help="default, a weights file, or the folder of the authors' two files.")
 @setting(FocusConfig, "mode", "--focus", type=click.Choice(FOCUS_MODES), help="How focus pairs are made.")
+@setting(FocusConfig, "blur_sigma_min_px", help="Paper focus: least sigma of the blur, in pixels.")
+@setting(FocusConfig, "blur_sigma_max_px", help="Paper focus: largest sigma of the blur.")
 @setting(
     ExposureConfig, "mode", "--exposure", type=click.Choice(EXPOSURE_MODES), help="How exposures are made."
 )
@@ -88,7 +90,7 @@ def sample(out: Path, **settings: Any) -> None:
 @setting(CameraConfig, "read_noise_e", help="Camera: read noise, electrons.")
 @setting(SynthesisConfig, "tile", help="Side of the square tiles, in pixels.")
 @setting(SynthesisConfig, "tiles_per_frame", help="Samples cut from each frame.")
-@setting(SynthesisConfig, "samples_per_shard", help="Samples in each file.")
+@setting(SynthesisConfig, "samples_per_shard", help="Samples in each file, in whole frames.")
 @setting(SynthesisConfig, "compress", type=click.Choice(COMPRESSIONS), help="gzip: half the size, slower.")
 @setting(SynthesisConfig, "seed", help="Of thresholds, blurs and tile positions.")
 @setting(RunOptions, "device", help="auto, cpu, cuda or cuda:N.")
@@ -119,12 +121,13 @@ def synth(
     """
     from pipeline.synthesis import synthesise
 
+    blur = _mode_settings(FocusConfig, settings, "--focus paper", focus == "paper")
     lens = _mode_settings(ThinLens, settings, "--focus thin-lens", focus == "thin-lens")
     camera = _mode_settings(
         CameraConfig, settings, "--exposure camera-response", exposure == "camera-response"
     )
     config = SynthesisConfig(
-        focus=FocusConfig(mode=focus, lens=lens),
+        focus=replace(blur, mode=focus, lens=lens),
         exposure=ExposureConfig(mode=exposure, camera=camera),
         **settings,
     )

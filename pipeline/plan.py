@@ -31,7 +31,7 @@ class SynthesisConfig:
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
     tile: int = 160  # side of the square tiles, in pixels
     tiles_per_frame: int = 2  # samples cut from each frame
-    samples_per_shard: int = 32  # a multiple of tiles_per_frame: a frame never spans two shards
+    samples_per_shard: int = 32  # at most, of whole frames: a frame never spans two shards
     compress: str = "none"  # or gzip: 1.8 times smaller, ten times slower to read
     seed: int = 0  # of every random draw
 
@@ -42,11 +42,8 @@ class SynthesisConfig:
             raise InputError(f"tile {self.tile}: must be at least 16 pixels, two windows of the network")
         if self.tiles_per_frame < 1:
             raise InputError(f"tiles per frame {self.tiles_per_frame}: must be at least 1")
-        if self.samples_per_shard < 1 or self.samples_per_shard % self.tiles_per_frame:
-            raise InputError(
-                f"samples per shard {self.samples_per_shard}: must be a multiple of tiles per frame "
-                f"({self.tiles_per_frame}), since a frame never spans two shards"
-            )
+        if self.samples_per_shard < 1:
+            raise InputError(f"samples per shard {self.samples_per_shard}: must be at least 1")
         if self.compress not in COMPRESSIONS:
             raise InputError(f"compress {self.compress!r}: use one of {', '.join(COMPRESSIONS)}")
 
@@ -61,7 +58,7 @@ class Plan:
 
     @property
     def frames_per_shard(self) -> int:
-        return self.config.samples_per_shard // self.config.tiles_per_frame
+        return max(1, self.config.samples_per_shard // self.config.tiles_per_frame)
 
     @property
     def num_shards(self) -> int:

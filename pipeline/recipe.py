@@ -44,6 +44,8 @@ ROLES = {
     "inverse_depth": "inverse depth, 1 = nearest",
 }
 
+#: Recipes that come with the package.
+RECIPES = Path(__file__).resolve().parents[1] / "manifests"
 _MAX_BYTES = 1 << 20
 
 
@@ -78,10 +80,14 @@ class Manifest:
 def load_manifest(path: Path | str) -> Manifest:
     """Read and check a manifest. The dataset itself is not touched.
 
+    Args:
+        path: the file; where there is none, the recipe of this name that comes with the package, such as
+            ``llvip`` or ``manifests/llvip.toml``.
+
     Raises:
         InputError: the file is missing, is not TOML or breaks the grammar; names the file and the line.
     """
-    path = Path(path)
+    path = _existing(Path(path))
     text = _read_text(path)
     try:
         table = tomllib.loads(text)
@@ -158,6 +164,12 @@ def _path_fault(text: str) -> str | None:
 
 def _are_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _existing(path: Path) -> Path:
+    name = f"{path.name.removesuffix('.toml')}.toml"
+    meant = path.with_name(name) in (Path(name), Path(RECIPES.name, name))
+    return RECIPES / name if meant and not path.is_file() and (RECIPES / name).is_file() else path
 
 
 def _read_text(path: Path) -> str:

@@ -29,6 +29,7 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
     """
     from pipeline.downloads import fetch as fetch_weights
 
+    click.echo(f"{DOWNLOADS[name].url}: licence: {DOWNLOADS[name].licence}", err=True)
     click.echo(fetch_weights(name, out, sha256=sha256))
 
 

@@ -27,7 +27,7 @@ from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
 from pipeline.scenes import SampleConfig, render_scene
 from pipeline.shard_schema import ATTRIBUTES, FIELDS
-from pipeline.shards import read_index
+from pipeline.shards import load_arrays, read_index
 from pipeline.thin_lens import ThinLens
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -156,7 +156,7 @@ def test_the_readme_describes_the_shards() -> None:
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "nonsense"], "depth"),
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "files:absent"], "absent"),
         (["synth", "MANIFEST", "-o", "OUT", "--tile", "8"], "tile"),
-        (["synth", "MANIFEST", "-o", "OUT", "--samples-per-shard", "3"], "multiple"),
+        (["synth", "MANIFEST", "-o", "OUT", "--samples-per-shard", "0"], "at least 1"),
         (["synth", "MANIFEST", "-o", "OUT", "--part", "3/2"], "part"),
         (["synth", "MANIFEST", "-o", "OUT", "--f-number-min", "2"], "--focus thin-lens"),
         (["synth", "MANIFEST", "-o", "OUT", "--under-ev", "-3", "-2"], "--exposure camera-response"),
@@ -233,6 +233,19 @@ def test_lens_and_camera_are_set_by_options(tmp_path: Path) -> None:
     config = read_index(dataset)["config"]
     assert lens.items() <= config["focus"]["lens"].items()
     assert camera.items() <= config["exposure"]["camera"].items()
+
+
+def test_the_blur_of_the_default_focus_is_set_by_options(tmp_path: Path) -> None:
+    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
+    assert run("sample", scenes, "--pairs", 1, "--size", "64x96").exit_code == 0
+    arguments = ["synth", scenes / "manifest.toml", "--tile", 32, "--tiles-per-frame", 3, "--jobs", 1]
+    arguments += ["--depth", f"files:{scenes / 'inverse_depth'}"]
+    blur = ["--blur-sigma-min-px", 2.5, "--blur-sigma-max-px", 2.75]
+    assert run(*arguments, "-o", dataset, *blur).exit_code in (0, 1)
+    sigma = load_arrays(dataset, ["blur_sigma_px"])[0]["blur_sigma_px"]
+    assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
+    refused = run(*arguments, "-o", tmp_path / "lens", "--focus", "thin-lens", *blur)
+    assert refused.exit_code == 2 and "--focus paper" in refused.stderr
 
 
 def test_weights_list_names_size_digest_and_card() -> None:

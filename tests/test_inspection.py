@@ -12,7 +12,7 @@ from tiny_source import FRAMES, make_source, run
 import cli
 from pipeline import inspection
 from pipeline.files import InputError, write_json
-from pipeline.images import read_rgb
+from pipeline.images import read_image, read_rgb
 from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
 from pipeline.shards import INDEX_NAME, read_index, shard_name
 
@@ -37,9 +37,22 @@ def test_preview_and_export(dataset: Path, tmp_path: Path) -> None:
     sheet = read_rgb(preview(dataset, tmp_path / "sheet.png", num_samples=3))
     assert sheet.shape[1] > 8 * 160
     assert export_folders(dataset, tmp_path / "export") == 2 * FRAMES
-    for name in ("infrared", "visible", "visible_focus_near", "visible_focus_far", "visible_over"):
+    names = (
+        "infrared",
+        "visible",
+        "visible_focus_near",
+        "visible_focus_far",
+        "visible_over",
+        "visible_under",
+    )
+    for name in names:
         files = sorted((tmp_path / "export" / name / "train").iterdir(), key=lambda path: int(path.stem))
         assert [path.name for path in files] == [f"{number}.jpg" for number in range(1, 2 * FRAMES + 1)]
+        for path, sample in zip(files, iterate_samples(dataset), strict=True):
+            picture = read_image(path).astype(int)
+            alike = [one for one in names if sample[one].ndim == picture.ndim]
+            errors = {one: np.abs(picture - sample[one]).mean() for one in alike}
+            assert min(errors, key=lambda one: errors[one]) == name, errors
 
 
 def test_chosen_samples_are_those_of_all(dataset: Path) -> None:

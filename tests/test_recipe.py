@@ -127,6 +127,19 @@ def test_recipes_say_what_they_are(path: Path) -> None:
     assert recipe.root == RECIPES  # the data are the user's own: --root is for every recipe
 
 
+def test_shipped_recipes_are_found_by_name_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("llvip", "llvip.toml", "manifests/llvip.toml"):
+        assert load_manifest(name).name == "llvip"
+    for name in ("absent", "data/llvip.toml", "../llvip.toml", str(tmp_path / "llvip.toml")):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_manifest(name)
+    (tmp_path / "llvip.toml").write_text('name = "mine"\n[roles]\nvisible = "{id}.png"\n')
+    assert load_manifest("llvip.toml").name == "mine"
+
+
 def test_the_datasets_of_the_paper_are_all_there() -> None:
     names = {path.stem for path in RECIPES.glob("*.toml")}
     assert names >= {

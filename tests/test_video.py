@@ -16,6 +16,7 @@ from model.fuse import fuse
 from model.fuse_config import FuseConfig
 from model.video import CODECS, fuse_video
 from pipeline.files import InputError
+from pipeline.images import read_image, write_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,9 +29,11 @@ def frames_of(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def video(path: Path, frames: int = 5, size_hw: tuple[int, int] = (32, 48), rate: float = 12.0) -> Path:
+def video(
+    path: Path, frames: int = 5, size_hw: tuple[int, int] = (32, 48), rate: float = 12.0, seed: int = 0
+) -> Path:
     """Smooth random frames; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     writer = cv2.VideoWriter(
         str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size_hw[::-1]
     )
@@ -51,6 +54,21 @@ def test_video(tmp_path: Path, suffix: str) -> None:
     failed = fuse(config, [a, video(tmp_path / "short.avi", frames=3)], tmp_path / "no.avi")
     assert "short.avi: ends after 3 frames" in failed.failed["a"]
     assert not (tmp_path / "no.avi").exists()
+
+
+def test_frames_are_fused_like_pictures(tmp_path: Path) -> None:
+    a, b = video(tmp_path / "a.avi"), video(tmp_path / "b.avi", seed=1)
+    for path in (a, b):
+        write_image(path.with_suffix(".png"), frames_of(path)[2])
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="ivif")
+    assert fuse(config, [a, b], tmp_path / "fused.avi").complete
+    pictures = [a.with_suffix(".png"), b.with_suffix(".png")]
+    assert fuse(config, pictures, tmp_path / "fused.png").complete
+    expected = read_image(tmp_path / "fused.png").astype(int)
+    error = np.abs(frames_of(tmp_path / "fused.avi")[2] - expected)
+    # Of the codec; other channels and the inputs are farther away.
+    for other in (expected[..., ::-1], *(read_image(path).astype(int) for path in pictures)):
+        assert error.mean() < np.abs(other - expected).mean() / 2
 
 
 @pytest.mark.parametrize("suffix", CODECS)

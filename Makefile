@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 RUFF := $(BIN)/ruff
 
 .PHONY: demo test test-all lint format clean
@@ -13,7 +14,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(INSTALLED) lint
+test-all: $(EXTRAS) lint
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)
@@ -32,4 +33,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gifnet needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(EXTRAS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,onnx,tensorboard,dask,ray,hf]'
 	touch $@

@@ -123,7 +123,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
     FuseConfig,
     "jobs",
     type=int,
-    show_default="1; on a GPU up to 8",
+    show_default="1; on a GPU up to 12",
     help="Pairs read, and results written, at a time.",
 )
 def fuse(

@@ -22,9 +22,11 @@ _FLAT = 1e-3
 #: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
 #: sources is next to nothing in places, and the slope of its correlation would be next to infinite.
 _FAINT = 0.05
-#: Gradients of unlike sources are rewarded up to this many times those of the rival. Up to 1 alone, their
-#: mean over many crops would stay below the rival's: no crop could make up for another.
-STEEPEST = 1.015
+#: Of unlike sources, gradients are rewarded up to this many times those of the rival, and structure counts as
+#: behind until it is so much ahead. With 1 and 0 the means over many crops would stay below the rival's: no
+#: crop could make up for another.
+STEEPEST = 1.025
+STRUCTURE_AHEAD = 0.008
 #: Levels of the soft histograms.
 _BINS = 96
 

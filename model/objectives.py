@@ -180,17 +180,18 @@ class FidelityObjective:
         unlike = apart.square()
         # And in each place the picture to make is one of them: nothing to be steeper than.
         limit = 1 + (fidelity.STEEPEST - 1) * (4 * apart).clamp_max(1)
+        ahead = fidelity.STRUCTURE_AHEAD * (4 * unlike).clamp_max(1)
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
-        for score, weight, share in (
-            (fidelity.structure, config.structure_weight, 1.0),
-            (fidelity.edges, config.edges_weight, 1.0),
-            (fidelity.visual_information, config.visual_information_weight, 1.0),
-            (fidelity.complement, config.complement_weight, unlike),
-            (fidelity.mutual_information, config.mutual_information_weight, 1.0),
+        for score, weight, share, margin in (
+            (fidelity.structure, config.structure_weight, 1.0, ahead),
+            (fidelity.edges, config.edges_weight, 1.0, 0.0),
+            (fidelity.visual_information, config.visual_information_weight, 1.0, 0.0),
+            (fidelity.complement, config.complement_weight, unlike, 0.0),
+            (fidelity.mutual_information, config.mutual_information_weight, 1.0, 0.0),
         ):
             if weight:
                 kept = score(fused, a, b)
-                behind = (score(rival, a, b) - kept).clamp_min(0)
+                behind = (score(rival, a, b) + margin - kept).clamp_min(0)
                 loss = loss + weight * share * (1 - kept + config.rival_weight * behind)
         return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival, limit))
 

@@ -82,7 +82,8 @@ FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
     *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
     *("--structure-weight", 8, "--complement-weight", 4.5, "--mutual-information-weight", 4.5),
-    *("--visual-information-weight", 0.5, "--rival-weight", 25, "--sharpness-weight", 55),
+    *("--visual-information-weight", 0.5, "--truth-weight", 3.5),
+    *("--rival-weight", 25, "--sharpness-weight", 55),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--amp", "bf16", "--validation-share", 0.1, "--resume"),
 )
 
@@ -90,7 +91,7 @@ FUSION_TRAINING = (
 @click.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
-@click.option("--steps", type=int, default=5000, show_default=True, help="Batches.")
+@click.option("--steps", type=int, default=4000, show_default=True, help="Batches.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:

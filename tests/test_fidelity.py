@@ -15,6 +15,7 @@ from model.feed import Batch
 from model.metrics import METRICS
 from model.network import GIFNet, NetworkConfig
 from model.objectives import FidelityObjective, PublishedObjective
+from model.pyramid import stronger_detail
 from model.train_config import TrainConfig
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -154,6 +155,29 @@ def test_the_truth_counts_where_it_is_known() -> None:
     outputs = torch.cat([batch.dp_truth, batch.dp_truth], dim=1)
     losses = FidelityObjective().losses(outputs, seen, "dp", (half, half), config)
     assert float(losses.task) == pytest.approx(0, abs=1e-5)
+
+
+def test_structure_of_unlike_sources_is_behind_until_it_leads() -> None:
+    _, a, b = map(tensor, sources())
+    half = [torch.tensor([0.5])] * 2
+    names = ("intensity", "gradient", "edges", "visual_information", "complement", "sharpness")
+    weights = {f"{name}_weight": 0.0 for name in (*names, "mutual_information")}
+    behind = {}
+    for name, other in (("unlike", b), ("like", a + 0.02 * (b - a))):
+        batch = Batch(infrared=a, visible=other, dp_a=a, dp_b=a, dp_truth=a)
+        rival = stronger_detail(torch.cat([a, other], dim=1)).clamp(0, 1)
+        of_rival, alone = (
+            FidelityObjective()._lacking(
+                rival,
+                batch,
+                half,
+                TrainConfig(objective="fidelity", structure_weight=1.0, rival_weight=weight, **weights),  # type: ignore[arg-type]
+            )
+            for weight in (1.0, 0.0)
+        )
+        behind[name] = float(of_rival - alone)
+    assert behind["unlike"] == pytest.approx(fidelity.STRUCTURE_AHEAD, rel=1e-3)
+    assert behind["like"] < behind["unlike"] / 4
 
 
 def test_the_published_objective_sees_the_whole_batch() -> None:

@@ -6,35 +6,18 @@ is checked.
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError
+from pipeline.saved_tensors import read_saved
 
 FORMAT_VERSION = "1"
-#: What ``torch.load`` raises for files that are damaged or not its own.
-_UNREADABLE = (
-    SafetensorError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OverflowError,
-    AssertionError,
-)
 
 
 def is_safetensors(path: Path) -> bool:
@@ -52,15 +35,9 @@ def is_safetensors(path: Path) -> bool:
 def unpickle(path: Path) -> Any:
     """What ``torch.load`` finds in a file."""
     try:
-        if zipfile.is_zipfile(path):  # torch.load itself compares no checksum
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip():
-                    raise InputError(f"{path}: damaged, a checksum does not match; restore the file")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{path}: not a GIFNet file, or damaged ({type(error).__name__}); name a weights file"
-        ) from None
+        return read_saved(path, torch.device("cpu"), what="GIFNet file")
+    except InputError as error:
+        raise InputError(f"{error}; name a weights file") from None
 
 
 def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:

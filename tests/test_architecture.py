@@ -21,6 +21,7 @@ SHARED_MODULES = {
     "device",
     "randomness",
     "padding",
+    "saved_tensors",
     "contact_sheet",
     "manifest",
     "command_line",

@@ -23,16 +23,22 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_source(tmp_path_factory.mktemp("source"))
 
 
-def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        shutil.copytree(source.parent, tmp_path / split)
+def _with_splits(source: Path, folder: Path, *splits: str) -> Path:
+    """The manifest of a dataset whose splits are copies of the source."""
+    for split in splits:
+        shutil.copytree(source.parent, folder / split)
     text = (
         source.read_text()
         .replace('"visible/', '"{split}/visible/')
         .replace('"infrared/', '"{split}/infrared/')
     )
-    manifest = tmp_path / "manifest.toml"
-    manifest.write_text(text.replace("[roles]", 'splits = ["train", "test"]\n[roles]'))
+    manifest = folder / "manifest.toml"
+    manifest.write_text(text.replace("[roles]", f"splits = {list(splits)}\n[roles]"))
+    return manifest
+
+
+def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) -> None:
+    manifest = _with_splits(source, tmp_path, "train", "test")
     config, out = make_config(source), tmp_path / "out"
     run(manifest, out, config, split="train")
     assert read_index(out)["source"] == {"manifest": "tiny", "split": "train"}
@@ -46,14 +52,7 @@ def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) ->
 
 
 def test_the_only_split_need_not_be_named(source: Path, tmp_path: Path) -> None:
-    shutil.copytree(source.parent, tmp_path / "all")
-    text = (
-        source.read_text()
-        .replace('"visible/', '"{split}/visible/')
-        .replace('"infrared/', '"{split}/infrared/')
-    )
-    manifest = tmp_path / "manifest.toml"
-    manifest.write_text(text.replace("[roles]", 'splits = ["all"]\n[roles]'))
+    manifest = _with_splits(source, tmp_path, "all")
     for split in (None, "all"):
         run(manifest, tmp_path / "out", make_config(source), split=split)
     assert read_index(tmp_path / "out")["source"]["split"] == "all"

@@ -11,8 +11,8 @@ import torch
 from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, write_bytes, write_json
-from pipeline.published_state import read_saved
 from pipeline.randomness import random_stream
+from pipeline.saved_tensors import read_saved
 
 
 class DepthTrainingState:

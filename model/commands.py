@@ -117,7 +117,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
 @setting(FuseConfig, "range_16bit", help="Black and white of 16-bit inputs: full, percentile or LOW:HIGH.")
 @setting(FuseConfig, "bits", type=click.Choice(["8", "16"]), help="Bits per channel of the results.")
 @setting(FuseConfig, "resize", type=click.Choice(RESIZE_CHOICES), help="Which input adapts to the other.")
-@setting(FuseConfig, "suffix", help="Format of the results in folders.")
+@setting(FuseConfig, "suffix", show_default=".png; .tif of bands", help="Format of results in folders.")
 @setting(FuseConfig, "overwrite", is_flag=True, show_default=False, help="Make results again that exist.")
 @setting(
     FuseConfig,

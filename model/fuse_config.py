@@ -22,6 +22,7 @@ MAIN_TASKS: dict[str, Task] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
 BIT_DEPTHS = (8, 16)
 SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
+BAND_SUFFIXES = (".tif", ".tiff")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -49,8 +50,8 @@ class FuseConfig:
     bits: int = 8
     #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
     resize: str | None = None
-    #: Ending, and so format, of results in folders.
-    suffix: str = ".png"
+    #: Ending, and so format, of results in folders; None: .png, and .tif of sharpened bands.
+    suffix: str | None = None
     #: Whether results that exist are made again.
     overwrite: bool = False
     #: Pairs that are read ahead at a time, and results that are written, one thread each; None: one, or as
@@ -64,9 +65,11 @@ class FuseConfig:
         _check_choice("colour", self.colour, COLOUR_MODES)
         _check_choice("bits", self.bits, BIT_DEPTHS)
         _check_choice("resize", self.resize, (None, *RESIZE_CHOICES))
-        _check_choice("suffix", self.suffix, SUFFIXES)
+        _check_choice("suffix", self.suffix, (None, *SUFFIXES))
         check_range(self.range_16bit)
-        if self.bits == 16 and self.suffix not in SIXTEEN_BIT_SUFFIXES:
+        if self.task == "pansharpen" and self.suffix not in (None, *BAND_SUFFIXES):
+            raise InputError(f"fuse: sharpened bands end in {', '.join(BAND_SUFFIXES)}, not {self.suffix}")
+        if self.bits == 16 and self.suffix not in (None, *SIXTEEN_BIT_SUFFIXES):
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise InputError(f"fuse: memory is {self.memory_bytes} bytes; give 0 or more")

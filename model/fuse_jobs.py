@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.folders import Images, ListedFiles, check_apart, pair_folders
-from model.fuse_config import SIXTEEN_BIT_SUFFIXES, FuseConfig
+from model.fuse_config import BAND_SUFFIXES, SIXTEEN_BIT_SUFFIXES, FuseConfig
 from pipeline.files import InputError
 from pipeline.images import SUFFIXES
 
 #: What OpenCV is asked to read and write as video.
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")
-BAND_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,9 @@ def _folder_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> Job
     if len(inputs) > len(string.ascii_lowercase):
         raise InputError(f"fuse: {len(inputs)} folders; give {len(string.ascii_lowercase)} at most")
     pairs = pair_folders(dict(zip(string.ascii_lowercase, inputs, strict=False)))
-    suffix = _band_suffix(config) if config.task == "pansharpen" else config.suffix
-    jobs = [Job(stem, tuple(pairs.paths[stem].values()), out / f"{stem}{suffix}") for stem in pairs.stems]
+    jobs = [
+        Job(stem, tuple(pairs.paths[stem].values()), out / f"{stem}{_suffix(config)}") for stem in pairs.stems
+    ]
     return JobList(jobs, pairs.unmatched)
 
 
@@ -100,13 +100,13 @@ def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) 
 def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
     """What results of files are, how their names may end, and how they do where only a folder is given."""
     if config.task == "pansharpen":
-        return "sharpened bands", BAND_SUFFIXES, _band_suffix(config)
+        return "sharpened bands", BAND_SUFFIXES, _suffix(config)
     if is_video(first):
         if config.bits != 8:
             raise InputError(f"{first}: videos hold 8 bits; leave out --bits {config.bits}")
         return "videos", VIDEO_SUFFIXES, first.suffix.lower()
     endings = SIXTEEN_BIT_SUFFIXES if config.bits == 16 else SUFFIXES
-    return f"{config.bits}-bit pictures", endings, config.suffix
+    return f"{config.bits}-bit pictures", endings, _suffix(config)
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:
@@ -116,8 +116,8 @@ def _check_outputs(jobs: Sequence[Job]) -> None:
             raise InputError(f"{job.output}: the result would replace an input; choose another -o")
 
 
-def _band_suffix(config: FuseConfig) -> str:
-    return config.suffix if config.suffix in BAND_SUFFIXES else BAND_SUFFIXES[0]
+def _suffix(config: FuseConfig) -> str:
+    return config.suffix or (BAND_SUFFIXES[0] if config.task == "pansharpen" else ".png")
 
 
 def _band_files(folder: Path) -> list[Path]:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from model.colour import TASKS, Source, colour_givers, colourise
-from model.fuse_config import MAIN_TASKS, FuseConfig
-from model.fuse_jobs import BAND_SUFFIXES, Job, is_video
+from model.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
+from model.fuse_jobs import Job, is_video
 from model.multiband import Bands, read_bands, write_bands
 from model.pansharpen import pansharpen
 from model.sources import read_source, same_size

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_source
 import torch
 from joint_data import write_joint
 from training_runs import tiny
@@ -45,3 +46,17 @@ def straight(joint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps without interruption."""
     with device.one_thread():
         return train(tiny(), joint, tmp_path_factory.mktemp("straight") / "run").parent
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of seven small pairs with exact inverse depth."""
+    return tiny_source.make_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a quick synthesis makes of them; tests that change it take a copy."""
+    out = tmp_path_factory.mktemp("dataset")
+    tiny_source.run(source, out)
+    return out

@@ -204,9 +204,11 @@ def test_what_cannot_work_is_told_before_scenes_are_rendered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depth_training, "render_scene_set", lambda *_, **__: pytest.fail("rendered"))
-    unknown = DepthTrainingConfig(**{**TINY.__dict__, "encoder": "nonsense"})
-    with pytest.raises(InputError, match="encoder nonsense"):
-        train_depth(unknown, tmp_path / "depth.safetensors")
+    # No such model; one whose maps have their channels last; one that takes pictures of one size alone.
+    for encoder in ("nonsense", "swin_tiny_patch4_window7_224", "coatnet_nano_cc_224"):
+        unfit = DepthTrainingConfig(**{**TINY.__dict__, "encoder": encoder})
+        with pytest.raises(InputError, match=f"^encoder {encoder}: [^\n]*$"):
+            train_depth(unfit, tmp_path / "depth.safetensors")
     with pytest.raises(InputError, match="is a folder"):
         train_depth(TINY, tmp_path)
 

@@ -209,6 +209,7 @@ def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) 
         {"range_16bit": "0:70000"},
         {"bits": 16, "suffix": ".jpg"},
         {"suffix": ".gif"},
+        {"task": "pansharpen", "suffix": ".jpg"},
         {"memory_bytes": -1},
         {"jobs": 0},
     ],

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_source import make_config, make_source, run
+from tiny_source import make_config, run
 
 from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.files import InputError
 from pipeline.plan import PLAN_NAME, SynthesisConfig
 from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
 from pipeline.shards import read_index
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
 
 
 def _with_splits(source: Path, folder: Path, *splits: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_source import FRAMES, make_config, make_source, run
+from tiny_source import FRAMES, make_config, run
 
 from pipeline import records, work_units
 from pipeline.files import InputError, read_json, write_json
@@ -19,18 +19,6 @@ from pipeline.inspection import iterate_samples
 from pipeline.records import read_record
 from pipeline.samples import make_samples
 from pipeline.shards import read_index, shard_name, verify
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dataset")
-    run(source, out)
-    return out
 
 
 def _times(folder: Path) -> list[int]:

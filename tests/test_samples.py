@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_source import FRAMES, make_config, make_source, run
+from tiny_source import FRAMES, make_config, run
 
 from pipeline import samples
 from pipeline.camera_response import CameraConfig
@@ -24,11 +24,6 @@ from pipeline.probe import load_probe
 from pipeline.samples import Models, make_samples
 from pipeline.shards import read_index, verify
 from pipeline.thin_lens import ThinLens
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
 
 
 def test_the_number_of_frames_held_at_a_time_does_not_show(

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_source import FRAMES, SIZE, make_config, make_source, run
+from tiny_source import FRAMES, SIZE, make_config, run
 
 from pipeline.files import InputError
 from pipeline.focus import FocusConfig, gaussian_blur
@@ -30,18 +30,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dataset")
-    run(source, out)
-    return out
 
 
 def test_every_sample_is_written_and_verified(dataset: Path) -> None:

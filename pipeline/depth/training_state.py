@@ -23,6 +23,7 @@ class DepthTrainingState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
             self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
+        _check_encoder(self.average.eval(), config)
         self.network.to(device).to(memory_format=torch.channels_last).train()
         self.average.load_state_dict(self.network.state_dict())
         self.average.to(device).to(memory_format=torch.channels_last).eval()
@@ -105,3 +106,17 @@ class DepthTrainingState:
             "optimiser": self.optimiser.state_dict(),
             "history": self.history,
         }
+
+
+def _check_encoder(network: DepthNetwork, config: DepthTrainingConfig) -> None:
+    """Some encoders of timm take one size alone, or give maps whose channels come last."""
+    for size_hw in (config.size_hw, config.inference_size_hw):
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(1, 3, *size_hw))
+        except (AssertionError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"encoder {config.encoder}: does not take frames of {size_hw[0]}x{size_hw[1]} ({reason}); "
+                "use one of convolutions"
+            ) from None

@@ -72,8 +72,8 @@ def test_existing_results_are_skipped_until_overwritten(tmp_path: Path, weights:
     assert (out / "1.png").read_bytes() == b"left alone"
     assert set(log_of(out)) == {"1", "2"}
     other = tiny_weights(tmp_path, seed=1)
-    with pytest.raises(InputError, match=r"made with different precision, weights; use --overwrite"):
-        fuse(FuseConfig(weights=other, precision="bf16"), inputs, out)
+    with pytest.raises(InputError, match=r"made with different colour, weights; use --overwrite"):
+        fuse(FuseConfig(weights=other, colour="upstream"), inputs, out)
     over = fuse(FuseConfig(weights=other, overwrite=True), inputs, out)
     assert sorted(over.done) == ["1", "2"]
     assert {record["settings"]["precision"] for record in log_of(out).values()} == {"fp32"}

@@ -124,6 +124,7 @@ def test_an_engine_is_used_again_and_leaves_the_network_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bf16 on this CPU")
 def test_bf16_is_close() -> None:
     network = random_network(5)
     a, b = random_planes(48, 40)

@@ -9,8 +9,9 @@ with four planes, so a GPU holds them whole and a step costs one gather.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from model.folders import pair_folders
 from model.sampling import Crops
 from pipeline.files import InputError, sha256_text
 from pipeline.images import luminance, read_grey, to_uint8
-from pipeline.shards import load_arrays
+from pipeline.shards import damaged_index, load_arrays, read_index
 
 #: Share of the free GPU memory that the data may take; the rest is the network's.
 MAX_MEMORY_SHARE = 0.5
@@ -38,6 +39,7 @@ class PlaneSet:
     planes: Tensor  # uint8 (N, P, T, T), on the device of the network or on the host
     roles: tuple[str, ...]  # names of the P planes
     ids: tuple[str, ...]  # of the N samples; "frame#tile"
+    scenes: tuple[str, ...]  # what each of them shows; samples of one scene are alike
     digest: str  # of the data set they come from
 
     @property
@@ -52,7 +54,7 @@ class PlaneSet:
         """Move to the device if the planes fit; otherwise they stay on the host and crops are streamed."""
         if device.type == "cpu" or not _fits(self.planes, device):
             return self
-        return PlaneSet(planes=self.planes.to(device), roles=self.roles, ids=self.ids, digest=self.digest)
+        return replace(self, planes=self.planes.to(device))
 
 
 def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
@@ -63,6 +65,7 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
     """
     planes: list[np.ndarray] = []
     ids: list[str] = []
+    scenes: list[str] = []
     digests: list[str] = []
     for folder in folders:
         # One field at a time: only one field's colour pixels are ever in memory.
@@ -70,7 +73,10 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         planes.append(np.stack(stacks, axis=1))
         arrays, digest = load_arrays(folder, ("id",))
         ids.extend(arrays["id"])
+        scenes.extend(_scenes(arrays["id"].tolist(), folder))
         digests.append(digest)
+    if len(set(scenes)) == 1:  # frames of one camera are better to validate with than nothing
+        scenes = [_frame_of(sample_id) for sample_id in ids]
     tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
     if len(set(tiles.values())) > 1:
         sizes = ", ".join(f"{folder} of {tile}" for folder, tile in tiles.items())
@@ -79,6 +85,7 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         planes=torch.from_numpy(np.concatenate(planes)),
         roles=tuple(roles),
         ids=tuple(ids),
+        scenes=tuple(scenes),
         digest=digests[0] if len(digests) == 1 else sha256_text("".join(digests)),
     )
 
@@ -118,6 +125,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
         planes=torch.from_numpy(planes),
         roles=tuple(_UNPAIRED_NAMES),
         ids=tuple(ids),
+        scenes=tuple(map(_frame_of, ids)),
         digest=sha256_text("\n".join(ids) + hashlib.sha256(planes.data).hexdigest()),
     )
 
@@ -133,26 +141,40 @@ def to_luminance(tiles: np.ndarray) -> np.ndarray:
     return planes
 
 
-def split_validation(ids: Sequence[str], share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and of the validation samples.
+def split_validation(scenes: Sequence[str], share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation samples, of the scene of each sample.
 
-    Whole frames are held out, never single tiles of a frame that is trained on. Whether a frame is depends on
-    its id alone, so it is the same in a grown data set and in any mixture of sets; their number comes out
-    near ``share``. At least one frame is trained on; with ``share`` above 0 and two frames or more, at least
-    one is held out.
+    Whole scenes are held out, never single tiles or frames of one that is trained on. Whether a scene is
+    depends on its name alone, so it is the same in a grown data set and in any mixture of sets; their number
+    comes out near ``share``. At least one scene is trained on; with ``share`` above 0 and two scenes or more,
+    at least one is held out.
     """
-    frames = np.array([sample_id.rsplit("#", 1)[0] for sample_id in ids])
-    ranked = sorted(set(frames.tolist()), key=sha256_text)
-    count = sum(is_held_out(frame, share) for frame in ranked)
+    ranked = sorted(set(scenes), key=sha256_text)
+    count = sum(is_held_out(scene, share) for scene in ranked)
     if share > 0:
         count = min(len(ranked) - 1, max(1, count))
-    held_out = np.isin(frames, ranked[:count])
+    held_out = np.isin(np.array(scenes), ranked[:count])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def is_held_out(frame: str, share: float) -> bool:
-    """Whether a frame is among the ``share`` that is kept for validation; its id decides."""
-    return int(sha256_text(frame)[:12], 16) < share * 16**12
+def is_held_out(scene: str, share: float) -> bool:
+    """Whether a scene is among the ``share`` that is kept for validation; its name decides."""
+    return int(sha256_text(scene)[:12], 16) < share * 16**12
+
+
+def _frame_of(sample_id: str) -> str:
+    return sample_id.rsplit("#", 1)[0]
+
+
+def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
+    """The scene of each sample: of its frame's id what the manifest says, or all of it."""
+    try:
+        expression = re.compile(read_index(folder).get("source", {}).get("scene", ""))
+    except (AttributeError, TypeError, re.error) as error:
+        raise damaged_index(folder, error) from None
+    frames = [_frame_of(sample_id) for sample_id in ids]
+    begun = [expression.match(frame) for frame in frames]
+    return [(match and match[0]) or frame for match, frame in zip(begun, frames, strict=True)]
 
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:

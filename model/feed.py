@@ -127,7 +127,7 @@ class CropFeed:
     def __init__(self, planes: PlaneSet, config: TrainConfig, *, name: str, device: torch.device) -> None:
         self._set, self._crop, self._device = planes.to_device(device), config.crop, device
         self._batch_size = config.batch_size
-        self._trained, self._held_out = split_validation(planes.ids, config.validation_share)
+        self._trained, self._held_out = split_validation(planes.scenes, config.validation_share)
         self._order = SampleOrder(
             len(self._trained),
             tile=planes.tile,

@@ -126,7 +126,7 @@ def _describe(folder: Path | str, index: Mapping[str, Any]) -> str:
     lines = [
         f"{folder}: {index['num_samples']} samples in {len(shards)} shards, {megabytes:.1f} MB",
         f"seen {index['seen']} = {account}",
-        f"source: {' '.join(str(value) for value in index['source'].values() if value)}",
+        f"source: {' '.join(index['source'][key] for key in ('manifest', 'split') if index['source'][key])}",
         f"data digest: {index['digest']}",
         f"plan digest: {index['plan_digest']}",
         "settings:",

@@ -83,7 +83,7 @@ def make_plan(
     """Combine a config, the ordered source frames, the digests of the models and a source into a plan.
 
     Args:
-        source: ``manifest``, its name, and ``split``.
+        source: ``manifest``, its name, and ``split``; ``scene``, if the manifest says what a scene is.
 
     Raises:
         InputError: the table of response curves is missing or cannot be used.

@@ -23,6 +23,7 @@ KEYS = {
     "citation": "publication to cite",
     "root": "folder of the data, relative to the manifest; default: the manifest's own folder",
     "splits": "the values that {split} may take",
+    "scene": "regular expression; ids with the same text at their beginning are of one scene",
     "roles": "table of path patterns by role",
 }
 #: Roles that a manifest may give path patterns for, and what they mean.
@@ -69,6 +70,7 @@ class Manifest:
     citation: str
     root: Path
     splits: tuple[str, ...]
+    scene: str
     roles: Mapping[str, tuple[Pattern, ...]]  # at least one pattern each
     lines: Mapping[str, int]  # of the keys, where known
 
@@ -101,12 +103,17 @@ def load_manifest(path: Path | str) -> Manifest:
     for key in table:
         if key not in KEYS:
             raise fail(key, f"unknown key {key!r}; a manifest has {', '.join(KEYS)}")
-    words = {key: table.get(key, "") for key in ("name", "title", "homepage", "licence", "citation", "root")}
+    texts = ("name", "title", "homepage", "licence", "citation", "root", "scene")
+    words = {key: table.get(key, "") for key in texts}
     for key, value in words.items():
         if not isinstance(value, str):
             raise fail(key, f"{key} must be a string")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", words["name"]):
         raise fail("name", f"a manifest needs a name: {KEYS['name']}")
+    try:
+        re.compile(words["scene"])
+    except re.error as error:
+        raise fail("scene", f"scene is no regular expression ({error})") from None
     roles = _read_roles(path, text, table.get("roles"), lines.get("roles"))
     uses_split = any("{split}" in pattern.text for patterns in roles.values() for pattern in patterns)
     splits = table.get("splits", [])

@@ -61,6 +61,8 @@ def synthesise(
     models = load_models(config.depth, config.refine_depth, config.probe, "cpu")
     digests = {"depth_digest": models.depth.digest, "probe_digest": models.probe.digest}
     source = {"manifest": recipe.name, "split": listing.split}
+    if recipe.scene:
+        source["scene"] = recipe.scene
     plan = make_plan(config, _source_frames(listing, config.roles, models.depth), digests, source)
     settle_plan(plan, out)
 

@@ -24,6 +24,7 @@ def write_joint(
     tile: int = 40,
     samples_per_shard: int = 5,
     seed: int = 0,
+    scene: str | None = None,
 ) -> Path:
     """Write a finished data set of smooth grey textures; the infrared image has half their brightness."""
     rng = np.random.default_rng(seed)
@@ -65,5 +66,9 @@ def write_joint(
                 },
             )
         )
-    write_json(folder / INDEX_NAME, {"format": FORMAT, "format_version": FORMAT_VERSION, "shards": entries})
+    source = {} if scene is None else {"source": {"manifest": "textures", "split": None, "scene": scene}}
+    write_json(
+        folder / INDEX_NAME,
+        {"format": FORMAT, "format_version": FORMAT_VERSION, "shards": entries, **source},
+    )
     return folder

@@ -128,17 +128,39 @@ def test_cut_crops_are_slices_and_mirrors() -> None:
     assert np.array_equal(centre[0], planes[2, :, 4:36, 4:36])
 
 
-def test_hold_out_takes_whole_frames() -> None:
-    ids = [f"night/{frame}#{tile}" for frame in range(40) for tile in range(3)]
-    trained, held_out = split_validation(ids, 0.1)
-    frames = [{ids[i].split("#")[0] for i in part} for part in (trained, held_out)]
-    assert not frames[0] & frames[1] and 1 <= len(frames[1]) <= 10
+def test_hold_out_takes_whole_scenes() -> None:
+    scenes = [f"night/{scene}" for scene in range(40) for _ in range(3)]
+    trained, held_out = split_validation(scenes, 0.1)
+    sides = [{scenes[i] for i in part} for part in (trained, held_out)]
+    assert not sides[0] & sides[1] and 1 <= len(sides[1]) <= 10
     assert sorted([*trained, *held_out]) == list(range(120))
-    # A frame stays where it is when the data set grows, and their number comes out near the share.
-    grown = [*ids, *(f"day/{frame}#0" for frame in range(2000))]
+    # A scene stays where it is when the data set grows, and their number comes out near the share.
+    grown = [*scenes, *(f"day/{scene}" for scene in range(2000))]
     _, grown_held_out = split_validation(grown, 0.1)
-    assert {grown[i] for i in grown_held_out} & set(ids) == {ids[i] for i in held_out}
-    assert 150 <= len({grown[i].split("#")[0] for i in grown_held_out}) <= 260
+    assert {grown[i] for i in grown_held_out} & set(scenes) == sides[1]
+    assert 150 <= len({grown[i] for i in grown_held_out}) <= 260
+
+
+@pytest.mark.parametrize(
+    ("scene", "expected"),
+    [
+        (None, {"night/000", "night/001", "night/012"}),
+        ("night/[0-9]{2}", {"night/00", "night/01"}),
+        ("day/[0-9]{2}", {"night/000", "night/001", "night/012"}),  # says nothing of these ids
+        ("night", {"night/000", "night/001", "night/012"}),  # one scene alone: held out by frames
+    ],
+)
+def test_the_manifest_says_what_a_scene_is(tmp_path: Path, scene: str | None, expected: set[str]) -> None:
+    folder = write_joint(tmp_path / "joint", frames=13, tiles_per_frame=2, scene=scene)
+    stored = load_joint([folder], ("infrared",))
+    assert len(stored.scenes) == 26 and expected <= set(stored.scenes)
+    assert len(set(stored.scenes)) == (2 if len(expected) == 2 else 13)
+    assert len({stored.scenes[i] for i, name in enumerate(stored.ids) if name.startswith("night/003")}) == 1
+
+
+def test_an_index_whose_scene_is_no_expression_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"index\.json: damaged index"):
+        load_joint([write_joint(tmp_path / "joint", scene="(")], ("infrared",))
 
 
 def test_sets_mix_in_the_order_given(tmp_path: Path) -> None:
@@ -154,11 +176,11 @@ def test_sets_mix_in_the_order_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "share", "held_out"),
-    [(["a#0", "a#1"], 0.5, 0), (["a#0", "b#0"], 0.01, 1), (["a#0", "b#0"], 0, 0)],
+    ("scenes", "share", "held_out"),
+    [(["a", "a"], 0.5, 0), (["a", "b"], 0.01, 1), (["a", "b"], 0, 0)],
 )
-def test_hold_out_of_few_frames(ids: list[str], share: float, held_out: int) -> None:
-    trained, validation = split_validation(ids, share)
+def test_hold_out_of_few_scenes(scenes: list[str], share: float, held_out: int) -> None:
+    trained, validation = split_validation(scenes, share)
     assert len(validation) == held_out and len(trained) == 2 - held_out
 
 

@@ -110,7 +110,7 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
 @setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help=f"Who gives the colour. {_TASKS}.")
 @setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
 @setting(FuseConfig, "weights", type=FILE, show_default="the shipped ones", help="Weights, also Final.model.")
-@setting(FuseConfig, "precision", type=click.Choice(PRECISIONS), help="fp32 is exact; the others are faster.")
+@setting(FuseConfig, "precision", type=click.Choice(PRECISIONS), help="fp32 is exact; auto is fp16 on a GPU.")
 @setting(FuseConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--memory", help="For feature maps, such as 1GB  [default: half of what is free].")
 @setting(FuseConfig, "colour", type=click.Choice(COLOUR_MODES), help="upstream: the published arithmetic.")

@@ -65,12 +65,15 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     network = load_network(config.weights)
     device = resolve_device(config.device)
     budget = free_memory_bytes(device) // 2 if config.memory_bytes is None else config.memory_bytes
-    engine = FusionEngine(network, device=device, precision=config.precision, memory_bytes=budget)
+    precision = config.precision
+    if precision == "auto":
+        precision = "fp32" if device.type == "cpu" else "fp16"
+    engine = FusionEngine(network, device=device, precision=precision, memory_bytes=budget)
     settings = {
         "weights": weights_digest(network),
         "task": config.task,
         "main_task": config.main_task,
-        "precision": config.precision,
+        "precision": precision,
         "colour": config.colour,
         "range_16bit": config.range_16bit,
         "bits": config.bits,

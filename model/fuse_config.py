@@ -16,7 +16,7 @@ from pipeline.images import SUFFIXES
 if TYPE_CHECKING:
     from model.transformer import Task
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 #: Main task by the name of what it was trained for -> stream of the network that is decoded.
 MAIN_TASKS: dict[str, Task] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
@@ -36,8 +36,8 @@ class FuseConfig:
     main_task: str = "mfif"
     #: Weights file; None for the shipped ones.
     weights: Path | None = None
-    #: fp32 is exact; bf16 and fp16 are faster and not.
-    precision: str = "fp32"
+    #: fp32 is exact; bf16 and fp16 are faster and not; auto is fp16 on a GPU and fp32 on the CPU.
+    precision: str = "auto"
     #: auto, cpu, cuda or cuda:N.
     device: str = "auto"
     #: Memory in bytes for feature maps; None takes half of what is free. What does not fit is computed again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +83,24 @@ def test_folder(tmp_path: Path) -> None:
     weights = tiny_weights(tmp_path)
     results = []
     for device in ("cpu", "cuda"):
-        config = FuseConfig(weights=weights, device=device, task="ivif")
+        config = FuseConfig(weights=weights, device=device, task="ivif", precision="fp32")
         with pretended_gpu():
             assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / device).complete
         results.append([read_image(path).astype(int) for path in sorted((tmp_path / device).glob("*.png"))])
     assert len(results[0]) == 5
     for on_cpu, on_gpu in zip(*results, strict=True):
         assert np.abs(on_cpu - on_gpu).max() <= 1
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp32"), ("cuda", "fp16")])
+def test_precision_follows_the_device(device: str, precision: str, tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / name / "1.png", 1)
+    with pretended_gpu():
+        config = FuseConfig(weights=tiny_weights(tmp_path), device=device)
+        assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "out").complete
+    (line,) = (tmp_path / "out/fused.jsonl").read_text().splitlines()
+    assert json.loads(line)["settings"]["precision"] == precision
 
 
 @pytest.fixture(scope="module")

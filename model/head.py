@@ -40,8 +40,10 @@ SCALE = 5.0
 CUE_SCALE = 20.0
 #: Strength of a detail that counts as 0 where it steers; e times as strong counts as 1/2.
 MIDDLE_STRENGTH = 8 / 255
-#: Pixels that are blended at a time where memory counts: a blend holds some thirty planes.
+#: Pixels that are blended at a time where memory counts.
 BAND_PIXELS = 1 << 21
+#: Numbers that a blend holds for each of them.
+BLEND_NUMBERS = 30
 #: Rows around them that count, in whole blocks: bands of a pyramid see 56, room is made as far as 47 away.
 REACH = 7 * BLOCK
 
@@ -66,6 +68,10 @@ class PlaneHead(nn.Module):
 
     #: The same in less memory.
     fuse = forward
+
+    def working_numbers(self, height: int, width: int) -> int:
+        """How many float32 :meth:`fuse` holds at a time beside its arguments."""
+        return 2 * height * width
 
 
 class PyramidHead(nn.Module):
@@ -140,6 +146,11 @@ class PyramidHead(nn.Module):
             *details, _ = decompose(strip)
             fused[:, :, goal] = self._blend(parts, strip, details, cues_part, base_part)[:, :, own]
         return fused
+
+    def working_numbers(self, height: int, width: int) -> int:
+        """How many float32 :meth:`fuse` holds at a time beside its arguments."""
+        blended = min(height * width, BAND_PIXELS + 2 * REACH * width)
+        return height * width + BLEND_NUMBERS * blended
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
         kept = iter(maps)

@@ -117,8 +117,10 @@ class _Passes:
         pixels = CPU_STRIP_PIXELS if on_cpu else engine.memory_bytes // 2 // pixel_bytes
         rows = engine.strip_rows or max(MIN_STRIP_ROWS, pixels // widest // 8 * 8)
         working = min(rows, height) * widest * pixel_bytes
+        # The head works when the strips are done, but what was kept of them lies there still.
         decoded = sum(4 * height * width >> 2 * level for level in network.head.levels)
-        spare = max(0, engine.memory_bytes - working - decoded)
+        blended = 4 * network.head.working_numbers(height, width)
+        spare = max(0, engine.memory_bytes - max(working, blended) - decoded)
         read = sum(len(panel.read) for panel in columns)
         streams = 2 * network.channels * network.dtype.itemsize * height * read
         arena = engine.arena(min(spare, streams)) if on_cpu else None

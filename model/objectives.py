@@ -23,8 +23,6 @@ from model.transformer import Task
 
 #: With ``fidelity`` the MM update takes this part of the batch.
 FIDELITY_MM_PART = 4
-#: Of the absolute error from a known truth beside SSIM and gradients.
-TRUTH_ERROR_WEIGHT = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +161,7 @@ class FidelityObjective:
         gradient_error = fidelity.gradient_error(fused, truth, truth)
         unlike = 1 - fidelity.ssim(fused, truth)
         return (
-            TRUTH_ERROR_WEIGHT * error
+            config.truth_error_weight * error
             + config.gradient_weight * gradient_error
             + config.structure_weight * unlike
         )

@@ -25,7 +25,7 @@ FIDELITY_KEYS = tuple(
     f"{name}_weight"
     for name in (
         *("intensity", "gradient", "structure", "edges", "visual_information", "complement"),
-        *("mutual_information", "truth", "rival", "sharpness"),
+        *("mutual_information", "truth", "truth_error", "rival", "sharpness"),
     )
 )
 #: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
@@ -94,6 +94,8 @@ class TrainConfig:
     complement_weight: float = 1.0
     mutual_information_weight: float = 1.0
     truth_weight: float = 2.0
+    #: Within that distance, of the absolute error beside SSIM and gradients.
+    truth_error_weight: float = 20.0
     #: What a score is behind that of a Laplacian pyramid counts this much more.
     rival_weight: float = 4.0
     #: Gradients that are flatter than those of that pyramid.

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -30,6 +31,7 @@ from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
+from pipeline.saved_tensors import canonical
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -59,16 +61,22 @@ def load_network(path: Path | str | None) -> GIFNet:
     return build(state.network_config, state.network, path)
 
 
-def save_weights(path: Path | str, network: GIFNet, metadata: Mapping[str, Any]) -> Path:
+def save_weights(
+    path: Path | str, network: GIFNet, metadata: Mapping[str, Any], *, half: bool = False
+) -> Path:
     """Write a network's weights, atomically; read back and verified before they count.
 
     Args:
         path: file to write, ``.safetensors`` by convention.
         network: its configuration and weights are stored; weights that are not finite are refused.
         metadata: facts about the training, JSON-serialisable; :func:`read_metadata` gives them back.
+        half: in float16, half as large; a network rebuilt from it has float32 weights.
     """
     path = Path(path)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    dtype = torch.float16 if half else torch.float32
+    tensors = {
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()
+    }
     check_finite(tensors, path)
     header = {
         "format": WEIGHTS_FORMAT,
@@ -78,7 +86,7 @@ def save_weights(path: Path | str, network: GIFNet, metadata: Mapping[str, Any])
     }
     header["digest"] = _weights_file_digest(header, tensors)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=header))
+        temporary.write_bytes(canonical(save(tensors, metadata=header)))
         _read_weights(temporary)
     return path
 
@@ -106,6 +114,8 @@ def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
         shape, metadata = json.loads(header["network"]), json.loads(header["metadata"])
     except (KeyError, ValueError):
         raise InputError(f"{path}: header without network or metadata; restore the file") from None
+    if all(value.dtype == torch.float16 for value in tensors.values()):
+        tensors = {name: value.float() for name, value in tensors.items()}
     return build(network_config(shape, path), tensors, path), metadata
 
 

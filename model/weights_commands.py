@@ -31,17 +31,21 @@ def list_weights() -> None:
 @click.command("import")
 @click.argument("file", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write, .safetensors.")
-def import_weights(file: Path, out: Path) -> None:
-    """Convert published GIFNet weights (Final.model) or a training checkpoint into a weights file.
+@click.option("--half", is_flag=True, help="In float16: half as large, for fusing.")
+def import_weights(file: Path, out: Path, half: bool) -> None:
+    """Convert published GIFNet weights (Final.model), a training checkpoint or weights into a weights file.
 
     \b
     Example:
         gifnet weights import Final.model -o published.safetensors
     """
-    from model.checkpoint import load_network, save_weights
+    from model.checkpoint import load_network, read_metadata, save_weights
+    from model.file_checks import is_safetensors
 
+    metadata = read_metadata(file) if is_safetensors(file) else {}
     network = load_network(file)
-    click.echo(save_weights(out, network, {"source": file.name, "source_sha256": sha256_file(file)}))
+    metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
+    click.echo(save_weights(out, network, metadata, half=half))
 
 
 @click.command()
@@ -95,7 +99,7 @@ FUSION_TRAINING = (
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
-    """Make the shipped GIFNet weights again, OUT/run/weights.safetensors, printing each command.
+    """Make the shipped GIFNet weights again, OUT/gifnet.safetensors, printing each command.
 
     DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,spect,ct}-mri; all for the shipped ones.
 
@@ -120,4 +124,5 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: 
             *("train", *(out / name for name, *_ in there), "-o", out / "run"),
             *(*FUSION_TRAINING, "--steps", steps, "--device", device),
         ],
+        ["weights", "import", out / "run/weights.safetensors", "-o", out / "gifnet.safetensors", "--half"],
     )

@@ -20,9 +20,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.device import repeatable_kernels
-from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, write_bytes
+from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
 from pipeline.padding import ReflectedConv2d
 from pipeline.published_state import read_published_state
+from pipeline.saved_tensors import canonical
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -151,22 +152,16 @@ def load_probe(path: Path | str | None = None, *, device: torch.device | str = "
 
 
 def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, str]) -> Path:
-    """Write weights and form as safetensors, atomically; ``metadata`` are further strings for the header."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in probe.state_dict().items()}
+    """Write weights (float16) and form as safetensors, atomically; ``metadata``: further strings."""
+    tensors = {
+        key: value.detach().to("cpu", torch.float16).contiguous() for key, value in probe.state_dict().items()
+    }
     header = {"format": WEIGHTS_FORMAT, "config": json.dumps(asdict(probe.config)), **metadata}
-    return write_bytes(path, _canonical(save(tensors, metadata=header)))
+    return write_bytes(path, canonical(save(tensors, metadata=header)))
 
 
 def _tiles_at_once(device: torch.device, pixels: int) -> int:
     return 1 if device.type == "cpu" else max(1, _BATCH_PIXELS // pixels)
-
-
-def _canonical(data: bytes) -> bytes:
-    """The same safetensors file with its header sorted: the library writes metadata in random order."""
-    length = int.from_bytes(data[:8], "little")
-    header = canonical_json(json.loads(data[8 : 8 + length])).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _curve(config: ProbeConfig) -> nn.Sequential:

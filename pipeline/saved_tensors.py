@@ -1,7 +1,8 @@
-"""Files of ``torch.save``, read without running anything that they hold."""
+"""Files of tensors: ``torch.save``'s, read without running what they hold; safetensors, written alike."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import zipfile
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from pipeline.files import InputError
+from pipeline.files import InputError, canonical_json
 
 #: What ``torch.load`` raises for files that are damaged or not its own.
 _UNREADABLE = (
@@ -50,3 +51,11 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         raise InputError(f"{path}: no such file") from None
     except _UNREADABLE as error:
         raise InputError(f"{path}: not a {what}, or damaged ({type(error).__name__})") from None
+
+
+def canonical(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library writes metadata in random order."""
+    length = int.from_bytes(data[:8], "little")
+    header = canonical_json(json.loads(data[8 : 8 + length])).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]

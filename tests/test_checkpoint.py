@@ -44,6 +44,20 @@ def test_weights_rebuild_their_network_from_the_file_alone(network: GIFNet, weig
     assert read_metadata(weights) == FACTS
 
 
+def test_half_the_bytes_hold_the_digits_of_float16(network: GIFNet, tmp_path: Path) -> None:
+    whole = save_weights(tmp_path / "whole.safetensors", network, FACTS)
+    half = save_weights(tmp_path / "half.safetensors", network, FACTS, half=True)
+    assert half.stat().st_size < 0.8 * whole.stat().st_size and read_metadata(half) == FACTS
+    expected = {name: value.half().float() for name, value in network.state_dict().items()}
+    loaded = load_network(half).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+
+
+def test_equal_weights_are_equal_files(network: GIFNet, tmp_path: Path) -> None:
+    paths = [save_weights(tmp_path / f"{number}.safetensors", network, FACTS) for number in range(8)]
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
 def test_digest_sees_values_names_and_shapes_but_not_the_layout(network: GIFNet) -> None:
     digest = weights_digest(network)
     assert weights_digest(network.to(memory_format=torch.channels_last)) == digest

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import cli
-from model.checkpoint import load_network
+from model.checkpoint import load_network, read_metadata
 from model.fuse_config import FuseConfig
 from model.report import ReportConfig
 from model.scoring import EvaluateConfig
@@ -283,8 +283,11 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
     result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
     assert result.exit_code == 0, result.output
     assert "harvard/ct-mri" in result.stderr
-    network = load_network(tmp_path / "fusion/run/weights.safetensors")
+    whole, half = tmp_path / "fusion/run/weights.safetensors", tmp_path / "fusion/gifnet.safetensors"
+    network = load_network(half)
     assert network.config.head == "pyramid" and network.config.feature_growth == 14
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert {**read_metadata(whole), **read_metadata(half)} == read_metadata(half)
 
     manifest = REPOSITORY / "manifests/mefb.toml"
     out = tmp_path / "probe.safetensors"

@@ -65,7 +65,7 @@ def loss_weights(command: Any) -> Any:
 @loss_weights
 @setting(TrainConfig, "clip_norm", help="Longest gradient; 0 for any.")
 @setting(TrainConfig, "ema_decay", help="Of the moving average of the weights, such as 0.999; 0 keeps none.")
-@setting(TrainConfig, "validation_share", help="Share of the frames held out for validation; 0 for none.")
+@setting(TrainConfig, "validation_share", help="Share of the scenes held out for validation; 0 for none.")
 @setting(TrainConfig, "validate_every", help="Steps between validations.")
 @setting(TrainConfig, "picture_every", help="Steps between pictures of validation samples.")
 @setting(TrainConfig, "checkpoint_every", help="Steps between checkpoints.")

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 RUFF := $(BIN)/ruff
+# Files of tests side by side: most of the suite keeps one core busy.
+TWO_AT_ONCE := -n 2 --dist loadfile
 
 .PHONY: demo test test-all lint format clean
 
@@ -12,10 +14,10 @@ demo: $(INSTALLED)
 	$(BIN)/gifnet demo -o demo
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(TWO_AT_ONCE)
 
 test-all: $(EXTRAS) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 lint: $(INSTALLED)
 	$(RUFF) check --config .ci/ruff.toml .

@@ -17,7 +17,8 @@ from pipeline import device
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# Beside other processes of the suite each has a core of its own.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")

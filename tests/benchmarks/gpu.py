@@ -1,6 +1,6 @@
 """Everything that this project claims or wants to know about CUDA, in one run of a few minutes.
 
-    python tests/benchmarks/gpu.py [--minutes 8] [--out FILE] [--data LLVIP] [--sections checks,fuse]
+    python tests/benchmarks/gpu.py [--minutes 8] [--out FILE] [--data LLVIP] [--sections check,fuse]
 
 Sections come in order of importance. First the checks: planes and losses against float64 on the CPU, runs
 repeated and resumed. Then the device's measured ceilings; fusing, training and synthesis beside the floors
@@ -55,7 +55,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A section may take so many times what is expected of it, if as much is left.
 PATIENCE = 3
 #: Seconds beyond the budget after which a run that hangs in a driver is ended from outside the interpreter.
-GRACE_S = 60
+GRACE_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +73,6 @@ class OutOfTime(BaseException):
 
 def sections(*, quick: bool) -> list[Section]:
     """All of them, the most important first."""
-    runs = [(depth, jobs) for jobs in (12, 4, 1) for depth in ("default", "hourglass")]
-    if quick:
-        runs = [("default", 1), ("hourglass", 1), ("default", 2)]
-    synthesis = [
-        Section(
-            name=f"synthesis: {depth} depth, {jobs} jobs",
-            seconds=40,
-            run=partial(gpu_synth.synthesis, depth=depth, jobs=jobs),
-        )
-        for depth, jobs in runs
-    ]
     return [
         Section(name="check: attention", seconds=5, run=gpu_checks.attention),
         Section(name="check: fused planes", seconds=10, run=gpu_checks.fused_planes),
@@ -96,19 +85,33 @@ def sections(*, quick: bool) -> list[Section]:
         Section(name="fuse: error of lower precisions", seconds=10, run=gpu_checks.fusing_error),
         Section(name="train: steps", seconds=15, run=gpu_train.steps),
         Section(name="train: schedule", seconds=50, run=gpu_train.schedule),
-        *synthesis[:1],
+        _synthesis("default", 1 if quick else 12),
         Section(name="train: ladder", seconds=30, run=gpu_ladder.ladder),
         Section(name="train: whole graph", seconds=15, run=gpu_experiments.whole_graph),
-        *synthesis[1:2],
+        _synthesis("hourglass", 1 if quick else 12),
         Section(name="train: graphs of gradients", seconds=15, run=gpu_experiments.gradient_graphs),
-        *synthesis[2:],
+        _synthesis("default", 2 if quick else 4),
+        _compiled("default"),
         *(
-            Section(
-                name=f"train: compile, {mode}", seconds=60, run=partial(gpu_experiments.compiled, mode=mode)
-            )
-            for mode in ("default", "reduce-overhead")
+            []
+            if quick
+            else [_synthesis("hourglass", 4), _synthesis("default", 1), _synthesis("hourglass", 1)]
         ),
+        _compiled("reduce-overhead"),
     ]
+
+
+def _synthesis(depth: str, jobs: int) -> Section:
+    return Section(
+        name=f"synthesis: {depth} depth, {jobs} jobs",
+        seconds=20 + 1.5 * jobs,
+        run=partial(gpu_synth.synthesis, depth=depth, jobs=jobs),
+    )
+
+
+def _compiled(mode: str) -> Section:
+    run = partial(gpu_experiments.compiled, mode=mode)
+    return Section(name=f"train: compile, {mode}", seconds=60, run=run)
 
 
 def run_sections(chosen: list[Section], bench: Bench, report: Report, *, until: float) -> None:

@@ -43,6 +43,8 @@ class Report:
         self._section = ""
         self._ends: dict[str, str] = {}
         self._markdown = [f"# {title}", ""]
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
         print(title, flush=True)
         self._write()
 
@@ -80,6 +82,11 @@ class Report:
         """A number for the JSON file alone, because a line says it already."""
         self.figures.append(Figure(section=self._section, name=name, value=value, unit=unit))
         self._write()
+
+    def fail(self, text: str) -> None:
+        """A line about what must not be."""
+        self.good = False
+        self.say(text)
 
     def same(self, name: str, same: bool) -> None:
         """Two results that must be equal bit for bit."""

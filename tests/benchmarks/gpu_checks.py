@@ -78,7 +78,7 @@ def fusing_error(bench: Bench, report: Report) -> None:
         for infrared, visible in bench.frames[:4]
     ]
     for name, network in bench.networks.items():
-        exact = FusionEngine(network, device=bench.device)
+        exact = FusionEngine(network, device=bench.device, precision="fp32")
         for precision in bench.precisions[1:] or bench.precisions:
             fast = FusionEngine(network, device=bench.device, precision=precision)
             found = error_figures(exact, fast, pairs)

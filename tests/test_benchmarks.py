@@ -2,24 +2,158 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from pretended_gpu import pretended_gpu
 
-SCRIPT = Path(__file__).parent / "benchmarks" / "gpu.py"
+from pipeline.device import repeatable
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The script's modules."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import gpu
+    import gpu_bench
+    import gpu_experiments
+    import gpu_report
+    import gpu_train
+
+    return SimpleNamespace(
+        main=gpu, bench=gpu_bench, experiments=gpu_experiments, report=gpu_report, train=gpu_train
+    )
+
+
+def quick_bench(script: SimpleNamespace, folder: Path, device: str = "cpu") -> Any:
+    return script.bench.Bench(
+        device=torch.device(device), size_hw=(64, 96), repeats=1, quick=True, data=None, folder=folder
+    )
+
+
+def run(script: SimpleNamespace, sections: list[Any], bench: Any, out: Path) -> dict[str, Any]:
+    """Run sections; what the JSON file says."""
+    report = script.report.Report("a machine", out)
+    script.main.run_sections(sections, bench, report, until=time.monotonic() + 100)
+    content = json.loads(out.with_suffix(".json").read_text())
+    assert content["good"] == report.good
+    return content
+
+
+def named(script: SimpleNamespace, name: str) -> Any:
+    (section,) = (one for one in script.main.sections(quick=True) if one.name == name)
+    return section
+
+
+def test_sections_stand_alone(script: SimpleNamespace, tmp_path: Path) -> None:
+    def section(name: str, seconds: float, run: Any) -> Any:
+        return script.main.Section(name=name, seconds=seconds, run=run)
+
+    def fails(bench: Any, report: Any) -> None:
+        raise ValueError("first line\nsecond line")
+
+    def hangs(bench: Any, report: Any) -> None:
+        report.figure("before it hung", 1.0, "s")
+        time.sleep(50)
+
+    def misses(bench: Any, report: Any) -> None:
+        report.figure("speed", 1.0, "/s", at_least=2)
+        report.limit("idle", 0.5, at_most=0.1)
+
+    def breaks(bench: Any, report: Any) -> None:
+        report.check("error", float("nan"), at_most=1e-3)
+
+    no_bench = SimpleNamespace(cuda=False)
+    targets = run(script, [section("misses", 1, misses)], no_bench, tmp_path / "targets")
+    assert targets["good"] and [figure["met"] for figure in targets["figures"]] == [False, False]
+    assert not run(script, [section("breaks", 1, breaks)], no_bench, tmp_path / "bounds")["good"]
+
+    ended = run(
+        script,
+        [
+            section("fails", 1, fails),
+            section("hangs", 0.1, hangs),
+            section("too long", 1000, fails),
+            section("goes on", 1, misses),
+        ],
+        no_bench,
+        tmp_path / "found",
+    )
+    assert not ended["good"]
+    assert re.search(r"tests/test_benchmarks.py:\d+: ValueError: first line$", ended["sections"]["fails"])
+    assert "OutOfTime" in ended["sections"]["hangs"]
+    assert ended["sections"]["too long"].startswith("SKIPPED")
+    assert ended["sections"]["goes on"].startswith("done")
+    assert [figure["name"] for figure in ended["figures"]] == ["before it hung", "speed", "idle"]
+    assert "- before it hung: 1 s\n" in (tmp_path / "found.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["ceilings", "fuse: network", "fuse: folder", "train: steps", "train: graphs of gradients"]
+)
+def test_a_section_on_the_cpu(name: str, script: SimpleNamespace, tmp_path: Path) -> None:
+    content = run(script, [named(script, name)], quick_bench(script, tmp_path), tmp_path / "found")
+    assert content["good"] and content["figures"], content
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a real one")
+def test_nothing_in_a_captured_step_waits_for_the_device(script: SimpleNamespace, tmp_path: Path) -> None:
+    with pretended_gpu() as account:
+        bench = quick_bench(script, tmp_path, "cuda")
+        network = copy.deepcopy(bench.published).to(bench.device).train()
+        with repeatable(bench.device):
+            step = script.experiments.GraphedStep(
+                network, script.train.fixed_batch(bench), amp=torch.float16, whole=True, capture=False
+            )
+            step.both()  # Adam makes its moments
+            account.kernels = 0
+            account.waits.clear()
+            step.both()
+        assert account.kernels and not account.waits
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bf16 on this CPU")
-def test_the_gpu_script_checks_and_times_a_cpu() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a real one")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("check: fused planes", "check: training losses", "check: repeated steps"),
+        *(
+            "fuse: folder",
+            "fuse: error of lower precisions",
+            "train: steps",
+            "synthesis: default depth, 1 jobs",
+        ),
+    ],
+)
+def test_a_section_on_a_pretended_gpu(name: str, script: SimpleNamespace, tmp_path: Path) -> None:
+    with pretended_gpu():
+        content = run(
+            script, [named(script, name)], quick_bench(script, tmp_path, "cuda"), tmp_path / "found"
+        )
+    assert content["good"] and content["figures"], content
+
+
+@pytest.mark.slow
+def test_the_whole_script_on_the_cpu(tmp_path: Path) -> None:
+    arguments = ["--device", "cpu", "--size", "64x96", "--repeats", "1", "--out", str(tmp_path / "found")]
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), "--device", "cpu", "--size", "64x96", "--repeats", "1"],
-        capture_output=True,
-        text=True,
-        timeout=300,
+        [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments], capture_output=True, text=True, timeout=290
     )
-    assert run.returncode == 0, run.stderr
-    assert "shipped weights, fused bf16" in run.stdout and "training step" in run.stdout
+    assert run.returncode == 0, run.stdout + run.stderr
+    content = json.loads((tmp_path / "found.json").read_text())
+    assert len(content["sections"]) == run.stdout.count("\n## ") > 15
+    assert all(end.startswith("done") for end in content["sections"].values()), content["sections"]

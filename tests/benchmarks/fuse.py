@@ -1,19 +1,17 @@
 """Speed, memory and precision of fusing beside a plain run of the published architecture.
 
-    python tests/benchmarks/fuse.py [--part speed,memory,scaling,precision,gpu] [--threads 2] [--pairs 4]
+    python tests/benchmarks/fuse.py [--part speed,memory,scaling,precision] [--threads 2] [--pairs 4]
 
 speed      seconds per pair and peak memory of whole processes: the plain baseline (eager, whole image, NCHW,
            both branches), then ``fuse`` on a folder in float32 and bf16; ratios to the baseline
 memory     one 6000x4000 pair under a memory budget, with published and with shipped weights: time and peak
            memory of the process
 scaling    time per pixel at 4096x4096 against 512x512
-precision  error of bf16 (and, on a GPU, of fp16) against float32: mean, 99.9th percentile, share over 1/255
-gpu        pairs per second of ``fuse`` on CUDA with reading and writing, its network time beside the floor
-           that this GPU's measured matrix rate sets, and the error of float32 against float64
+precision  error of bf16 against float32: mean, 99.9th percentile, share over 1/255
 
 Pairs are LLVIP frames where ../shared is present, else sample scenes. Every timing is of a fresh process, and
 baseline and product take turns, so that their ratio holds on a busy machine as well as it can. The baseline
-needs 16 GB at 1280x1024; ``--size`` takes a smaller one.
+needs 16 GB at 1280x1024; ``--size`` takes a smaller one. gpu.py measures GPUs.
 """
 
 from __future__ import annotations
@@ -138,42 +136,11 @@ def scaling(options: argparse.Namespace) -> None:
 
 
 def precision(options: argparse.Namespace) -> None:
-    """Lower precisions against float32."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = ["bf16", "fp16"] if device == "cuda" else ["bf16"]
+    """bf16 against float32."""
     print("### Error against float32, grey values in [0, 1]\n")
     print("| precision | mean | 99.9th percentile | over 1/255 |\n|---|---|---|---|")
-    for name in names:
-        run = _child(options, "errors", precision=name, device=device, pairs=options.pairs)
-        print(f"| {name} | {run['mean']:.5f} | {run['p999']:.5f} | {run['over']:.2%} |", flush=True)
-    print()
-
-
-def gpu(options: argparse.Namespace) -> None:
-    """CUDA end to end, and against its own floors."""
-    size = _size(options.size)
-    with tempfile.TemporaryDirectory() as folder:
-        _write_pairs(Path(folder), options.pairs, size)
-        run = _child(
-            options,
-            "folder",
-            folder=folder,
-            out=f"{folder}/out",
-            precision="fp16",
-            device="cuda",
-            memory=options.memory,
-            jobs=8,
-        )
-    kernel = _child(options, "kernels", size=size)
-    print(f"### GPU, {options.size}, fp16\n")
-    print(f"{options.pairs / run['fuse_wall']:.1f} pairs per second with reading and writing")
-    print(
-        f"network {kernel['network'] * 1e3:.2f} ms per pair, "
-        f"floor by operations {kernel['matrix'] * 1e3:.2f} ms"
-    )
-    print(f"largest error of float32 on the GPU against float64: {kernel['error']:.1e}\n")
+    run = _child(options, "errors", precision="bf16", pairs=options.pairs)
+    print(f"| bf16 | {run['mean']:.5f} | {run['p999']:.5f} | {run['over']:.2%} |\n", flush=True)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -181,7 +148,6 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "memory": memory,
     "scaling": scaling,
     "precision": precision,
-    "gpu": gpu,
 }
 
 
@@ -273,7 +239,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 CHILDREN = {
-    **{name: _call(name) for name in ("baseline", "folder", "square", "kernels")},
+    **{name: _call(name) for name in ("baseline", "folder", "square")},
     "errors": _errors,
 }
 

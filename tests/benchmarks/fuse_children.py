@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from network_samples import published_state
 from published_baseline import published_forward
 
 from model.checkpoint import load_network
@@ -19,12 +18,11 @@ from model.network import GIFNet
 from model.strips import FusionEngine
 from pipeline.images import read_grey, to_uint8, write_image
 
-#: Multiply-adds per pixel of the engine: what is left of the published 785,000.
-MACS_PER_PIXEL = 673_000
-
 
 def baseline(weights: str, folder: str, pairs: int) -> dict[str, float]:
     """The published architecture on the first pairs of a folder, read and written."""
+    from network_samples import published_state  # with pytest, which is no part of the other measurements
+
     state = published_state(_network(weights))
     for path in sorted(Path(folder, "a").iterdir())[:pairs]:
         a, b = (read_grey(Path(folder, side, path.name)) for side in "ab")
@@ -76,46 +74,26 @@ def square(weights: str, side: int, memory: str | None) -> dict[str, float]:
     }
 
 
-def errors(weights: str, precision: str, device: str, pairs: int, folder: str) -> dict[str, float]:
-    """A lower precision against float32 on the same device."""
+def errors(weights: str, precision: str, pairs: int, folder: str) -> dict[str, float]:
+    """A lower precision against float32."""
     network = _network(weights)
-    exact, fast = (FusionEngine(network, device=device, precision=name) for name in ("fp32", precision))
-    differences = []
-    for path in sorted(Path(folder, "a").iterdir())[:pairs]:
-        a, b = (read_grey(Path(folder, side, path.name)) / np.float32(255) for side in "ab")
-        differences.append(np.abs(exact.fuse_planes(a, b) - fast.fuse_planes(a, b)).ravel())
-    error = np.concatenate(differences)
+    exact, fast = (FusionEngine(network, precision=name) for name in ("fp32", precision))
+    planes = [
+        tuple(read_grey(Path(folder, side, path.name)) / np.float32(255) for side in "ab")
+        for path in sorted(Path(folder, "a").iterdir())[:pairs]
+    ]
+    return error_figures(exact, fast, planes)
+
+
+def error_figures(
+    exact: FusionEngine, fast: FusionEngine, pairs: Iterable[tuple[np.ndarray, ...]]
+) -> dict[str, float]:
+    """Differences of two engines' results: mean, 99.9th percentile, share of pixels over 1/255."""
+    error = np.concatenate(
+        [np.abs(exact.fuse_planes(a, b) - fast.fuse_planes(a, b)).ravel() for a, b in pairs]
+    )
     over = float((error > 1 / 255).mean())
     return {"mean": float(error.mean()), "p999": float(np.quantile(error, 0.999)), "over": over}
-
-
-def kernels(weights: str, size: list[int]) -> dict[str, float]:
-    """Network time on a GPU, planes in host memory, and the time its matrix rate allows."""
-    network = _network(weights)
-    budget = free_memory_bytes(torch.device("cuda")) // 2
-    engine = FusionEngine(network, device="cuda", precision="fp16", memory_bytes=budget)
-    a, b = _planes(*size)
-    times = [_timed(lambda: engine.fuse_planes(a, b)) for _ in range(10)]
-    matrix = torch.randn(8192, 8192, device="cuda", dtype=torch.float16)
-    rate = 2 * 8192**3 / min(_timed(lambda: matrix @ matrix) for _ in range(10))
-    small_a, small_b = a[:131, :150], b[:131, :150]
-    with torch.inference_mode():
-        pair = (torch.from_numpy(x).double()[None, None] for x in (small_a, small_b))
-        exact = network.double()(*pair)[0, 0].numpy()
-    fp32 = FusionEngine(network.float(), device="cuda", memory_bytes=budget)
-    return {
-        "network": min(times),
-        "matrix": 2 * MACS_PER_PIXEL * size[0] * size[1] / rate,
-        "error": float(np.abs(fp32.fuse_planes(small_a, small_b) - exact).max()),
-    }
-
-
-def _timed(run: Any) -> float:
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _network(weights: str) -> GIFNet:

@@ -1,238 +1,211 @@
-"""CUDA against float64 on the CPU, and the benchmark table, in one run.
+"""Everything that this project claims or wants to know about CUDA, in one run of a few minutes.
 
-    python tests/benchmarks/gpu.py [--device cuda] [--size 1024x1280] [--repeats 20]
+    python tests/benchmarks/gpu.py [--minutes 8] [--out FILE] [--data LLVIP] [--sections check,fuse]
 
-First the checks: fused planes and both training updates on the device are compared with float64 on the CPU,
-and two short runs with each other, bit for bit; the script ends with status 1 where an error leaves its bound
-or the runs differ. Then the table: median times of a depth estimate, an exposure pair, a fused pair and a
-training step at each precision, beside the device's measured matrix and copy rates, from which floors follow.
-``--device cpu --size 64x96 --repeats 2`` tries the script.
+Sections come in order of importance. First the checks: planes and losses against float64 on the CPU, runs
+repeated and resumed. Then the device's measured ceilings; fusing, training and synthesis beside the floors
+that follow from them and beside their targets; what each optimisation of a training step gives; and what CUDA
+graphs and torch.compile would.
+
+Every section stands alone: one that fails says so in a line, the next goes on, and the status is 1 in the
+end, as it is where a check breaks its bound. One for which too little time is left is skipped. Targets that
+are missed are no failure. Lines are printed as they come, and FILE.md and FILE.json written anew with each,
+so that a kill loses nothing.
+
+Frames are 1280x1024 scenes that are rendered here, or those below ``--data``, in ``infrared`` and
+``visible``. ``--device cpu --size 64x96 --repeats 2`` tries the script, ``--quick`` does so on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import faulthandler
+import gc
+import os
 import platform
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
+from types import FrameType
 
+import cv2
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from model.attention import PositionBias, attend_cuda
-from model.checkpoint import load_network
-from model.distributed import Team
-from model.feed import Batch
-from model.information import load_measure
-from model.network import GIFNet, NetworkConfig
-from model.objectives import OBJECTIVES
-from model.step import AlternatingStep
-from model.strips import FusionEngine
-from model.train_config import TrainConfig
-from pipeline.depth import load_depth_estimator
-from pipeline.device import repeatable
-from pipeline.exposure import probe_pairs
-from pipeline.probe import load_probe
+import gpu_checks
+import gpu_experiments
+import gpu_fuse
+import gpu_ladder
+import gpu_synth
+import gpu_train
+from gpu_bench import DTYPES, Bench
+from gpu_report import Report
 
-#: Largest error of a fused plane against float64, by precision.
-FUSED_BOUNDS = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 1e-2}
-#: Largest relative error of the losses of one update, by precision.
-LOSS_BOUNDS = {"off": 1e-5, "bf16": 5e-2, "fp16": 1e-2}
-#: Multiply-accumulates of GIFNet per pixel with both branches.
-MACS_PER_PIXEL = 785e3
+ROOT = Path(__file__).resolve().parents[2]
+#: A section may take so many times what is expected of it, if as much is left.
+PATIENCE = 3
+#: Seconds beyond the budget after which a run that hangs in a driver is ended from outside the interpreter.
+GRACE_S = 30
 
 
-def seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median wall time of ``work``, with the device's queue drained."""
-    times = []
-    for number in range(repeats + 2):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number >= 2:  # warm-up: kernels are chosen, caches filled
-            times.append(time.perf_counter() - start)
-    return median(times)
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of the run."""
+
+    name: str
+    seconds: float  # about what it takes on an H100; it is not begun with less
+    run: Callable[[Bench, Report], None]
 
 
-def random_batch(generator: np.random.Generator, size: int, crop: int) -> Batch:
-    planes = [torch.from_numpy(generator.random((size, 1, crop, crop), np.float32)) for _ in range(5)]
-    return Batch(infrared=planes[0], visible=planes[1], dp_a=planes[2], dp_b=planes[3], dp_truth=planes[4])
+class OutOfTime(BaseException):
+    """A section ran longer than it may. No Exception: what a library would catch has to get through."""
 
 
-def check_fusing(name: str, network: GIFNet, device: torch.device, precisions: list[str]) -> bool:
-    generator = np.random.default_rng(1)
-    a, b = (generator.random((123, 171), np.float32) for _ in "ab")
-    exact = copy.deepcopy(network).double().eval()
-    with torch.no_grad():
-        planes = [torch.from_numpy(x).double()[None, None] for x in (a, b)]
-        expected = exact(*planes)[0, 0].numpy()
-    good = True
-    for precision in precisions:
-        fused = FusionEngine(network, device=device, precision=precision).fuse_planes(a, b)
-        error = float(np.abs(fused - expected).max())
-        bound = FUSED_BOUNDS[precision]
-        good &= error <= bound
-        print(f"check: {name}, fused {precision}: largest error {error:.2e}, bound {bound:.0e}")
-    return good
-
-
-def check_training(objective_name: str, network: GIFNet, device: torch.device, amps: list[str]) -> bool:
-    batch = random_batch(np.random.default_rng(2), 2, 64)
-    weights = (torch.full((2,), 0.4), torch.full((2,), 0.6))
-    config, good = TrainConfig(), True
-    objective = OBJECTIVES[objective_name]
-
-    def losses(net: GIFNet, on: torch.device, dtype: torch.dtype, amp: torch.dtype | None) -> list[float]:
-        own, seen = (
-            Batch(**{k: v.to(on, kind) for k, v in vars(batch).items()}) for kind in (dtype, torch.float32)
-        )
-        found = []
-        for main in ("mm", "dp"):
-            with repeatable(on), torch.no_grad():
-                with torch.autocast(on.type, dtype=amp, enabled=amp is not None):
-                    outputs = objective.outputs(net, own, main)
-                task = objective.losses(outputs, seen, main, tuple(w.to(on) for w in weights), config)
-            found += [float(task.task), float(task.total)]
-        return found
-
-    exact = losses(copy.deepcopy(network).double(), torch.device("cpu"), torch.float64, None)
-    for amp in amps:
-        dtype = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
-        found = losses(copy.deepcopy(network).to(device), device, torch.float32, dtype)
-        error = max(abs(x - y) / abs(y) for x, y in zip(found, exact, strict=True))
-        bound = LOSS_BOUNDS[amp]
-        good &= error <= bound
-        print(f"check: {objective_name} losses, amp {amp}: ", end="")
-        print(f"largest relative error {error:.2e}, bound {bound:.0e}")
-    return good
-
-
-def check_attention(device: torch.device) -> bool:
-    """Whether fused kernels take the attention of fusing and of training, and what they would differ by."""
-    generator = torch.Generator().manual_seed(5)
-    query, key, value = (torch.randn(96, 64, 98, generator=generator).to(device) for _ in range(3))
-    bias = PositionBias(8, 2).to(device)
-    fused = [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION]
-    good = True
-    for dtype in (torch.bfloat16, torch.float16):
-        q, k, v = (tensor.to(dtype) for tensor in (query, key, value))
-        for name, mask in (("fusing", bias().detach()), ("training", bias())):
-            exact = attend_cuda(q.float(), k.float(), v.float(), mask.float(), scale=49**-0.5)
-            try:
-                with sdpa_kernel(fused):
-                    attended = attend_cuda(q, k, v, mask, scale=49**-0.5)
-            except RuntimeError as error:
-                good = False
-                print(f"check: attention, {name} {dtype}: NO fused kernel ({str(error).splitlines()[0]})")
-                continue
-            error = float((attended.float() - exact).abs().max().detach())
-            good &= error <= 5e-2
-            print(f"check: attention, {name} {dtype}: fused, largest error {error:.2e}, bound 5e-02")
-    return good
-
-
-def make_step(network: GIFNet, config: TrainConfig, device: torch.device) -> AlternatingStep:
-    own = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
-    measure = load_measure("pyramid", weights="", device=device)
-    return AlternatingStep(own, config, measure=measure, team=Team(str(device)))
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    return Batch(**{name: planes.to(device) for name, planes in vars(batch).items()})
-
-
-def train(step: AlternatingStep, batch: Batch, device: torch.device) -> None:
-    with repeatable(device):
-        step(batch, 1e-3)
-
-
-def check_repeats(objective: str, network: GIFNet, device: torch.device, amp: str) -> bool:
-    """Whether the same steps from the same weights give the same weights."""
-    generator = np.random.default_rng(4)
-    batches = [on_device(random_batch(generator, 4, 64), device) for _ in range(4)]
-    ends = []
-    for _ in range(2):
-        step = make_step(network, TrainConfig(objective=objective, amp=amp, batch_size=4, crop=64), device)
-        for batch in batches:
-            train(step, batch, device)
-        ends.append([parameter.detach().cpu() for parameter in step.network.parameters()])
-    same = all(map(torch.equal, *ends))
-    print(f"check: {objective}, amp {amp}: four steps twice give {'the same' if same else 'OTHER'} weights")
-    return same
-
-
-def print_table(network: GIFNet, device: torch.device, height: int, width: int, repeats: int) -> None:
-    generator = np.random.default_rng(3)
-    cuda = device.type == "cuda"
-    side = 8192 if cuda else 1024
-    for dtype in (torch.float32, torch.float16) if cuda else (torch.float32, torch.bfloat16):
-        x = torch.rand(side, side, device=device, dtype=dtype)
-        rate = 2 * side**3 / seconds(lambda x=x: x @ x, repeats, device)
-        print(f"ceiling: matrix product {dtype}: {rate / 1e12:.2f} TFLOP/s")
-    x = torch.rand(1 << (28 if cuda else 24), device=device)
-    print(f"ceiling: copy: {2 * x.nbytes / seconds(x.clone, repeats, device) / 1e9:.0f} GB/s")
-
-    frame = generator.integers(0, 256, (height, width, 3), np.uint8)
-    estimator, probe = load_depth_estimator("default", device=device), load_probe(None, device=device)
-    tile = np.ascontiguousarray(frame[:160, :160])
-    rows = [
-        ("default depth, one frame", lambda: estimator.estimate([frame], ["x"])),
-        ("exposure pairs, 40 of 160x160", lambda: probe_pairs([tile] * 40, probe)),
+def sections(*, quick: bool) -> list[Section]:
+    """All of them, the most important first."""
+    return [
+        Section(name="check: attention", seconds=5, run=gpu_checks.attention),
+        Section(name="check: fused planes", seconds=10, run=gpu_checks.fused_planes),
+        Section(name="check: training losses", seconds=10, run=gpu_checks.training_losses),
+        Section(name="check: repeated steps", seconds=10, run=gpu_checks.repeated_steps),
+        Section(name="check: resumed run", seconds=25, run=gpu_checks.resumed_run),
+        Section(name="ceilings", seconds=5, run=_ceilings),
+        Section(name="fuse: network", seconds=15, run=gpu_fuse.network),
+        Section(name="fuse: folder", seconds=30, run=gpu_fuse.folder),
+        Section(name="fuse: error of lower precisions", seconds=10, run=gpu_checks.fusing_error),
+        Section(name="train: steps", seconds=15, run=gpu_train.steps),
+        Section(name="train: schedule", seconds=50, run=gpu_train.schedule),
+        _synthesis("default", 1 if quick else 12),
+        Section(name="train: ladder", seconds=30, run=gpu_ladder.ladder),
+        Section(name="train: whole graph", seconds=15, run=gpu_experiments.whole_graph),
+        _synthesis("hourglass", 1 if quick else 12),
+        Section(name="train: graphs of gradients", seconds=15, run=gpu_experiments.gradient_graphs),
+        _synthesis("default", 2 if quick else 4),
+        _compiled("default"),
+        *(
+            []
+            if quick
+            else [_synthesis("hourglass", 4), _synthesis("default", 1), _synthesis("hourglass", 1)]
+        ),
+        _compiled("reduce-overhead"),
     ]
-    a, b = (generator.random((height, width), np.float32) for _ in "ab")
-    for precision in ["fp32", "bf16", "fp16"] if cuda else ["fp32"]:
-        engine = FusionEngine(network, device=device, precision=precision, memory_bytes=1 << 32)
-        rows.append((f"fuse one pair, {precision}", lambda engine=engine: engine.fuse_planes(a, b)))
-    size, crop = (8, 128) if cuda else (2, 32)
-    for amp in ["off", "bf16", "fp16"] if cuda else ["off"]:
-        step = make_step(network, TrainConfig(amp=amp, batch_size=size, crop=crop), device)
-        batch = on_device(random_batch(generator, size, crop), device)
-        rows.append(
-            (f"training step {size}x{crop}x{crop}, amp {amp}", lambda s=step, b=batch: train(s, b, device))
-        )
-    for name, work in rows:
-        spent = seconds(work, repeats, device)
-        print(f"{name:42s} {spent * 1e3:10.2f} ms   {1 / spent:8.2f}/s")
-    flops = 2 * MACS_PER_PIXEL * height * width
-    print(
-        f"a fused pair is {flops / 1e12:.2f} TFLOP with both branches; a training step {160e9 * 8 / 1e12:.2f}"
+
+
+def _synthesis(depth: str, jobs: int) -> Section:
+    return Section(
+        name=f"synthesis: {depth} depth, {jobs} jobs",
+        seconds=20 + 1.5 * jobs,
+        run=partial(gpu_synth.synthesis, depth=depth, jobs=jobs),
     )
+
+
+def _compiled(mode: str) -> Section:
+    run = partial(gpu_experiments.compiled, mode=mode)
+    return Section(name=f"train: compile, {mode}", seconds=60, run=run)
+
+
+def run_sections(chosen: list[Section], bench: Bench, report: Report, *, until: float) -> None:
+    """Run what there is time for; ``until`` is of :func:`time.monotonic`."""
+    for section in chosen:
+        report.begin(section.name)
+        left = until - time.monotonic()
+        if left < section.seconds:
+            report.end(f"SKIPPED: it needs about {section.seconds:.0f} s, {max(0.0, left):.0f} s are left")
+            continue
+        start = time.monotonic()
+        try:
+            with _at_most(min(left, PATIENCE * section.seconds)):
+                section.run(bench, report)
+        except (Exception, OutOfTime) as error:  # noqa: BLE001 - the other sections have to be run all the same
+            report.end(f"FAILED after {time.monotonic() - start:.0f} s: {_last_line(error)}", good=False)
+        else:
+            report.end(f"done in {time.monotonic() - start:.1f} s")
+        gc.collect()
+        if bench.cuda:
+            torch.cuda.empty_cache()
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise OutOfTime(f"ran past its {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def _last_line(error: BaseException) -> str:
+    """What was raised, and the last place of this repository that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if frame.filename.startswith(str(ROOT))]
+    last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    return f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}: {last}" if ours else last
+
+
+def _ceilings(bench: Bench, report: Report) -> None:
+    for name in ("fp32", "bf16", "fp16"):
+        dtype = DTYPES[name]
+        report.figure(f"matrix product, {name}", bench.matrix_rate(dtype) / 1e12, "TFLOP/s")
+    report.figure("copy, read and written", bench.copy_rate / 1e9, "GB/s")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--size", default="1024x1280")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--size", default="1024x1280", help="of frames and fused pairs, rows x columns")
+    parser.add_argument("--repeats", type=int, default=20, help="of what is timed; the median counts")
+    parser.add_argument("--minutes", type=float, default=8, help="no section is begun that would not fit")
+    parser.add_argument("--out", type=Path, help="written with .md and with .json")
+    parser.add_argument("--data", type=Path, help="folder with infrared/ and visible/ frames of one size")
+    parser.add_argument("--sections", default="", help="beginnings of names, comma-separated; all by default")
+    parser.add_argument(
+        "--quick", action="store_true", help="sizes that only try the script; so is any CPU run"
+    )
     arguments = parser.parse_args()
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         print("no CUDA device here; --device cpu --size 64x96 --repeats 2 tries the script", file=sys.stderr)
         return 2
+    until = time.monotonic() + 60 * arguments.minutes
     device = torch.device(arguments.device)
     height, width = map(int, arguments.size.split("x"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    print(f"{name}, torch {torch.__version__}, {height}x{width}, median of {arguments.repeats}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = GIFNet(NetworkConfig())
-    cuda = device.type == "cuda"
-    shipped = load_network(None)
-    good = check_attention(device) if cuda else True
-    for name, one in (("published shape", network), ("shipped weights", shipped)):
-        good &= check_fusing(name, one, device, ["fp32", "bf16", "fp16"] if cuda else ["fp32", "bf16"])
-    for objective, one in (("published", network), ("fidelity", shipped)):
-        good &= check_training(objective, one, device, ["off", "bf16", "fp16"] if cuda else ["off", "bf16"])
-        good &= check_repeats(objective, one, device, "fp16" if cuda else "off")
-    print_table(network, device, height, width, arguments.repeats)
-    return 0 if good else 1
+    quick = arguments.quick or device.type == "cpu"
+    wanted = tuple(arguments.sections.split(","))
+    chosen = [section for section in sections(quick=quick) if section.name.startswith(wanted)]
+    title = (
+        f"{name}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"NumPy {np.__version__}, OpenCV {cv2.__version__}; {width}x{height}, median of {arguments.repeats}"
+    )
+    report = Report(title + (", QUICK: no figure means anything" if quick else ""), arguments.out)
+    faulthandler.dump_traceback_later(60 * arguments.minutes + GRACE_S, exit=True)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(
+            device=device,
+            size_hw=(height, width),
+            repeats=arguments.repeats,
+            quick=quick,
+            data=arguments.data,
+            folder=Path(folder),
+        )
+        run_sections(chosen, bench, report, until=until)
+    faulthandler.cancel_dump_traceback_later()
+    return 0 if report.good else 1
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class Run:
     seconds: float  # wall time
     stages: Mapping[str, float]  # seconds by stage, summed over processes
     depth_stage: str  # the stage that is, or holds, the depth network
+    failed: int = 0  # samples
 
     @property
     def depth_share(self) -> float:
@@ -151,16 +152,26 @@ class PlainScript:
         return results
 
 
-def product(manifest: Path, out: Path, *, frames: int, jobs: int, refine: bool) -> Run:
+def product(
+    manifest: Path,
+    out: Path,
+    *,
+    frames: int,
+    jobs: int,
+    refine: bool,
+    depth: str = "default",
+    tile: int = TILE,
+    device: str = "cpu",
+) -> Run:
     """The same frames through ``synth``, with at least two shards for each process."""
     per_shard = min(SynthesisConfig().samples_per_shard, TILES * max(1, frames // (2 * jobs)))
-    config = SynthesisConfig(refine_depth=refine, samples_per_shard=per_shard)
+    config = SynthesisConfig(depth=depth, refine_depth=refine, tile=tile, samples_per_shard=per_shard)
     start = time.perf_counter()
-    summary = synthesise(config, manifest, out, options=RunOptions(device="cpu", jobs=jobs))
+    summary = synthesise(config, manifest, out, options=RunOptions(device=device, jobs=jobs))
     seconds = time.perf_counter() - start
     if summary.problems:
         print(f"{len(summary.problems)} samples failed, the first: {summary.problems[0]}")
-    return Run(seconds=seconds, stages=summary.seconds, depth_stage="depth")
+    return Run(seconds=seconds, stages=summary.seconds, depth_stage="depth", failed=len(summary.problems))
 
 
 def main() -> None:

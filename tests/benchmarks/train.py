@@ -22,145 +22,21 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import timm
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from plain_step import PlainStep
 
 from model.data import PlaneSet, cut_crops
 from model.distributed import Team
 from model.feed import Batch
 from model.host_memory import kept_in_process
-from model.information import DENSENET_STAGES, load_measure
-from model.losses import mean_squared_error, ms_ssim
+from model.information import load_measure
 from model.network import GIFNet, NetworkConfig
 from model.sampling import SampleOrder
 from model.step import AlternatingStep
 from model.train_config import TrainConfig
-from model.transformer import Stream, TransformerBlock
-
-
-class PlainStep:
-    """The two updates as the published code computes them, on the weights of a :class:`GIFNet`."""
-
-    def __init__(self, network: GIFNet) -> None:
-        self.network = network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, foreach=False, fused=False)
-        features = timm.create_model("densenet121", pretrained=False).eval().get_submodule("features")
-        self.stages: list[nn.Sequential] = []
-        stage = nn.Sequential()
-        for name, layer in features.named_children():
-            stage.append(layer)
-            if name in DENSENET_STAGES:
-                self.stages.append(stage)
-                stage = nn.Sequential()
-
-    def __call__(self, batch: Batch, weights: tuple[float, float] | None = None) -> list[float]:
-        """``weights`` replace w_ir and w_vis, which are computed all the same."""
-        losses = []
-        for main in ("mm", "dp"):
-            self.optimizer.zero_grad()
-            if main == "mm":
-                own = mm = self.encode(batch.infrared, batch.visible)
-                with torch.no_grad():
-                    dp = self.encode(batch.dp_a, batch.dp_b)
-            else:
-                own = dp = self.encode(batch.dp_a, batch.dp_b)
-                with torch.no_grad():
-                    mm = self.encode(batch.infrared, batch.visible)
-            reconstruction = torch.tanh(self.network.reconstruction_decoder(own))
-            fused = self.decode(own, self.transform(mm, dp, main))
-            if main == "mm":
-                with torch.no_grad():
-                    g = torch.stack([self.information(batch.infrared), self.information(batch.visible)])
-                w_ir, w_vis = torch.softmax(g, 0) if weights is None else weights
-                task = w_ir * F.mse_loss(fused, batch.infrared) + w_vis * F.mse_loss(fused, batch.visible)
-            else:
-                task = F.mse_loss(fused, batch.visible)
-            public = 1 - ms_ssim(reconstruction, batch.visible)
-            public = public + mean_squared_error(reconstruction, batch.visible)
-            (task + public).backward()
-            self.optimizer.step()
-            losses += [float(task.detach()), float(public.detach())]
-        return losses
-
-    def encode(self, a: Tensor, b: Tensor) -> Tensor:
-        x = torch.cat([a, b], 1)
-        for convolution in self.network.encoder.convolutions:
-            x = torch.cat([x, F.relu(convolution(x))], 1)
-        return x
-
-    def decode(self, features: Tensor, refined: Tensor) -> Tensor:
-        decoder = self.network.global_decoder
-        return torch.tanh(decoder(features, refined)) / 2 + 0.5
-
-    def transform(self, mm: Tensor, dp: Tensor, main: str) -> Tensor:
-        transformer = self.network.transformer
-        x = {"mm": transformer.embed_mm(mm), "dp": transformer.embed_dp(dp)}
-        other = "dp" if main == "mm" else "mm"
-        x[main], x[other] = self.block(transformer.cross_block, x[main], x[other], main, shift=0, cross=True)
-        x[main] = x[main] + getattr(transformer, f"lambda_{main}") * x[other]
-        for block in transformer.refine_blocks:
-            assert isinstance(block, TransformerBlock)
-            x[main], x[other] = self.block(block, x[main], x[other], main, shift=4, cross=False)
-        return transformer.unembed(x[main])
-
-    def block(
-        self, block: TransformerBlock, main_x: Tensor, other_x: Tensor, main: str, *, shift: int, cross: bool
-    ) -> tuple[Tensor, Tensor]:
-        stream, other = (block.mm, block.dp) if main == "mm" else (block.dp, block.mm)
-        n, rescale, rebias = self.norm(stream, main_x)
-        q, k, v = self.project(stream, n)
-        mixed = stream.project(stream.local(v) + self.attend(block, q, k, v, shift))
-        n, other_rescale, other_rebias = self.norm(other, other_x)
-        with torch.no_grad():
-            own_q, k, v = self.project(other, n)
-            attended = self.attend(block, q if cross else own_q, k, v, shift)
-            other_mixed = other.project(other.local(v) + attended)
-        main_x = main_x + (mixed * rescale + rebias)
-        other_x = other_x + (other_mixed * other_rescale + other_rebias)
-        return main_x + stream.mlp(main_x), other_x + other.mlp(other_x)
-
-    def norm(self, stream: Stream, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = x.mean(dim=(1, 2, 3), keepdim=True)
-        deviation = ((x - mean).pow(2).mean(dim=(1, 2, 3), keepdim=True) + 1e-5).sqrt()
-        normal = (x - mean) / deviation
-        return normal * stream.norm_weight + stream.norm_bias, stream.rescale(deviation), stream.rebias(mean)
-
-    def project(self, stream: Stream, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        channels = x.shape[1]
-        weight, bias = stream.qkv.weight, stream.qkv.bias
-        assert bias is not None
-        v = F.conv2d(x, weight[2 * channels :], bias[2 * channels :])
-        q, k = F.conv2d(x, weight[: 2 * channels], bias[: 2 * channels]).chunk(2, 1)
-        return q, k, v
-
-    def attend(self, block: TransformerBlock, q: Tensor, k: Tensor, v: Tensor, shift: int) -> Tensor:
-        batch, channels, height, width = v.shape
-        right, bottom = -(width + shift) % 8, -(height + shift) % 8
-        x = F.pad(torch.cat([q, k, v], 1), (shift, right, shift, bottom), mode="reflect").permute(0, 2, 3, 1)
-        rows, columns = x.shape[1] // 8, x.shape[2] // 8
-        x = x.view(batch, rows, 8, columns, 8, 3 * channels).permute(0, 1, 3, 2, 4, 5).contiguous()
-        heads = block.heads
-        q, k, v = x.view(-1, 64, 3, heads, channels // heads).permute(2, 0, 3, 1, 4)
-        scores = (q * (channels // heads) ** -0.5) @ k.transpose(-2, -1) + block.position_bias()[None]
-        x = (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(-1, 64, channels)
-        x = x.view(batch, rows, columns, 8, 8, channels).permute(0, 1, 3, 2, 4, 5).contiguous()
-        x = x.view(batch, 8 * rows, 8 * columns, channels)[:, shift : shift + height, shift : shift + width]
-        return x.permute(0, 3, 1, 2).contiguous()
-
-    def information(self, planes: Tensor) -> Tensor:
-        features, energy = torch.cat([planes] * 3, 1), torch.zeros(())
-        for stage in self.stages:
-            features = stage(features)
-            channels = features.shape[1]
-            kernel = torch.tensor([[1.0, 1, 1], [1, -8, 1], [1, 1, 1]])[None, None] / 8
-            padded = F.pad(features, (1, 1, 1, 1), mode="reflect")
-            response = F.conv2d(padded, kernel.repeat(channels, channels, 1, 1))
-            energy = energy + response.pow(2).mean() / 5
-        return energy
 
 
 def main() -> None:

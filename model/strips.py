@@ -18,7 +18,7 @@ from model.host_memory import kept_in_process
 from model.network import GIFNet
 from model.panels import Panel, cut
 from model.transformer import Statistics, Task
-from pipeline.device import repeatable_kernels
+from pipeline.device import computes_bfloat16, repeatable_kernels
 from pipeline.files import InputError
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
@@ -99,7 +99,7 @@ def _check_precision(precision: str, device: torch.device) -> None:
         return
     if precision == "fp16":
         raise InputError("--precision fp16 needs a GPU; use bf16 or fp32 on the CPU")
-    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if precision == "bf16" and not computes_bfloat16(device):
         raise InputError("--precision bf16: this processor computes no bf16; use fp32")
 
 

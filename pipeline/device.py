@@ -34,6 +34,13 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; one that has none emulates it, seven times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def repeatable_kernels(deterministic: bool = True) -> AbstractContextManager[None]:
     """On CUDA only convolutions that repeat exactly, or else the fastest; in full float32."""
     return torch.backends.cudnn.flags(

@@ -176,7 +176,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
         for name, value in {
             "_lazy_init": lambda: None,
             "is_available": lambda: True,
-            "is_bf16_supported": lambda *_: True,
+            "is_bf16_supported": lambda *_, **__: True,
             "is_current_stream_capturing": lambda: False,
             "device_count": lambda: 1,
             "get_device_name": lambda *_: "pretended",

@@ -18,6 +18,7 @@ from model.folded import FoldedNetwork
 from model.network import GIFNet
 from model.panels import cut
 from model.strips import WORKING_NUMBERS, FusionEngine
+from pipeline.device import computes_bfloat16
 from pipeline.files import InputError
 from pipeline.images import to_uint8
 
@@ -124,7 +125,7 @@ def test_an_engine_is_used_again_and_leaves_the_network_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bf16 on this CPU")
+@pytest.mark.skipif(not computes_bfloat16(torch.device("cpu")), reason="no bf16 on this CPU")
 def test_bf16_is_close() -> None:
     network = random_network(5)
     a, b = random_planes(48, 40)

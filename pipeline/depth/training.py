@@ -18,7 +18,7 @@ from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
-from pipeline.device import repeatable, resolve_device
+from pipeline.device import computes_bfloat16, repeatable, resolve_device
 from pipeline.files import InputError, check_output
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
@@ -94,7 +94,8 @@ def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
     frames, target, pairs = _batch(config, scenes, state.step, state.device)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, config)
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=config.mixed_precision):
+    mixed = config.mixed_precision and computes_bfloat16(state.device)
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=mixed):
         predicted = state.network(frames)
     parts = {
         "data": data_loss(predicted, target),

@@ -31,7 +31,7 @@ class DepthTrainingConfig:
     pairs: int = 1000  # point pairs per view of the ordinal term
     row_share: float = 0.5  # of them, within one row
     average_decay: float = 0.998  # exponential moving average of the weights, which is what is saved
-    mixed_precision: bool = True  # bfloat16 autocast of the network; losses and weights stay float32
+    mixed_precision: bool = True  # bfloat16 autocast, where the device has it; losses stay float32
     save_every: int = 250  # steps between checkpoints, validations and exports
     seed: int = 0  # of scenes, views, pairs and initial weights
     device: str = "auto"  # auto, cpu, cuda or cuda:N

@@ -21,6 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from model.checkpoint import load_network
 from model.folders import pair_folders
 from model.network import GIFNet, NetworkConfig
+from pipeline.device import computes_bfloat16
 from pipeline.images import write_image
 from pipeline.scenes import render_scene
 
@@ -77,7 +78,7 @@ class Bench:
         """Of fusing, as far as the device has them."""
         if self.cuda:
             return ["fp32", "bf16", "fp16"]
-        return ["fp32", "bf16"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ["fp32"]
+        return ["fp32", "bf16"] if computes_bfloat16(self.device) else ["fp32"]
 
     @property
     def amps(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The GPU script must not wait for a GPU to show that it is broken."""
+"""Benchmarks must not wait for somebody who needs a figure, or for a GPU, to show that they are broken."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def script(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     return SimpleNamespace(
         main=gpu, bench=gpu_bench, experiments=gpu_experiments, report=gpu_report, train=gpu_train
+    )
+
+
+def test_the_training_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import train
+
+    train.compare_steps(1, 64, 1, ["off"])
+    train.measure_loader(2, 32, tile=40, count=4)
+    assert re.search(
+        r"^gifnet train --amp off .*^loader: ", capsys.readouterr().out, re.DOTALL | re.MULTILINE
     )
 
 

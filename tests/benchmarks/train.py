@@ -103,7 +103,7 @@ def check_equal_losses() -> None:
 
 def measure_loader(batch_size: int, crop: int, tile: int = 160, count: int = 2000) -> None:
     planes = torch.randint(0, 256, (count, 4, tile, tile), dtype=torch.uint8)
-    stored = PlaneSet(planes=planes, roles=("infrared", "visible", "a", "b"), ids=(), digest="")
+    stored = PlaneSet(planes=planes, roles=("infrared", "visible", "a", "b"), ids=(), scenes=(), digest="")
     order = SampleOrder(count, tile=tile, crop=crop, seed=0, flip=True)
     order.batch(0, batch_size)
     steps = 2 * count // batch_size

@@ -179,6 +179,8 @@ def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:
     """Cut and flip: uint8 (N, P, T, T) -> uint8 (B, P, crop, crop) where the planes are."""
+    if planes.device.type == "cpu":
+        return torch.from_numpy(_cut_by_rows(planes.numpy(), crops, crop))
     samples, tops, lefts = _index(np.stack([crops.samples, crops.tops, crops.lefts]), planes.device)
     # A view of every possible window; indexing it copies just the chosen ones.
     windows = planes.unfold(2, crop, 1).unfold(3, crop, 1)
@@ -186,6 +188,16 @@ def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:
     for bit, axis in ((1, -2), (2, -1)):
         flipped = _index(np.flatnonzero(crops.flips & bit), planes.device)
         cut[flipped] = cut[flipped].flip(axis)
+    return cut
+
+
+def _cut_by_rows(planes: np.ndarray, crops: Crops, crop: int) -> np.ndarray:
+    """The same on the host, where rows are copied ten times faster than an index gathers pixels."""
+    cut = np.empty((len(crops.samples), planes.shape[1], crop, crop), np.uint8)
+    draws = zip(crops.samples, crops.tops, crops.lefts, crops.flips, strict=True)
+    for place, (sample, top, left, flips) in enumerate(draws):
+        window = planes[sample, :, top : top + crop, left : left + crop]
+        cut[place] = window[:, :: -1 if flips & 1 else 1, :: -1 if flips & 2 else 1]
     return cut
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joint_data import SHIFTS, write_joint
+from pretended_gpu import pretended_gpu
 
 from model.data import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
 from model.feed import TrainingData
@@ -110,7 +112,8 @@ def test_order_depends_on_seed_epoch_and_name() -> None:
     assert set(SampleOrder(50, tile=40, crop=32, seed=0, flip=False).batch(0, 50).flips) == {0}
 
 
-def test_cut_crops_are_slices_and_mirrors() -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_cut_crops_are_slices_and_mirrors(device: str) -> None:
     rng = np.random.default_rng(0)
     planes = rng.integers(0, 256, (7, 3, 40, 40), dtype=np.uint8)
     crops = Crops(
@@ -119,12 +122,14 @@ def test_cut_crops_are_slices_and_mirrors() -> None:
         lefts=np.array([8, 0, 1, 1]),
         flips=np.array([0, 1, 2, 3]),
     )
-    cut = cut_crops(torch.from_numpy(planes), crops, 32).numpy()
+    middle = centre_crops(np.array([2]), tile=40, crop=32)
+    with pretended_gpu() if device == "cuda" else nullcontext():
+        stored = torch.from_numpy(planes).to(device)
+        cut, centre = (cut_crops(stored, chosen, 32).cpu().numpy() for chosen in (crops, middle))
     assert np.array_equal(cut[0], planes[6, :, 0:32, 8:40])
     assert np.array_equal(cut[1], planes[0, :, 8:40, 0:32][:, ::-1])
     assert np.array_equal(cut[2], planes[3, :, 5:37, 1:33][:, :, ::-1])
     assert np.array_equal(cut[3], planes[3, :, 5:37, 1:33][:, ::-1, ::-1])
-    centre = cut_crops(torch.from_numpy(planes), centre_crops(np.array([2]), tile=40, crop=32), 32).numpy()
     assert np.array_equal(centre[0], planes[2, :, 4:36, 4:36])
 
 

@@ -202,9 +202,8 @@ def _cut_by_rows(planes: np.ndarray, crops: Crops, crop: int) -> np.ndarray:
 
 
 def _index(values: np.ndarray, device: torch.device) -> Tensor:
-    """Indices on the device; a GPU takes them from pinned memory, so the host does not wait for it."""
-    index = torch.from_numpy(values)
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+    """Indices on the GPU, taken from pinned memory, so the host does not wait for it."""
+    return torch.from_numpy(values).pin_memory().to(device, non_blocking=True)
 
 
 def _fits(planes: Tensor, device: torch.device) -> bool:

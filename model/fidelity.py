@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.losses import C1, C2, WINDOW_SIDE, WINDOW_SIGMA_PX, window_mean
+from model.pyramid import base_of
 
 #: Windows of visual information fidelity, finest scale first; sigma is a fifth of the side.
 _VIF_SIDES = (17, 9, 5, 3)
@@ -22,11 +23,17 @@ _FLAT = 1e-3
 #: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
 #: sources is next to nothing in places, and the slope of its correlation would be next to infinite.
 _FAINT = 0.05
+#: Bases whose difference has this root mean square or more are those of two exposures or of two cameras.
+_BASES_APART = 0.05
 #: Of unlike sources, gradients are rewarded up to this many times those of the rival, and structure counts as
 #: behind until it is so much ahead. With 1 and 0 the means over many crops would stay below the rival's: no
 #: crop could make up for another.
 STEEPEST = 1.025
 STRUCTURE_AHEAD = 0.008
+#: For exposures, which are alike although their bases are not, so much is added to both.
+EXPOSURES_AHEAD = 0.01
+#: Of a focus pair structure, edges and mutual information count as behind until they are so much ahead.
+FOCUS_AHEAD = 0.005
 #: Levels of the soft histograms.
 _BINS = 96
 
@@ -45,7 +52,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Mean of :func:`ssim` to the two sources."""
-    return (ssim(fused, a) + ssim(fused, b)) / 2
+    return ssim(*_beside_both(fused, a, b)).unflatten(0, (2, -1)).mean(dim=0)
 
 
 def edges(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -53,22 +60,20 @@ def edges(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     Xydeas and Petrovic, "Objective image fusion performance measure", Electronics Letters 2000.
     """
-    across_f, down_f = _sobel(fused)
-    strength_f = _length(across_f, down_f)
-    kept: Tensor | float = 0.0
-    weight: Tensor | float = 0.0
-    for source in (a, b):
-        across, down = _sobel(source)
-        strength = _length(across, down)
-        relative = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
-        cosine = (across * across_f + down * down_f).abs()
-        sine = (across * down_f - down * across_f).abs()
-        aligned = 1 - torch.atan2(sine + _FLAT**2, cosine + _FLAT**2) / (torch.pi / 2)
-        preserved = 0.9994 * torch.sigmoid(15 * (relative - 0.5)) * 0.9879
-        preserved = preserved * torch.sigmoid(22 * (aligned - 0.8))
-        kept = kept + (preserved * strength).mean(dim=(1, 2, 3))
-        weight = weight + strength.mean(dim=(1, 2, 3))
-    assert isinstance(kept, Tensor) and isinstance(weight, Tensor)
+    beside, sources = _beside_both(fused, a, b)
+    across_f, down_f = _sobel(beside)
+    across, down = _sobel(sources)
+    strength_f, strength = _length(across_f, down_f), _length(across, down)
+    relative = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
+    cosine = (across * across_f + down * down_f).abs()
+    sine = (across * down_f - down * across_f).abs()
+    aligned = 1 - torch.atan2(sine + _FLAT**2, cosine + _FLAT**2) / (torch.pi / 2)
+    preserved = 0.9994 * torch.sigmoid(15 * (relative - 0.5)) * 0.9879
+    preserved = preserved * torch.sigmoid(22 * (aligned - 0.8))
+    kept, weight = (
+        value.mean(dim=(1, 2, 3)).unflatten(0, (2, -1)).sum(dim=0)
+        for value in (preserved * strength, strength)
+    )
     return kept / weight
 
 
@@ -86,14 +91,23 @@ def gradient_error(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return error.mean(dim=(1, 2, 3))
 
 
-def sharpness(fused: Tensor, rival: Tensor, limit: Tensor) -> Tensor:
-    """Mean and RMS length of the gradient beside those of another image; at most ``limit``, (B,)."""
+def sharpness(fused: Tensor, rival: Tensor) -> Tensor:
+    """Mean and RMS length of the gradient beside those of another image, (2, B)."""
     steepness = []
     for plane in (fused, rival):
         length = _length(*_sobel(plane))
         mean_square = length.square().mean(dim=(1, 2, 3))
         steepness.append(torch.stack([length.mean(dim=(1, 2, 3)), mean_square.sqrt()]))
-    return (steepness[0] / steepness[1]).clamp(max=limit).mean(dim=0)
+    return steepness[0] / steepness[1]
+
+
+def base_distance(a: Tensor, b: Tensor) -> Tensor:
+    """How far the bases of the Laplacian pyramids are apart, (B,).
+
+    0 where they agree, as those of two focus settings do, to 1 for two exposures or two cameras.
+    """
+    difference = base_of(a) - base_of(b)
+    return (difference.square().mean(dim=(1, 2, 3)).sqrt() / _BASES_APART).clamp_max(1)
 
 
 def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -101,7 +115,7 @@ def visual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     Sheikh and Bovik, "Image information and visual quality", TIP 2006, in its pixel-domain form.
     """
-    return (_vifp(fused, a) + _vifp(fused, b)) / 2
+    return _vifp(*_beside_both(fused, a, b)).unflatten(0, (2, -1)).mean(dim=0)
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
@@ -136,6 +150,11 @@ def mutual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
         possible = possible + entropy
     assert isinstance(gained, Tensor) and isinstance(possible, Tensor)
     return gained / (possible + 0.1)
+
+
+def _beside_both(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The fused image twice, and both sources: (2B, 1, H, W) each."""
+    return torch.cat([fused, fused]), torch.cat([a, b])
 
 
 def _vifp(fused: Tensor, source: Tensor) -> Tensor:

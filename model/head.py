@@ -2,8 +2,8 @@
 
 ``plane``    the fused plane itself, as published.
 ``pyramid``  for every band of the inputs' Laplacian pyramids a share, a gain and how decidedly the stronger
-             detail is taken, and a correction. Untrained, it fuses about as a pyramid that takes the stronger
-             detail does, and learns where to do better.
+             detail is taken. Untrained, it fuses about as a pyramid that takes the stronger detail does, and
+             learns where to do better. What is in neither input cannot come in.
 """
 
 from __future__ import annotations
@@ -76,17 +76,17 @@ class PlaneHead(nn.Module):
 
 class PyramidHead(nn.Module):
     """Of every band the first input's share, as a logit, and a gain; of every detail band the sharpness of
-    the choice; and a correction of the whole.
+    the choice.
 
     Gain, sharpness and the window in which details are compared depend on cues too, by a few weights of
     their own: how alike the inputs are around a pixel, how far apart their bases, how strong the details.
     """
 
-    #: Maps of each kind: shares, gains, sharpness, correction.
-    kinds = (LEVELS + 1, LEVELS + 1, LEVELS, 1)
+    #: Maps of each kind: shares, gains, sharpness.
+    kinds = (LEVELS + 1, LEVELS + 1, LEVELS)
     channels = sum(kinds)
     #: Of each map :meth:`pooled` keeps one pixel for 2**level.
-    levels = (*range(LEVELS + 1), *range(LEVELS + 1), *range(LEVELS), 0)
+    levels = (*range(LEVELS + 1), *range(LEVELS + 1), *range(LEVELS))
     #: A decoder that learns from weights of 0 must not die of its first steps.
     slope = 0.1
     block = BLOCK
@@ -104,8 +104,7 @@ class PyramidHead(nn.Module):
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
-        *steering, correction = decoded.split(self.kinds, dim=1)
-        return [*(band for maps in steering for band in pooled(SCALE * maps)), correction]
+        return [band for maps in decoded.split(self.kinds, dim=1) for band in pooled(SCALE * maps)]
 
     def forward(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""
@@ -157,7 +156,7 @@ class PyramidHead(nn.Module):
         return [list(itertools.islice(kept, count)) for count in self.kinds]
 
     def _base(self, maps: list[Tensor], bases: Tensor, cues: Tensor) -> Tensor:
-        logits, gains, *_ = self._by_kind(maps)
+        logits, gains, _ = self._by_kind(maps)
         like, distance = cues.split(1, dim=1)
         offset, of_like, of_distance = CUE_SCALE * self.base_gain_by_cues
         gain = gains[LEVELS] + offset + of_like * like + of_distance * distance
@@ -166,13 +165,12 @@ class PyramidHead(nn.Module):
     def _blend(
         self, maps: list[Tensor], planes: Tensor, details: list[Tensor], cues: Tensor, base: Tensor
     ) -> Tensor:
-        logits, gains, moves, (correction,) = self._by_kind(maps)
+        logits, gains, moves = self._by_kind(maps)
         steering = spread(cues, details), logits[:LEVELS], gains[:LEVELS], moves
         bands = [
             self._blend_band(level, *band) for level, band in enumerate(zip(details, *steering, strict=True))
         ]
-        fused = compose([*bands, base]) + correction
-        return make_room(fused, planes, details).clamp(0, 1)
+        return make_room(compose([*bands, base]), planes, details).clamp(0, 1)
 
     def _blend_band(
         self, level: int, details: Tensor, cues: Tensor, logit: Tensor, gain: Tensor, move: Tensor

@@ -172,26 +172,33 @@ class FidelityObjective:
         squared = [mean_squared_error(fused, source, per_sample=True) for source in (a, b)]
         loss = config.intensity_weight * (information[0] * squared[0] + information[1] * squared[1])
         loss = loss + config.gradient_weight * fidelity.gradient_error(fused, a, b)
-        # Sources that are nearly alike have next to nothing to add to each other: there SCD rewards contrast
-        # that is in neither.
-        apart = 1 - fidelity.correlation(a, b).clamp_min(0)
+        like = fidelity.correlation(a, b).clamp_min(0)
+        apart = 1 - like
         unlike = apart.square()
+        distance = fidelity.base_distance(a, b)
+        of_exposures = fidelity.EXPOSURES_AHEAD * like * distance
+        of_focus = fidelity.FOCUS_AHEAD * (1 - distance)
         # And in each place the picture to make is one of them: nothing to be steeper than.
-        limit = 1 + (fidelity.STEEPEST - 1) * (4 * apart).clamp_max(1)
-        ahead = fidelity.STRUCTURE_AHEAD * (4 * unlike).clamp_max(1)
+        limit = 1 + distance * (fidelity.STEEPEST - 1) * (4 * apart).clamp_max(1) + of_exposures
+        ahead = fidelity.STRUCTURE_AHEAD * (4 * unlike).clamp_max(1) + of_exposures
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
         for score, weight, share, margin in (
-            (fidelity.structure, config.structure_weight, 1.0, ahead),
-            (fidelity.edges, config.edges_weight, 1.0, 0.0),
+            (fidelity.structure, config.structure_weight, 1.0, ahead * distance + of_focus),
+            (fidelity.edges, config.edges_weight, 1.0, of_focus),
             (fidelity.visual_information, config.visual_information_weight, 1.0, 0.0),
-            (fidelity.complement, config.complement_weight, unlike, 0.0),
-            (fidelity.mutual_information, config.mutual_information_weight, 1.0, 0.0),
+            # Sources that are nearly alike have next to nothing to add to each other: there SCD rewards
+            # contrast that is in neither.
+            (fidelity.complement, config.complement_weight, unlike * distance, 0.0),
+            (fidelity.mutual_information, config.mutual_information_weight, 1.0, of_focus),
         ):
             if weight:
                 kept = score(fused, a, b)
                 behind = (score(rival, a, b) + margin - kept).clamp_min(0)
                 loss = loss + weight * share * (1 - kept + config.rival_weight * behind)
-        return loss + config.sharpness_weight * (1 - fidelity.sharpness(fused, rival, limit))
+        steepness = fidelity.sharpness(fused, rival)
+        loss = loss + config.sharpness_weight * (1 - steepness.clamp(max=limit).mean(dim=0))
+        overshoot = (steepness - 1).clamp_min(0).mean(dim=0)
+        return loss + config.overshoot_weight * (1 - distance) * overshoot
 
 
 Objective = PublishedObjective | FidelityObjective

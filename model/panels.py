@@ -42,9 +42,7 @@ def cut(width: int, most: int, network: FoldedNetwork) -> list[Columns]:
     step = math.lcm(network.window, network.head.block)
     # The first block contaminates its first window, each further one half a window more, the convolutions of
     # the decoder, of which the first one holds the unembedding, a pixel each.
-    blocks = (
-        -(-EMBED_REACH // network.window) * network.window + (len(network.blocks) - 1) * network.window // 2
-    )
+    blocks = -(-EMBED_REACH // network.window) * network.window + (network.depth - 1) * network.window // 2
     halo = -(-(blocks + 1 + len(network.decoder)) // step) * step
     count = -(-width // most)
     edges = [*(index * width // count // step * step for index in range(count)), width]
@@ -67,6 +65,7 @@ class Panel:
         memory_bytes: for rows of maps that are kept for the next pass; the others are computed again.
         weights: of the blocks whose input has been measured; grows with the passes.
         arena: where kept rows lie; None leaves them where they were made.
+        keeps_features: whether the encoder's output is kept for the decoder, beside that memory.
     """
 
     def __init__(
@@ -79,6 +78,7 @@ class Panel:
         memory_bytes: int,
         weights: list[tuple[StreamWeights, ...]],
         arena: Arena | None,
+        keeps_features: bool,
     ) -> None:
         self.network, self.columns, self.rows, self.weights = network, columns, rows, weights
         self._planes = planes[..., columns.read.start : columns.read.stop]
@@ -88,8 +88,9 @@ class Panel:
         # next map grows where this one has been used up, and no two of them together exceed the budget.
         fit = memory_bytes // (self.layers.map_width * network.channels * network.dtype.itemsize)
         last = range(max(0, self.height - fit), self.height)
-        ranges = [range(min(fit // 2, self.height)), *(last for _ in network.blocks[1:])]
+        ranges = [range(min(fit // 2, self.height)), *(last for _ in range(1, network.depth))]
         self._kept = [_Kept(rows, arena) for rows in ranges]
+        self._features = _Kept(range(self.layers.height if keeps_features else 0), None)
 
     def measured(self, index: int) -> Iterator[Tensor]:
         """Compute map ``index``, keep what fits of it and hand out the panel's own columns."""
@@ -103,8 +104,7 @@ class Panel:
     def decoded(self) -> Iterator[Tensor]:
         """The decoder's maps of the panel's own columns, in strips of whole blocks of the head."""
         height, block = self.layers.height, self.network.head.block
-        refined, features = self._compute(len(self._kept)), self.layers.encode(self._strips())
-        reader = RowReader(self.layers.decode(refined, features))
+        reader = RowReader(self.layers.decode(self._compute(len(self._kept)), self._encode()))
         rows = -(-self.rows // block) * block
         return (
             reader.take(min(rows, height - row))[..., self.columns.inside] for row in range(0, height, rows)
@@ -113,7 +113,7 @@ class Panel:
     def _compute(self, index: int) -> Iterator[Tensor]:
         """Strips of map ``index``, from what is kept of the map before it."""
         if index == 0:
-            return self._embed()
+            return self.layers.embed(map(self._features.passing, self.layers.encode(self._strips())))
         before = self._map(index - 1)
         if index == 1:
             return self.layers.cross(before, *self.weights[0])
@@ -132,18 +132,21 @@ class Panel:
             start = max(0, min(kept.rows.stop, self.layers.height - step) - EMBED_REACH) // step * step
             yield from rows_of(self._embed(start), range(kept.rows.stop - start, self.height - start))
 
-    def _embed(self, start: int = 0) -> Iterator[Tensor]:
-        """Map 0 of the image that begins at row ``start``."""
+    def _encode(self) -> Iterator[Tensor]:
+        """The encoder's output, kept or computed again."""
+        return self._features.drain() if self._features.rows else self.layers.encode(self._strips())
+
+    def _embed(self, start: int) -> Iterator[Tensor]:
+        """Map 0 of the image that begins at row ``start``, computed again."""
         return self.layers.embed(self.layers.encode(self._strips(start), start), start)
 
     def _strips(self, start: int = 0) -> Iterator[Tensor]:
-        """Both planes as strips (1, 2, rows, W)."""
+        """What the encoder takes, as strips (1, ., rows, W)."""
         height = self.layers.height
         # The last strip is never a thin one: it is reflected within itself.
         rows = range(start, max(height - 8, start + 1), self.rows)
         for first, stop in itertools.pairwise([*rows, height]):
-            strip = self._planes[:, :, first:stop].contiguous(memory_format=torch.channels_last)
-            yield strip.to(self.network.dtype)
+            yield self.network.input(self._planes[:, :, first:stop])
 
 
 class _Kept:
@@ -166,6 +169,11 @@ class _Kept:
         elif high - low < strip.shape[2]:
             part = part.clone(memory_format=torch.channels_last)
         self._strips.append(part)
+
+    def passing(self, strip: Tensor) -> Tensor:
+        """:meth:`add` a strip on its way to the next layer."""
+        self.add(strip)
+        return strip
 
     def drain(self) -> Iterator[Tensor]:
         """Hand the strips out, once, and forget them."""

@@ -7,6 +7,8 @@ strength around a pixel: Burt and Kolczynski, "Enhanced image capture through fu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,18 +93,17 @@ def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
     """Blend the bases of two planes: (B, 2, h, w), (B, 1, h, w) and (B, 1, h, w) -> (B, 1, h, w).
 
     The first one's share is sigmoid(logit). Where one base is bright and the other one dark, their blend has
-    lost contrast: its contrast, about its mean over the image, is raised to that of what was blended, and
-    multiplied by e to the power of the tanh of the gain.
+    lost contrast: its deviation from its mean over the image is raised to the mean of theirs, and multiplied
+    by e to the power of the tanh of the gain. Two exposures of one scene lose none.
     """
     share = logit.sigmoid()
     blended = torch.lerp(bases[:, 1:], bases[:, :1], share)
     mean = _mean(blended)
     difference = blended - mean
-    power = (bases - _mean(bases)).square()
-    before = _mean(torch.lerp(power[:, 1:], power[:, :1], share))
-    after = _mean(difference.square())
-    contrast = ((before + FLAT**2) / (after + FLAT**2)).sqrt().clamp(1.0, MOST_CONTRAST)
-    return mean + difference * contrast * gain.tanh().exp()
+    deviations = (_mean((bases - _mean(bases)).square()) + FLAT**2).sqrt()
+    before = torch.lerp(deviations[:, 1:], deviations[:, :1], _mean(share))
+    after = (_mean(difference.square()) + FLAT**2).sqrt()
+    return mean + difference * (before / after).clamp(1.0, MOST_CONTRAST) * gain.tanh().exp()
 
 
 def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
@@ -172,10 +173,13 @@ def stronger_detail(planes: Tensor) -> Tensor:
     return compose([*chosen, base.mean(dim=1, keepdim=True)])
 
 
-# Sums of slices, not convolutions: oneDNN holds a plane of one channel sixteen times.
+# On a CPU sums of slices, not convolutions: oneDNN holds a plane of one channel sixteen times. On a GPU the
+# slices would be kernels, and some more for each one's gradient.
 def _reduce(planes: Tensor) -> Tensor:
     """Half size, rounded up, after a binomial filter."""
     planes = replication_pad(planes, 2)
+    if planes.is_cuda:
+        return _by_convolution(planes, F.conv2d, 16)
     for _ in range(2):  # down the rows, then along the columns
         planes = planes.mT
         size = planes.shape[3] - 4
@@ -187,8 +191,21 @@ def _reduce(planes: Tensor) -> Tensor:
 def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
     """Twice the size, cut to ``shape``: the binomial filter on a grid with zeros between, without them."""
     planes = replication_pad(planes, 1)
+    if planes.is_cuda:
+        grown = _by_convolution(planes, F.conv_transpose2d, 8)
+        return grown[:, :, 4 : 4 + shape[2], 4 : 4 + shape[3]]
     for dim in (2, 3):
         before, own, after = (planes.narrow(dim, start, planes.shape[dim] - 2) for start in range(3))
         pairs = torch.stack([(before + 6 * own + after) / 8, (own + after) / 2], dim=dim + 1)
         planes = pairs.flatten(dim, dim + 1).narrow(dim, 0, shape[dim])
     return planes
+
+
+def _by_convolution(planes: Tensor, convolve: Callable[..., Tensor], total: int) -> Tensor:
+    """Both axes with the binomial filter of that sum, in steps of two pixels."""
+    taps = torch.arange(5, dtype=planes.dtype, device=planes.device)
+    taps = (6 - 2 * (taps - 2).abs() - ((taps - 2).abs() == 2).to(taps)) / total
+    flat = planes.flatten(0, 1)[:, None]
+    flat = convolve(flat, taps.view(1, 1, 5, 1), stride=(2, 1))
+    flat = convolve(flat, taps.view(1, 1, 1, 5), stride=(1, 2))
+    return flat[:, 0].unflatten(0, planes.shape[:2])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from model.folded import Affine
+from model.gpu_layers import copy_map_, pointwise
 
 Strips = Iterable[Tensor]
 
@@ -63,12 +64,22 @@ def convolve(x: Tensor, affine: Affine, *, groups: int = 1) -> Tensor:
     if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         # torch.conv2d avoids oneDNN for a 1x1 on a single thread, at half the speed.
         return torch.mkldnn_convolution(x, *affine, (0, 0), (1, 1), (1, 1), groups)
+    if affine.weight.shape[2:] == (1, 1):
+        return pointwise(x.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)
     return torch.conv2d(x, *affine, groups=groups)
 
 
 def convolved(strips: Strips, height: int, affine: Affine) -> Iterator[Tensor]:
     """3x3 convolution with reflection padding."""
     return map(partial(convolve, affine=affine), padded_blocks(strips, height, halo=1))
+
+
+def copy_rows(target: Tensor, source: Tensor) -> None:
+    """target = source; (1, C, rows, W) each, channels last."""
+    if target.device.type == "cpu":
+        target.copy_(source)
+    else:
+        copy_map_(target, source)
 
 
 def split_channels(strips: Strips, channels: int) -> list[Iterator[Tensor]]:
@@ -150,11 +161,15 @@ def _cut(
     for row, rows in held:
         low, high = max(first, row), min(end, row + rows.shape[2])
         if low < high:
-            inner[:, :, low - first : high - first] = rows[:, :, low - row : high - row]
+            copy_rows(inner[:, :, low - first : high - first], rows[:, :, low - row : high - row])
     for outside in (*range(first, 0), *range(height, end)):
         inner[:, :, outside - first] = inner[:, :, reflected(outside, height) - first]
     if left:
-        block[..., :left] = inner[..., 1 : left + 1].flip(3)
+        block[..., :left] = _mirrored(inner[..., 1 : left + 1])
     if right:
-        block[..., left + width :] = inner[..., -right - 1 : -1].flip(3)
+        block[..., left + width :] = _mirrored(inner[..., -right - 1 : -1])
     return block
+
+
+def _mirrored(columns: Tensor) -> Tensor:
+    return columns.flip(3) if columns.shape[3] > 1 else columns

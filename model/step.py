@@ -8,19 +8,22 @@ count move only with the task that trains it. 31 of the published layout's 114 t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from model.distributed import Team
 from model.feed import Batch
+from model.graphs import Recorded
 from model.information import InformationMeasure, information_weights
 from model.network import GIFNet
 from model.objectives import OBJECTIVES
 from model.train_config import TrainConfig
 from model.transformer import Task
 
+_Passes = Callable[..., Sequence[Tensor | None]]
 _AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}
 
 
@@ -44,9 +47,19 @@ class AlternatingStep:
     """
 
     def __init__(
-        self, network: GIFNet, config: TrainConfig, *, measure: InformationMeasure, team: Team
+        self,
+        network: GIFNet,
+        config: TrainConfig,
+        *,
+        measure: InformationMeasure,
+        team: Team,
     ) -> None:
-        self.network, self._config, self._measure, self._team = network, config, measure, team
+        self.network, self._config, self._measure, self._team = (
+            network,
+            config,
+            measure,
+            team,
+        )
         # Published: Adam with its default momenta. The fused form is one kernel on CUDA and on the CPU.
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
         self.objective = OBJECTIVES[config.objective]
@@ -54,6 +67,15 @@ class AlternatingStep:
         # Disabled, it hands everything through: one code path for all precisions.
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=self._amp is torch.float16)
         self._before = _Snapshot(self.optimizer)
+        self._parameters = list(network.parameters())
+        # What is computed without a decision by the host.
+        self._inform: _Passes = self._information
+        self._passes: dict[Task, _Passes] = {
+            "mm": partial(self._differentiate, "mm"),
+            "dp": partial(self._differentiate, "dp"),
+        }
+        if config.cuda_graphs and team.device.type == "cuda" and team.size == 1:
+            self._record()
 
     def __call__(self, batch: Batch, learning_rate: float) -> dict[str, float]:
         """Train on one global batch: an MM update, then a DP update.
@@ -68,20 +90,16 @@ class AlternatingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self._before.take()
-        part = self._team.part(len(batch))
-        own = batch[part]
-        information = self._team.gather(
-            torch.stack(information_weights(self._measure, own.infrared, own.visible), 1)
-        )
-        weights = (information[:, 0], information[:, 1])
+        (information,) = self._inform(*vars(batch).values())
+        assert information is not None
         record: dict[str, float] = {}
         try:
-            record |= self._update(batch, "mm", weights)
-            record |= self._update(batch, "dp", weights)
+            record |= self._update(batch, "mm", information)
+            record |= self._update(batch, "dp", information)
         except NonFiniteError:
             self._before.restore()
             raise
-        return record | {"w_ir": float(weights[0].mean())}
+        return record | {"w_ir": float(information[:, 0].mean())}
 
     @torch.no_grad()
     def validate(self, network: GIFNet, batches: Iterable[Batch]) -> dict[str, float]:
@@ -103,20 +121,44 @@ class AlternatingStep:
         total = means.pop("mm_total") + means.pop("dp_total")
         return {**means, "total": total}
 
-    def _update(self, batch: Batch, main: Task, weights: tuple[Tensor, Tensor]) -> dict[str, float]:
-        seen = self.objective.select(batch, main)
+    def _record(self) -> None:
+        """Launch the passes as CUDA graphs. They are used one after the other, so they share their memory."""
+        pool = torch.cuda.graph_pool_handle()
+        device = self._team.device
+        self._inform = Recorded(self._inform, device, pool=pool)
+        self._passes = {main: Recorded(passes, device, pool=pool) for main, passes in self._passes.items()}
+
+    def _information(self, *planes: Tensor) -> list[Tensor]:
+        """Planes of the global batch, as in :class:`Batch` -> w_ir and w_vis, (B, 2)."""
+        batch = _batch(planes)
+        own = batch[self._team.part(len(batch))]
+        weights = information_weights(self._measure, own.infrared, own.visible)
+        return [self._team.gather(torch.stack(weights, dim=1))]
+
+    def _differentiate(self, main: Task, information: Tensor, *planes: Tensor) -> list[Tensor | None]:
+        """Task loss and public loss of one update, (2,), and every parameter's gradient, scaled."""
+        seen = self.objective.select(_batch(planes), main)
         own = seen[self._team.part(len(seen))]
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             outputs = self.objective.outputs(self.network, own, main)
+        weights = (information[:, 0], information[:, 1])
         losses = self.objective.losses(self._team.gather(outputs), seen, main, weights, self._config)
         self.scaler.scale(losses.total).backward()
-        self._team.sum_gradients(self.network.parameters())
+        found = torch.stack([losses.task.detach(), losses.public.detach()])
+        return [found, *(parameter.grad for parameter in self._parameters)]
+
+    def _update(self, batch: Batch, main: Task, information: Tensor) -> dict[str, float]:
+        losses, *found = self._passes[main](information, *vars(batch).values())
+        assert losses is not None
+        for parameter, gradient in zip(self._parameters, found, strict=True):
+            parameter.grad = gradient
+        self._team.sum_gradients(self._parameters)
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        gradients = [gradient for gradient in found if gradient is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         # The one moment at which the host waits for the device, before anything is changed.
-        task, public, norm = torch.stack([losses.task.detach(), losses.public.detach(), norm]).tolist()
+        task, public, norm = torch.stack([*losses, norm]).tolist()
         # In fp16 a gradient may overflow: the scaler then skips the update and lowers its scale, within
         # reason.
         overflow_is_normal = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
@@ -127,10 +169,18 @@ class AlternatingStep:
             torch._foreach_mul_(gradients, scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
+        return {
+            f"{main}_task": task,
+            f"{main}_public": public,
+            f"{main}_gradient_norm": norm,
+        }
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._team.device.type, dtype=self._amp, enabled=self._amp is not None)
+
+
+def _batch(planes: Sequence[Tensor]) -> Batch:
+    return Batch(**dict(zip(Batch.__dataclass_fields__, planes, strict=True)))
 
 
 class _Snapshot:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.attention import attend_cuda, in_chunks
+from model.attention import attend_heads, in_chunks
 from model.folded import Affine, StreamWeights
+from model.gpu_layers import add_pointwise_, copy_, pointwise, pointwise_relu
 from model.row_stream import convolve
 
 #: Rows and columns around a strip that the 5x5 local path reads.
@@ -59,8 +60,7 @@ class StreamStrip:
         if query is None:
             query, key = key.split(x.shape[2], dim=2)
         mixed.add_(attend(query, key, value, position_bias))
-        x.add_(_pointwise(mixed, self.weights.project))
-        return x.add_(_pointwise(relu_(_pointwise(x, self.weights.expand)), self.weights.contract)), query
+        return _finish(x, mixed, self.weights), query
 
 
 def parts(grid: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -81,10 +81,19 @@ def window_grid(x: Tensor, window: int) -> Tensor:
     return split.transpose(1, 2)
 
 
+def put(windows: Tensor, grid: Tensor) -> None:
+    """Windows (windows, N, C) to their places, (rows, columns, window, window, C)."""
+    windows = windows.view(grid.shape)
+    if grid.is_cuda:
+        copy_(grid, windows)
+    else:
+        grid.copy_(windows)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Softmax(Q K^T + bias) V per window and head; (windows, N, C) each -> (windows, N, C)."""
     if query.is_cuda:
-        return in_chunks(attend_cuda, query, key, value, bias, scale=1.0)
+        return in_chunks(attend_heads, query, key, value, bias, scale=1.0)
     size = query.shape[2] // bias.shape[0]
     out = torch.empty_like(value)
     for head, position_bias in enumerate(bias):
@@ -110,11 +119,27 @@ def relu_(x: Tensor, slope: float = 0.0) -> Tensor:
 
 def _gather(windows: Tensor) -> Tensor:
     """(rows, columns, window, window, C), strided -> (windows, N, C), a copy."""
-    return windows.clone(memory_format=torch.contiguous_format).flatten(2, 3).flatten(0, 1)
+    if windows.is_cuda:
+        gathered = torch.empty(windows.shape, dtype=windows.dtype, device=windows.device)
+        copy_(gathered, windows)
+    else:
+        gathered = windows.clone(memory_format=torch.contiguous_format)
+    return gathered.flatten(2, 3).flatten(0, 1)
+
+
+def _finish(x: Tensor, mixed: Tensor, weights: StreamWeights) -> Tensor:
+    """Projection and MLP, each beside what it was given: (windows, N, C) each, into x."""
+    if x.is_cuda:
+        add_pointwise_(x, mixed, weights.project)
+        return add_pointwise_(x, pointwise_relu(x, weights.expand), weights.contract)
+    x.add_(_pointwise(mixed, weights.project))
+    return x.add_(_pointwise(relu_(_pointwise(x, weights.expand)), weights.contract))
 
 
 def _pointwise(windows: Tensor, affine: Affine) -> Tensor:
     """1x1 convolution of (windows, N, C) -> (windows, N, C')."""
+    if windows.is_cuda:
+        return pointwise(windows, affine)
     # As a convolution of small images: for these shapes up to twice as fast as the matrix product.
     side = math.isqrt(windows.shape[1])
     images = windows.unflatten(1, (side, side)).permute(0, 3, 1, 2)

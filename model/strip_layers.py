@@ -5,13 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from model.folded import Affine, FoldedNetwork, StreamWeights
-from model.row_stream import RowReader, Strips, convolve, convolved, padded_blocks, split_channels
-from model.strip_block import HALO, StreamStrip, parts, relu_, window_grid
+from model.gpu_layers import add_pointwise_
+from model.row_stream import (
+    RowReader,
+    Strips,
+    convolve,
+    convolved,
+    copy_rows,
+    padded_blocks,
+    split_channels,
+)
+from model.strip_block import HALO, StreamStrip, parts, put, relu_, window_grid
 
 
 class StripLayers:
@@ -27,7 +37,7 @@ class StripLayers:
         self.map_width = width + -width % network.alignment
 
     def encode(self, planes: Strips, start: int = 0) -> Iterator[Tensor]:
-        """Planes (1, 2, rows, W) of an image that begins at row ``start`` -> features (1, C, rows, W)."""
+        """The network's input (1, ., rows, W) of an image from row ``start`` -> features (1, C, rows, W)."""
         strips = iter(planes)
         for affine in self.network.encoder:
             strips = map(partial(_grow, affine=affine), padded_blocks(strips, self.height - start, halo=1))
@@ -53,7 +63,7 @@ class StripLayers:
             for part in parts(grid):
                 x, query = stream.run(part, bias)
                 x.add_(helper.run(part, bias, query)[0], alpha=network.gate)
-                grid[part] = x.view(grid[part].shape)
+                put(x, grid[part])
             return inside.crop(out)
 
         mains, others = (self._blocks(strips, 0) for strips in split_channels(embedded, channels))
@@ -70,7 +80,7 @@ class StripLayers:
             out = torch.empty_like(block[:, :, HALO:-HALO, HALO:-HALO])
             grid = window_grid(out, window)
             for part in parts(grid):
-                grid[part] = stream.run(part, bias)[0].view(grid[part].shape)
+                put(stream.run(part, bias)[0], grid[part])
             return inside.crop(out)
 
         return map(step, self._blocks(strips, origin))
@@ -83,7 +93,8 @@ class StripLayers:
             strips = map(
                 partial(relu_, slope=self.network.head.slope), convolved(strips, self.height, affine)
             )
-        return convolved(strips, self.height, last)
+        maps = itemgetter((slice(None), slice(self.network.head.channels)))
+        return map(maps, convolved(strips, self.height, last))
 
     def _merge(self, refined: Strips, features: RowReader) -> Iterator[Tensor]:
         left = self.height
@@ -92,7 +103,7 @@ class StripLayers:
             nonlocal left
             merged = merged[:, :, :left, : self.width]
             left -= merged.shape[2]
-            return relu_(merged.add_(convolve(features.take(merged.shape[2]), self.network.merge_features)))
+            return relu_(_add_features(merged, features.take(merged.shape[2]), self.network.merge_features))
 
         # The rows that were reflected below the image come last, and may be strips of their own.
         whole = convolved(refined, self.map_height, self.network.merge_refined)
@@ -116,4 +127,24 @@ class _Inside:
 
 def _grow(block: Tensor, affine: Affine) -> Tensor:
     """A densely connected convolution: its input beside its output."""
-    return torch.cat([block[:, :, 1:-1, 1:-1], relu_(convolve(block, affine))], dim=1)
+    before, grown = block[:, :, 1:-1, 1:-1], relu_(convolve(block, affine))
+    if block.device.type == "cpu":
+        return torch.cat([before, grown], dim=1)
+    channels = before.shape[1]
+    both = torch.empty(
+        (1, channels + grown.shape[1], *grown.shape[2:]),
+        dtype=block.dtype,
+        device=block.device,
+        memory_format=torch.channels_last,
+    )
+    copy_rows(both[:, :channels], before)
+    copy_rows(both[:, channels:], grown)
+    return both
+
+
+def _add_features(merged: Tensor, features: Tensor, affine: Affine) -> Tensor:
+    """``merged`` plus the 1x1 convolution of the features, (1, C, rows, W) each."""
+    if merged.device.type == "cpu":
+        return merged.add_(convolve(features, affine))
+    pixels = merged.permute(0, 2, 3, 1).contiguous()  # a copy only where the map was cropped
+    return add_pointwise_(pixels, features.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)

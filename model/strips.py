@@ -8,17 +8,21 @@ memory budget allows; the other rows are computed again. Each pass takes one pan
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.arena import Arena
 from model.folded import FoldedNetwork, StreamWeights
+from model.gpu_pairs import GpuPairs
 from model.host_memory import kept_in_process
+from model.moments import moments
 from model.network import GIFNet
 from model.panels import Panel, cut
-from model.transformer import Statistics, Task
-from pipeline.device import computes_bfloat16, repeatable_kernels
+from model.transformer import Task
+from pipeline.device import computes_bfloat16
 from pipeline.files import InputError
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
@@ -27,10 +31,10 @@ CPU_STRIP_PIXELS = 20_480
 MIN_STRIP_ROWS = 16
 #: Numbers held per pixel of a strip while a chain of all layers works on it.
 WORKING_NUMBERS = 2_900
-#: Values whose moments a CPU takes at once: they are read three times and should stay in the cache.
-MOMENT_VALUES = 1 << 19
 #: Columns of a panel on a CPU at most.
 CPU_PANEL_COLUMNS = 1280
+#: Bytes of channels that a GPU loads at once; heads and maps are padded to multiples.
+GPU_PIECE_BYTES = 16
 
 
 class FusionEngine:
@@ -43,6 +47,8 @@ class FusionEngine:
         memory_bytes: for feature maps; what does not fit is computed again.
         strip_rows: rows per strip; None chooses by width and memory.
         panel_columns: columns per panel at most; None chooses by device.
+        multiple: channels of heads and maps are padded to multiples of it; None chooses by device. A GPU
+            needs whole pieces of 16 bytes.
 
     Raises:
         InputError: the device does not compute in this precision.
@@ -57,6 +63,7 @@ class FusionEngine:
         memory_bytes: int = 1 << 30,
         strip_rows: int | None = None,
         panel_columns: int | None = None,
+        multiple: int | None = None,
     ) -> None:
         self.network = network
         self.device = torch.device(device)
@@ -64,6 +71,9 @@ class FusionEngine:
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.memory_bytes = memory_bytes
         self.strip_rows, self.panel_columns = strip_rows, panel_columns
+        on_cpu = self.device.type == "cpu"
+        self.multiple = multiple or (1 if on_cpu else GPU_PIECE_BYTES // self.dtype.itemsize)
+        self._pairs = None if on_cpu else GpuPairs(self.device)
         self._folded: dict[Task, FoldedNetwork] = {}
         self._arena = Arena(0)
 
@@ -82,10 +92,18 @@ class FusionEngine:
         if min(height, width) < (smallest := self.network.config.min_side):
             raise InputError(f"an image of {height}x{width} is too small: both sides need {smallest} pixels")
         if main not in self._folded:
-            self._folded[main] = FoldedNetwork(self.network, main=main, device=self.device, dtype=self.dtype)
-        planes = torch.from_numpy(pair)[None]
-        with torch.inference_mode(), kept_in_process(self.device), repeatable_kernels():
-            return _Passes(self, self._folded[main], planes).run()
+            self._folded[main] = FoldedNetwork(
+                self.network, main=main, device=self.device, dtype=self.dtype, multiple=self.multiple
+            )
+        network, planes = self._folded[main], torch.from_numpy(pair)[None]
+
+        def compute(planes: Tensor) -> Tensor:
+            return _Passes(self, network, planes).run()
+
+        with torch.inference_mode(), kept_in_process(self.device), _kernels():
+            if self._pairs is None:
+                return compute(planes)[0, 0].numpy()
+            return self._pairs.fuse(planes, (main, height, width), compute)
 
     def arena(self, num_bytes: int) -> Arena:
         """Memory for kept rows on the CPU; the engine holds it for the next pair."""
@@ -103,12 +121,17 @@ def _check_precision(precision: str, device: torch.device) -> None:
         raise InputError("--precision bf16: this processor computes no bf16; use fp32")
 
 
+def _kernels() -> AbstractContextManager[None]:
+    """On CUDA convolutions that repeat exactly, in full float32."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 class _Passes:
-    """The passes over one pair of planes, (1, 2, H, W)."""
+    """The passes over one pair of planes, (1, 2, H, W) on the network's device."""
 
     def __init__(self, engine: FusionEngine, network: FoldedNetwork, planes: Tensor) -> None:
         # Both planes in full precision, whatever the network computes in; they are read several times.
-        self.network, self.planes = network, planes.to(network.device)
+        self.network, self.planes = network, planes
         on_cpu = network.device.type == "cpu"
         height, width = planes.shape[2:]
         columns = cut(width, engine.panel_columns or (CPU_PANEL_COLUMNS if on_cpu else width), network)
@@ -122,8 +145,12 @@ class _Passes:
         blended = 4 * network.head.working_numbers(height, width)
         spare = max(0, engine.memory_bytes - max(working, blended) - decoded)
         read = sum(len(panel.read) for panel in columns)
-        streams = 2 * network.channels * network.dtype.itemsize * height * read
+        channel = network.dtype.itemsize * height * read
+        streams, features = 2 * network.channels * channel, network.feature_channels * channel
         arena = engine.arena(min(spare, streams)) if on_cpu else None
+        keeps_features = not on_cpu and streams + features <= spare
+        if keeps_features:
+            spare -= features
         self.weights: list[tuple[StreamWeights, ...]] = []
         self.panels = [
             Panel(
@@ -134,24 +161,24 @@ class _Passes:
                 memory_bytes=spare * len(panel.read) // read,
                 weights=self.weights,
                 arena=arena,
+                keeps_features=keeps_features,
             )
             for panel in columns
         ]
 
-    def run(self) -> np.ndarray:
-        for index in range(len(self.network.blocks)):
-            tasks = [self.network.main, self.network.other][: 2 if index == 0 else 1]
-            moments = [_Moments() for _ in tasks]
+    def run(self) -> Tensor:
+        """The fused plane, (1, 1, H, W); on a GPU nothing waits for it."""
+        network = self.network
+        for index in range(network.depth):
+            tasks = [network.main, network.other][: 2 if index == 0 else 1]
+            measured = moments(network, len(tasks))
             for panel in self.panels:
                 for strip in panel.measured(index):
-                    for moment, part in zip(moments, strip.split(self.network.channels, dim=1), strict=True):
-                        moment.add(part)
-                    del strip, part
-            measured = zip(tasks, moments, strict=True)
-            self.weights.append(
-                tuple(self.network.stream(index, task, moment.statistics()) for task, moment in measured)
-            )
-        return self.network.head.fuse(self.decoded(), self.planes)[0, 0].cpu().numpy()
+                    measured.add(strip)
+                    del strip
+            both = zip(tasks, measured.statistics(), strict=True)
+            self.weights.append(tuple(network.stream(index, *each) for each in both))
+        return network.head.fuse(self.decoded(), self.planes)
 
     def decoded(self) -> list[Tensor]:
         """What the head keeps of the decoder's maps."""
@@ -163,36 +190,12 @@ class _Passes:
         for panel in self.panels:
             row = 0
             for strip in panel.decoded():
-                for whole, part, level in zip(maps, head.pooled(strip.float()), head.levels, strict=True):
+                # On a GPU maps that are read one by one should not lie between each other.
+                order = torch.preserve_format if strip.device.type == "cpu" else torch.contiguous_format
+                pooled = head.pooled(strip.to(torch.float32, memory_format=order))
+                for whole, part, level in zip(maps, pooled, head.levels, strict=True):
                     top, left = row >> level, panel.columns.own.start >> level
                     whole[:, :, top : top + part.shape[2], left : left + part.shape[3]] = part
                 row += strip.shape[2]
-                del strip, part
+                del strip, part, pooled
         return maps
-
-
-class _Moments:
-    """Mean and variance of a map from its strips, parts combined in float64 (Chan et al. 1979)."""
-
-    def __init__(self) -> None:
-        self._counts: list[int] = []
-        self._parts: list[Tensor | list[float]] = []  # mean, sum of squared distances from it
-
-    def add(self, strip: Tensor) -> None:
-        on_cpu = strip.device.type == "cpu"
-        rows = max(1, MOMENT_VALUES * strip.shape[2] // strip.numel()) if on_cpu else strip.shape[2]
-        for part in strip.split(rows, dim=2):
-            values = part.float()
-            mean = values.mean()
-            found = torch.stack([mean, (values - mean).square_().sum()])
-            self._counts.append(values.numel())
-            # Numbers, for a small tensor that outlives its strip cuts a large free block of the heap, and the
-            # next strip needs a new one: a gigabyte in an image. On a GPU they would wait for the device.
-            self._parts.append(found.tolist() if on_cpu else found)
-
-    def statistics(self) -> Statistics:
-        means, squares = torch.stack([torch.as_tensor(part) for part in self._parts]).double().unbind(1)
-        weights = torch.tensor(self._counts, dtype=torch.float64, device=means.device) / sum(self._counts)
-        mean = weights @ means
-        variance = squares.sum() / sum(self._counts) + weights @ (means - mean).square()
-        return Statistics(mean, (variance + 1e-5).sqrt())

@@ -24,13 +24,20 @@ PUBLISHED_KEYS = ("dp_public_weight",)
 FIDELITY_KEYS = tuple(
     f"{name}_weight"
     for name in (
-        *("intensity", "gradient", "structure", "edges", "visual_information", "complement"),
-        *("mutual_information", "truth", "truth_error", "rival", "sharpness"),
+        *(
+            "intensity",
+            "gradient",
+            "structure",
+            "edges",
+            "visual_information",
+            "complement",
+        ),
+        *("mutual_information", "truth", "truth_error", "rival", "sharpness", "overshoot"),
     )
 )
 #: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
 #: them.
-FREE_KEYS = frozenset({"device", "checkpoint_every", "keep_checkpoints", "picture_every"})
+FREE_KEYS = frozenset({"device", "checkpoint_every", "keep_checkpoints", "picture_every", "cuda_graphs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,9 @@ class TrainConfig:
     rival_weight: float = 4.0
     #: Gradients that are flatter than those of that pyramid.
     sharpness_weight: float = 4.0
+    #: Gradients that are steeper, where the bases of the pyramids agree, as those of a focus pair do: there
+    #: the image to make is in each place one of the two.
+    overshoot_weight: float = 4.0
 
     #: Share of the frames held out for validation; 0: none.
     validation_share: float = 0.05
@@ -121,6 +131,9 @@ class TrainConfig:
     #: On CUDA, use only kernels that repeat exactly, so that a resumed run equals an uninterrupted one bit
     #: for bit. The CPU always does.
     deterministic: bool = True
+    #: On one CUDA GPU, record the passes of a step once and launch them as a whole: the same values, and the
+    #: host no longer holds the GPU up.
+    cuda_graphs: bool = True
     #: Of the fresh network, the order of the samples, the crops and the flips.
     seed: int = 0
 
@@ -138,7 +151,14 @@ class TrainConfig:
         crop = MIN_FIDELITY_CROP if self.objective == "fidelity" else MIN_CROP
         at_least = {"batch_size": 1, "crop": crop, "warmup_steps": 0, "seed": 0}
         at_least |= dict.fromkeys(
-            ("steps", "validate_every", "picture_every", "checkpoint_every", "keep_checkpoints"), 1
+            (
+                "steps",
+                "validate_every",
+                "picture_every",
+                "checkpoint_every",
+                "keep_checkpoints",
+            ),
+            1,
         )
         for key, least in at_least.items():
             if getattr(self, key) < least:

@@ -77,17 +77,16 @@ FUSION_SETS = (
     ("llvip", "llvip", "llvip", ("--split", "train", "--tiles-per-frame", 4)),
     ("mefb", "mefb", "mefb", ("--roles", "over", "under", "--tiles-per-frame", 16)),
     ("mfif", "mfifb", "mfif", ("--roles", "near", "far", "--tiles-per-frame", 16)),
-    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 8)),
-    ("spect", "harvard-spect-mri", "harvard/spect-mri", ("--roles", "spect", "mri", "--tiles-per-frame", 8)),
-    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 8)),
+    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 12)),
+    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 12)),
 )
 #: How: a network of less than half of the published width, taught by fidelity.
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
-    *("--head", "pyramid", "--batch-size", 8, "--crop", 80, "--schedule", "cosine", "--warmup-steps", 50),
+    *("--head", "pyramid", "--batch-size", 16, "--crop", 160, "--schedule", "cosine", "--warmup-steps", 50),
     *("--structure-weight", 8, "--complement-weight", 4.5, "--mutual-information-weight", 4.5),
     *("--visual-information-weight", 0.5, "--truth-weight", 3.5),
-    *("--rival-weight", 25, "--sharpness-weight", 55),
+    *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--validation-share", 0.1, "--resume"),
 )
 

@@ -8,7 +8,7 @@ nothing about speed, and gradients are 0 where the graph has some: the autograd 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +45,9 @@ class Account:
     kernels: int = 0
     #: Copies that the host waits for, and values that it reads, by operator.
     waits: Counter[str] = field(default_factory=Counter)
+    #: What is being recorded as a CUDA graph, and how often graphs were launched.
+    record: list[Callable[[], None]] | None = None
+    launches: int = 0
 
 
 class DeviceTensor(torch.Tensor):
@@ -77,6 +80,8 @@ class _Gpu(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if kwargs.get("pin_memory"):
+            kwargs["pin_memory"] = False
         name = operator.name().removeprefix("aten::").partition(".")[0]
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ours = {id(t.host): t for t in tensors if isinstance(t, DeviceTensor)}
@@ -98,7 +103,9 @@ class _Gpu(TorchDispatchMode):
             assert name not in _NOT_REPEATING, f"{name}: its gradient does not repeat on CUDA"
         if name == "convolution" and tensors[0].dtype == torch.float32:
             assert not torch.backends.cudnn.allow_tf32, "a float32 convolution would be rounded to TF32"
-        if name == "_local_scalar_dense" or (crosses and not kwargs.get("non_blocking")):
+        by_itself = kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,))
+        if name == "_local_scalar_dense" or (crosses and not by_itself):
+            assert self._account.record is None, f"{operator.name()}: waits while a graph is recorded"
             self._account.waits[name] += 1
         elif name not in _VIEWS:
             self._account.kernels += 1
@@ -107,6 +114,8 @@ class _Gpu(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         host_args, host_kwargs = tree_map_only(DeviceTensor, lambda t: t.host, (args, kwargs))
         result = _compute(operator, name, host_args, host_kwargs)
+        if self._account.record is not None:
+            self._account.record.append(lambda: _again(operator, name, host_args, host_kwargs, result))
         if name == "copy_":
             return args[0]
         if name == "_to_copy" and result is host_args[0]:
@@ -122,13 +131,50 @@ class _Gpu(TorchDispatchMode):
 
 
 def _compute(operator: Any, name: str, args: Any, kwargs: Any) -> Any:
+    if name == "batch_norm_update_stats":  # of half precision in float32, on a GPU
+        return operator(args[0].float(), *args[1:], **kwargs)
     if name == "cudnn_batch_norm":  # the CPU has none; the reserve for the backward pass is a GPU's alone
         return *torch.ops.aten.native_batch_norm(*args), torch.empty(0, dtype=torch.uint8)
     return operator(*args, **kwargs)
 
 
+def _again(operator: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    """Repeat a recorded operator; what it returns goes to where it went then."""
+    for old, new in zip(
+        tree_leaves(result), tree_leaves(_compute(operator, name, args, kwargs)), strict=True
+    ):
+        if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+            old.copy_(new)
+
+
+class _Graph:
+    """A CUDA graph: the operators that were recorded."""
+
+    account: Account
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+
+    def replay(self) -> None:
+        self.account.launches += 1
+        for operator in self.work:
+            operator()
+
+
+@contextmanager
+def _recording(graph: _Graph, **_: object) -> Iterator[None]:
+    graph.account.record = graph.work
+    try:
+        yield
+    finally:
+        graph.account.record = None
+
+
 class _Stream:
     def __init__(self, *_: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
         pass
 
     def wait_stream(self, _: object) -> None:
@@ -185,6 +231,11 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "current_stream": _Stream,
             "stream": lambda _: nullcontext(),
             "synchronize": lambda *_: None,
+            "empty_cache": lambda: None,
+            "device": lambda _: nullcontext(),
+            "CUDAGraph": type("CUDAGraph", (_Graph,), {"account": account}),
+            "graph": _recording,
+            "graph_pool_handle": lambda: None,
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch, "tensor", tensor)

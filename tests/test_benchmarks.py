@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import subprocess
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 import torch
 from pretended_gpu import pretended_gpu
-
-from pipeline.device import repeatable
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
@@ -113,27 +110,11 @@ def test_sections_stand_alone(script: SimpleNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ceilings", "fuse: network", "fuse: folder", "train: steps", "train: graphs of gradients"]
+    "name", ["ceilings", "fuse: network", "fuse: folder", "train: steps", "train: compiled"]
 )
 def test_a_section_on_the_cpu(name: str, script: SimpleNamespace, tmp_path: Path) -> None:
     content = run(script, [named(script, name)], quick_bench(script, tmp_path), tmp_path / "found")
     assert content["good"] and content["figures"], content
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a real one")
-def test_nothing_in_a_captured_step_waits_for_the_device(script: SimpleNamespace, tmp_path: Path) -> None:
-    with pretended_gpu() as account:
-        bench = quick_bench(script, tmp_path, "cuda")
-        network = copy.deepcopy(bench.published).to(bench.device).train()
-        with repeatable(bench.device):
-            step = script.experiments.GraphedStep(
-                network, script.train.fixed_batch(bench), amp=torch.float16, whole=True, capture=False
-            )
-            step.both()  # Adam makes its moments
-            account.kernels = 0
-            account.waits.clear()
-            step.both()
-        assert account.kernels and not account.waits
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from model.metrics import METRICS
 from model.network import GIFNet, NetworkConfig
 from model.objectives import FidelityObjective, PublishedObjective
 from model.pyramid import stronger_detail
-from model.train_config import TrainConfig
+from model.train_config import FIDELITY_KEYS, TrainConfig
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -96,12 +97,19 @@ def test_flat_images_stay_finite(level: float) -> None:
         assert torch.isfinite(value) and torch.isfinite(slope).all(), score.__name__
 
 
-def test_sharpness_has_a_ceiling_but_no_reward_above_it() -> None:
+@pytest.mark.parametrize("contrast", [0.8, 1.0, 1.3])
+def test_sharpness_is_the_ratio_of_gradients(contrast: float) -> None:
     _, a, _ = map(tensor, sources())
-    limit = torch.tensor([1.02])
-    assert float(fidelity.sharpness(a, a, limit)) == pytest.approx(1)
-    assert float(fidelity.sharpness(0.5 + 1.3 * (a - 0.5), a, limit)) == pytest.approx(1.02)
-    assert float(fidelity.sharpness(0.5 + 0.8 * (a - 0.5), a, limit)) == pytest.approx(0.8, abs=0.01)
+    ratio = fidelity.sharpness(0.5 + contrast * (a - 0.5), a)
+    assert ratio.shape == (2, 1) and ratio.flatten().tolist() == pytest.approx([contrast] * 2, abs=0.01)
+
+
+def test_bases_tell_a_focus_pair_from_two_exposures() -> None:
+    _, a, _ = sources()
+    blurred = cv2.GaussianBlur(a, (0, 0), 2)
+    assert float(fidelity.base_distance(tensor(a), tensor(a))) == 0.0
+    assert float(fidelity.base_distance(tensor(a), tensor(blurred))) < 0.1
+    assert float(fidelity.base_distance(tensor(a), tensor(a // 2))) == 1.0
 
 
 def test_gradient_error_is_nought_for_the_stronger_gradient_alone() -> None:
@@ -149,35 +157,54 @@ def test_the_truth_counts_where_it_is_known() -> None:
     batch = batch_of(2)
     seen = FidelityObjective().select(batch, "dp")
     half = torch.full((2,), 0.5)
-    names = ("intensity", "gradient", "structure", "edges", "visual_information", "complement", "sharpness")
-    weights = {f"{name}_weight": 0.0 for name in (*names, "mutual_information")}
+    weights = dict.fromkeys(set(FIDELITY_KEYS) - {"truth_weight", "truth_error_weight"}, 0.0)
     config = TrainConfig(objective="fidelity", **weights)  # type: ignore[arg-type]
     outputs = torch.cat([batch.dp_truth, batch.dp_truth], dim=1)
     losses = FidelityObjective().losses(outputs, seen, "dp", (half, half), config)
     assert float(losses.task) == pytest.approx(0, abs=1e-5)
 
 
-def test_structure_of_unlike_sources_is_behind_until_it_leads() -> None:
+def lacking(fused: Tensor, a: Tensor, b: Tensor, **weights: float) -> float:
+    """What a fused image lacks, with the given weights alone."""
+    every = dict.fromkeys(FIDELITY_KEYS, 0.0) | weights
+    batch = Batch(infrared=a, visible=b, dp_a=a, dp_b=a, dp_truth=a)
+    config = TrainConfig(objective="fidelity", **every)  # type: ignore[arg-type]
+    return float(FidelityObjective()._lacking(fused, batch, [torch.tensor([0.5])] * 2, config))
+
+
+def behind(a: Tensor, b: Tensor, name: str) -> float:
+    """By how much a score of the Laplacian pyramid's own image counts as behind."""
+    rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
+    alone, with_rival = (lacking(rival, a, b, rival_weight=weight, **{name: 1.0}) for weight in (0.0, 1.0))
+    return with_rival - alone
+
+
+@pytest.mark.parametrize(
+    ("other", "structure", "edges"),
+    [
+        (lambda a: 0.7 * (1 - a), fidelity.STRUCTURE_AHEAD, 0.0),  # two cameras
+        (lambda a: a - 0.15, fidelity.EXPOSURES_AHEAD, 0.0),
+        (lambda a: a + 0.001, fidelity.FOCUS_AHEAD, fidelity.FOCUS_AHEAD),
+    ],
+)
+def test_scores_are_behind_until_they_lead(
+    other: Callable[[Tensor], Tensor], structure: float, edges: float
+) -> None:
+    _, a, _ = map(tensor, sources())
+    pair = a, other(a)
+    assert behind(*pair, "structure_weight") == pytest.approx(structure, rel=0.1)
+    assert behind(*pair, "edges_weight") == pytest.approx(edges, rel=0.05, abs=1e-6)
+    assert behind(*pair, "mutual_information_weight") == pytest.approx(edges, rel=0.05, abs=1e-6)
+
+
+def test_gradients_beyond_the_pyramids_cost_where_bases_agree_alone() -> None:
     _, a, b = map(tensor, sources())
-    half = [torch.tensor([0.5])] * 2
-    names = ("intensity", "gradient", "edges", "visual_information", "complement", "sharpness")
-    weights = {f"{name}_weight": 0.0 for name in (*names, "mutual_information")}
-    behind = {}
-    for name, other in (("unlike", b), ("like", a + 0.02 * (b - a))):
-        batch = Batch(infrared=a, visible=other, dp_a=a, dp_b=a, dp_truth=a)
+    for other, share in ((a + 0.02 * (b - a), 0.9), (a - 0.2, 0.0)):
         rival = stronger_detail(torch.cat([a, other], dim=1)).clamp(0, 1)
-        of_rival, alone = (
-            FidelityObjective()._lacking(
-                rival,
-                batch,
-                half,
-                TrainConfig(objective="fidelity", structure_weight=1.0, rival_weight=weight, **weights),  # type: ignore[arg-type]
-            )
-            for weight in (1.0, 0.0)
-        )
-        behind[name] = float(of_rival - alone)
-    assert behind["unlike"] == pytest.approx(fidelity.STRUCTURE_AHEAD, rel=1e-3)
-    assert behind["like"] < behind["unlike"] / 4
+        steeper = 0.5 + 1.1 * (rival - 0.5)
+        cost = lacking(steeper, a, other, overshoot_weight=1.0) - lacking(steeper, a, other)
+        assert share * 0.1 <= cost <= 0.101 * (share > 0)
+        assert lacking(rival, a, other, overshoot_weight=1.0) == lacking(rival, a, other)
 
 
 def test_the_published_objective_sees_the_whole_batch() -> None:

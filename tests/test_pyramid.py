@@ -8,13 +8,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_pictures import picture
+from pretended_gpu import pretended_gpu
 from torch import Tensor
 
 from model.baselines import laplacian_pyramid
 from model.head import CUE_SCALE, SCALE, PyramidHead
 from model.metrics.similarity import ground_truth_psnr
 from model.network import GIFNet, NetworkConfig
-from model.pyramid import BLOCK, LEVELS, compose, decompose, likeness, make_room, pooled, stronger_detail
+from model.pyramid import (
+    BLOCK,
+    LEVELS,
+    blend_bases,
+    compose,
+    decompose,
+    likeness,
+    make_room,
+    pooled,
+    stronger_detail,
+)
+from pipeline.device import repeatable
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,19 +94,36 @@ def test_untrained_it_fuses_about_as_the_classic_does() -> None:
     assert ours > theirs - 1 > mean + 3
 
 
-def test_a_share_of_one_copies_a_plane_and_a_correction_is_added() -> None:
+def test_a_share_of_one_copies_a_plane() -> None:
     head, planes = PyramidHead(), 0.25 + 0.7 * planes_of(40, 51)
     maps = torch.full((2, head.channels, 40, 51), 1e4)
     maps[:, LEVELS + 1 :] = 0
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, :1], rtol=0, atol=1e-6)
     maps[:, : LEVELS + 1] = -1e4
     torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:], rtol=0, atol=1e-6)
-    maps[:, -1] = -0.2
-    torch.testing.assert_close(head(head.pooled(maps), planes), planes[:, 1:] - 0.2, rtol=0, atol=1e-6)
-    for far in (-2.0, 2.0):
-        maps[:, -1] = far
-        low, high = head(head.pooled(maps), planes).detach().aminmax()
-        assert low >= 0 and high <= 1
+    maps[:, LEVELS + 1 : 2 * (LEVELS + 1)] = 1e4
+    low, high = head(head.pooled(maps), planes).detach().aminmax()
+    assert low >= 0 and high <= 1
+
+
+def test_blended_bases_keep_the_contrast_of_both() -> None:
+    """A scene and its negative would blend to grey; of two exposures the mean loses nothing."""
+    a = planes_of(20, 30, 1)
+    even, no_gain = torch.zeros_like(a), torch.zeros_like(a)
+    for b, contrast in ((0.2 + 0.3 * a, 0.65), (0.9 - 0.8 * a, 0.2)):
+        fused = blend_bases(torch.cat([a, b], dim=1), even, no_gain)
+        assert float(fused.std() / a.std()) == pytest.approx(contrast, rel=1e-2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a real one")
+def test_a_gpu_filters_by_convolution_to_the_same_bands() -> None:
+    planes = planes_of(37, 52)
+    on_cpu = [*decompose(planes), stronger_detail(planes)]
+    with pretended_gpu(), repeatable(torch.device("cuda")), torch.no_grad():
+        there = planes.to("cuda")
+        on_gpu = [band.to("cpu") for band in (*decompose(there), stronger_detail(there))]
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_gains_stretch_about_the_mean_and_leave_a_flat_image_alone() -> None:

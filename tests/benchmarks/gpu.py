@@ -4,8 +4,8 @@
 
 Sections come in order of importance. First the checks: planes and losses against float64 on the CPU, runs
 repeated and resumed. Then the device's measured ceilings; fusing, training and synthesis beside the floors
-that follow from them and beside their targets; what each optimisation of a training step gives; and what CUDA
-graphs and torch.compile would.
+that follow from them and beside their targets; what each optimisation of a training step gives; and what
+torch.compile would.
 
 Every section stands alone: one that fails says so in a line, the next goes on, and the status is 1 in the
 end, as it is where a check breaks its bound. One for which too little time is left is skipped. Targets that
@@ -87,17 +87,14 @@ def sections(*, quick: bool) -> list[Section]:
         Section(name="train: schedule", seconds=50, run=gpu_train.schedule),
         _synthesis("default", 1 if quick else 12),
         Section(name="train: ladder", seconds=30, run=gpu_ladder.ladder),
-        Section(name="train: whole graph", seconds=15, run=gpu_experiments.whole_graph),
         _synthesis("hourglass", 1 if quick else 12),
-        Section(name="train: graphs of gradients", seconds=15, run=gpu_experiments.gradient_graphs),
         _synthesis("default", 2 if quick else 4),
-        _compiled("default"),
+        Section(name="train: compiled", seconds=60, run=gpu_experiments.compiled),
         *(
             []
             if quick
             else [_synthesis("hourglass", 4), _synthesis("default", 1), _synthesis("hourglass", 1)]
         ),
-        _compiled("reduce-overhead"),
     ]
 
 
@@ -107,11 +104,6 @@ def _synthesis(depth: str, jobs: int) -> Section:
         seconds=20 + 1.5 * jobs,
         run=partial(gpu_synth.synthesis, depth=depth, jobs=jobs),
     )
-
-
-def _compiled(mode: str) -> Section:
-    run = partial(gpu_experiments.compiled, mode=mode)
-    return Section(name=f"train: compile, {mode}", seconds=60, run=run)
 
 
 def run_sections(chosen: list[Section], bench: Bench, report: Report, *, until: float) -> None:

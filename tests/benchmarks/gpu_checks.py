@@ -103,20 +103,22 @@ def training_losses(bench: Bench, report: Report) -> None:
 
 
 def repeated_steps(bench: Bench, report: Report) -> None:
-    """Whether the same steps from the same weights give the same weights."""
+    """Whether the same steps from the same weights give the same weights: as graphs, and one by one."""
     amp, count = bench.amps[-1], 2 if bench.quick else 4
     for objective, network in (("published", bench.published), ("fidelity", bench.shipped)):
         generator = np.random.default_rng(4)
         batches = [on_device(random_batch(generator, count, 64), bench.device) for _ in range(count)]
         ends = []
-        for _ in range(2):
-            config = TrainConfig(objective=objective, amp=amp, batch_size=count, crop=64)
+        for graphs in (True, True, False):
+            config = TrainConfig(objective=objective, amp=amp, batch_size=count, crop=64, cuda_graphs=graphs)
             step = make_step(network, config, bench.device)
             with repeatable(bench.device):
                 for batch in batches:
                     step(batch, 1e-3)
             ends.append([parameter.detach().cpu() for parameter in step.network.parameters()])
-        report.same(f"{objective}, amp {amp}: weights of {count} steps, twice", all(map(torch.equal, *ends)))
+        for name, other in (("twice", ends[1]), ("as CUDA graphs and without", ends[2])):
+            same = all(map(torch.equal, ends[0], other))
+            report.same(f"{objective}, amp {amp}: weights of {count} steps, {name}", same)
 
 
 def resumed_run(bench: Bench, report: Report) -> None:

@@ -44,11 +44,12 @@ def ladder(bench: Bench, report: Report) -> None:
         plain = PlainStep(copy.deepcopy(bench.published).to(bench.device).train(), **options)
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
             tell(f"+ {name}" if options else name, bench.seconds(lambda plain=plain: plain(batch)))
-    for name, deterministic in (
-        ("+ no dead branch, one wait an update, light measure: the product", True),
-        ("the product with kernels that need not repeat", False),
+    for name, graphs, deterministic in (
+        ("+ no dead branch, one wait an update, light measure", False, True),
+        ("+ CUDA graphs: the product", True, True),
+        ("the product with kernels that need not repeat", True, False),
     ):
-        step = make_step(bench.published, TrainConfig(amp=amp), bench.device)
+        step = make_step(bench.published, TrainConfig(amp=amp, cuda_graphs=graphs), bench.device)
         with repeatable(bench.device, deterministic=deterministic):
             tell(name, bench.seconds(lambda step=step: step(batch, 1e-3)))
     report.say(f"floor by operations, amp {amp}: {step_floor(bench, amp) * 1e3:.2f} ms")

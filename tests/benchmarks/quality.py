@@ -7,7 +7,7 @@ Pairs (../shared/data, grey planes):
 ivif       RoadScene frames whose id holds them out of training (model.data.is_held_out, share 0.1)
 mfif       MFIFB, held-out scenes
 meif       MEFB, held-out scenes
-medical    Harvard PET, SPECT and CT with MRI, held-out slices
+medical    Harvard SPECT with MRI, whole: of that set nothing is trained on
 mfif-gt    near-/far-focused tiles made from held-out RoadScene frames, with the frame as the ground truth
 meif-gt    over-/under-exposed ones
 
@@ -109,9 +109,8 @@ def exposure_pairs() -> Iterator[Pair]:
 
 
 def medical() -> Iterator[Pair]:
-    """Held-out slices."""
-    for kind in ("pet", "spect", "ct"):
-        yield from _folder(DATA / f"harvard/{kind}-mri/{kind}", DATA / f"harvard/{kind}-mri/mri", HELD_OUT)
+    """Slices of patients whom the default weights have not seen."""
+    yield from _folder(DATA / "harvard/spect-mri/spect", DATA / "harvard/spect-mri/mri", 1.0)
 
 
 def made_focus() -> Iterator[Pair]:

@@ -1,0 +1,83 @@
+"""Pairs of planes on their way through a GPU: pinned memory both ways, and one launch for what comes again.
+
+A pair takes hundreds of kernels, many of which run for less time than the host needs to launch one. So the
+second pair of one size is recorded as a CUDA graph, which the following ones replay.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.graphs import record
+from pipeline.files import InputError
+
+#: Pixels of a plane up to which launching kernels takes time that matters.
+RECORDED_PIXELS = 1 << 22
+
+
+class GpuPairs:
+    """Takes pairs to the GPU, has them fused there and brings the results back; for one thread at a time.
+
+    Planes and record of the last kind of pair are kept. A record holds what computing one pair takes, which
+    the engine's memory budget bounds; what was held for computing without it has been given back by then.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._kind: Hashable = None
+        self._staged = self._planes = torch.empty(0)
+        self._launch: Callable[[], Sequence[Tensor | None]] | None = None
+        self._recordable = True
+
+    def fuse(self, pair: Tensor, kind: Hashable, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """Fuse one pair of planes.
+
+        Args:
+            pair: (1, 2, H, W) float32 on the host.
+            kind: pairs of equal kind have equal sizes and are computed alike, without waiting for the device.
+            compute: planes on the device -> (1, 1, H, W) there.
+
+        Returns:
+            (H, W) float32.
+        """
+        again = kind == self._kind
+        if not again:
+            self._begin(kind, pair)
+        self._staged.copy_(pair)
+        self._planes.copy_(self._staged, non_blocking=True)
+        if again and self._launch is None and self._recordable and pair[0, 0].numel() <= RECORDED_PIXELS:
+            self._record(compute)
+        if self._launch is None:
+            fused: Tensor | None = compute(self._planes)
+        else:
+            (fused,) = self._launch()
+        assert fused is not None
+        # The next pair would overwrite a buffer of ours. Freed pinned memory is kept by PyTorch.
+        result = torch.empty(fused.shape[2:], pin_memory=True)
+        result.copy_(fused[0, 0], non_blocking=True)
+        torch.cuda.current_stream(self._device).synchronize()
+        return result.numpy()
+
+    def _begin(self, kind: Hashable, pair: Tensor) -> None:
+        """Make room for pairs of another kind."""
+        if self._launch is not None:
+            self._launch = None
+            torch.cuda.empty_cache()
+        self._kind = kind
+        self._staged = torch.empty(pair.shape, pin_memory=True)
+        self._planes = torch.empty(pair.shape, device=self._device)
+
+    def _record(self, compute: Callable[[Tensor], Tensor]) -> None:
+        planes = self._planes
+        try:
+            # A failed record may leave its stream behind as the current one.
+            with torch.cuda.stream(torch.cuda.current_stream(self._device)):
+                self._launch = record(lambda: [compute(planes)], self._device)
+        except (InputError, RuntimeError) as error:
+            self._recordable = False
+            warnings.warn(f"{self._device}: fusing without CUDA graphs ({error})", stacklevel=2)

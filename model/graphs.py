@@ -1,0 +1,83 @@
+"""CUDA graphs: work on a GPU that is recorded once, then launched as a whole.
+
+A training step is thousands of kernels of some microseconds, and the host takes longer to launch one than the
+GPU to run it. Recorded, they take the GPU's time. Values are the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.files import InputError
+
+#: Runs before the record: kernels are chosen, libraries make their workspaces.
+WARM_UPS = 2
+
+
+class Recorded:
+    """A function of tensors on a GPU, recorded at its first call, and again when a shape changes.
+
+    Args:
+        function: launches kernels on its inputs and returns tensors. It neither waits for the device nor
+            decides anything by values, and it may be run more often than it is called.
+        device: of all tensors.
+        pool: memory shared with other records, none of which is launched before the results of the one
+            before are used up; see :func:`torch.cuda.graph_pool_handle`.
+
+    Raises:
+        InputError: the function cannot be recorded.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Sequence[Tensor | None]],
+        device: torch.device,
+        *,
+        pool: Any = None,
+    ) -> None:
+        self._function, self._device, self._pool = function, device, pool
+        self._inputs: list[Tensor] = []
+        self._launch: Callable[[], Sequence[Tensor | None]] | None = None
+
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor | None]:
+        """The function's results: the same tensors each time, valid until the next call."""
+        if self._launch is None or [x.shape for x in self._inputs] != [x.shape for x in inputs]:
+            self._inputs = [x.clone() for x in inputs]
+            self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
+        else:
+            torch._foreach_copy_(self._inputs, list(inputs))
+        return self._launch()
+
+
+def record(
+    work: Callable[[], Sequence[Tensor | None]],
+    device: torch.device,
+    *,
+    pool: Any = None,
+) -> Callable[[], Sequence[Tensor | None]]:
+    """Run ``work`` a few times and record it; returns what launches the record."""
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                work()
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads, which read what comes next, may do meanwhile what a record cannot hold.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                results = work()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{device}: no CUDA graph of a step ({reason}); use --no-cuda-graphs") from error
+
+    def launch() -> Sequence[Tensor | None]:
+        graph.replay()
+        return results
+
+    return launch

@@ -47,7 +47,11 @@ class Recorded:
         """The function's results: the same tensors each time, valid until the next call."""
         if self._launch is None or [x.shape for x in self._inputs] != [x.shape for x in inputs]:
             self._inputs = [x.clone() for x in inputs]
-            self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
+            try:
+                self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
+            except RuntimeError as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise InputError(f"{self._device}: no CUDA graph ({reason}); use --no-cuda-graphs") from error
         else:
             torch._foreach_copy_(self._inputs, list(inputs))
         return self._launch()
@@ -59,7 +63,11 @@ def record(
     *,
     pool: Any = None,
 ) -> Callable[[], Sequence[Tensor | None]]:
-    """Run ``work`` a few times and record it; returns what launches the record."""
+    """Run ``work`` a few times and record it; returns what launches the record.
+
+    Raises:
+        RuntimeError: it cannot be recorded.
+    """
     with torch.cuda.device(device):
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
@@ -68,13 +76,9 @@ def record(
                 work()
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        try:
-            # Other threads, which read what comes next, may do meanwhile what a record cannot hold.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                results = work()
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{device}: no CUDA graph of a step ({reason}); use --no-cuda-graphs") from error
+        # Other threads, which read what comes next, may do meanwhile what a record cannot hold.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            results = work()
 
     def launch() -> Sequence[Tensor | None]:
         graph.replay()

@@ -70,7 +70,7 @@ def test_a_larger_picture_takes_no_more_kernels(head: str) -> None:
             account.waits.clear()
             engine.fuse_planes(*planes(side))
         kernels.append(account.kernels)
-        assert not account.waits, account.waits
+        assert sum(account.waits.values()) <= 2  # planes and result travel
     assert kernels[1] <= kernels[0]
 
 

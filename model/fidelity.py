@@ -25,13 +25,8 @@ _FLAT = 1e-3
 _FAINT = 0.05
 #: Bases whose difference has this root mean square or more are those of two exposures or of two cameras.
 _BASES_APART = 0.05
-#: Of unlike sources, gradients are rewarded up to this many times those of the rival, and structure counts as
-#: behind until it is so much ahead. With 1 and 0 the means over many crops would stay below the rival's: no
-#: crop could make up for another.
-STEEPEST = 1.025
+#: Structure of unlike sources counts as behind the rival's until it is so much ahead.
 STRUCTURE_AHEAD = 0.008
-#: For exposures, which are alike although their bases are not, so much is added to both.
-EXPOSURES_AHEAD = 0.01
 #: Of a focus pair structure, edges and mutual information count as behind until they are so much ahead.
 FOCUS_AHEAD = 0.005
 #: Levels of the soft histograms.

@@ -176,10 +176,11 @@ class FidelityObjective:
         apart = 1 - like
         unlike = apart.square()
         distance = fidelity.base_distance(a, b)
-        of_exposures = fidelity.EXPOSURES_AHEAD * like * distance
+        of_exposures = config.exposure_lead * like * distance
         of_focus = fidelity.FOCUS_AHEAD * (1 - distance)
-        # And in each place the picture to make is one of them: nothing to be steeper than.
-        limit = 1 + distance * (fidelity.STEEPEST - 1) * (4 * apart).clamp_max(1) + of_exposures
+        # In each place of a focus pair the picture to make is one of them: nothing to be steeper than.
+        limit = 1 + distance * config.camera_lead * (4 * apart).clamp_max(1) + of_exposures
+        limit = limit + (1 - distance) * config.focus_lead
         ahead = fidelity.STRUCTURE_AHEAD * (4 * unlike).clamp_max(1) + of_exposures
         rival = stronger_detail(torch.cat([a, b], dim=1)).clamp(0, 1)
         for score, weight, share, margin in (
@@ -197,7 +198,7 @@ class FidelityObjective:
                 loss = loss + weight * share * (1 - kept + config.rival_weight * behind)
         steepness = fidelity.sharpness(fused, rival)
         loss = loss + config.sharpness_weight * (1 - steepness.clamp(max=limit).mean(dim=0))
-        overshoot = (steepness - 1).clamp_min(0).mean(dim=0)
+        overshoot = (steepness - 1 - config.focus_lead).clamp_min(0).mean(dim=0)
         return loss + config.overshoot_weight * (1 - distance) * overshoot
 
 

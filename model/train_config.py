@@ -17,23 +17,18 @@ HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
+LEARN = ("all", "head")
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
 MIN_FIDELITY_CROP = 41
 #: Keys that one objective alone heeds.
 PUBLISHED_KEYS = ("dp_public_weight",)
-FIDELITY_KEYS = tuple(
-    f"{name}_weight"
-    for name in (
-        *(
-            "intensity",
-            "gradient",
-            "structure",
-            "edges",
-            "visual_information",
-            "complement",
-        ),
-        *("mutual_information", "truth", "truth_error", "rival", "sharpness", "overshoot"),
-    )
+_FIDELITY_WEIGHTS = (
+    *("intensity", "gradient", "structure", "edges", "visual_information", "complement"),
+    *("mutual_information", "truth", "truth_error", "rival", "sharpness", "overshoot"),
+)
+FIDELITY_KEYS = (
+    *(f"{name}_weight" for name in _FIDELITY_WEIGHTS),
+    *("camera_lead", "exposure_lead", "focus_lead"),
 )
 #: Keys that change how a run is carried out or watched, but not what it learns; a resumed run may change
 #: them.
@@ -72,6 +67,8 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
+    #: What learns: all, or of a pyramid head its few weights of the cues alone, to calibrate it (head).
+    learn: str = "all"
     #: Shape of a fresh network (see model/network.py); the defaults are the published one.
     feature_growth: int = 32
     decoder_channels: int = 64
@@ -110,6 +107,12 @@ class TrainConfig:
     #: Gradients that are steeper, where the bases of the pyramids agree, as those of a focus pair do: there
     #: the image to make is in each place one of the two.
     overshoot_weight: float = 4.0
+    #: How much farther than that pyramid's gradients and structure should be, in parts of 1: of two cameras'
+    #: images its gradients, of two exposures both, of a focus pair its gradients. Without a lead the means
+    #: over many crops would stay behind: no crop could make up for another.
+    camera_lead: float = 0.025
+    exposure_lead: float = 0.01
+    focus_lead: float = 0.0
 
     #: Share of the frames held out for validation; 0: none.
     validation_share: float = 0.05
@@ -144,6 +147,7 @@ class TrainConfig:
             ("schedule", SCHEDULES),
             ("objective", OBJECTIVES),
             ("head", HEADS),
+            ("learn", LEARN),
             ("information", MEASURES),
         ):
             if getattr(self, key) not in known:

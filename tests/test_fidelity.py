@@ -166,7 +166,8 @@ def test_the_truth_counts_where_it_is_known() -> None:
 
 def lacking(fused: Tensor, a: Tensor, b: Tensor, **weights: float) -> float:
     """What a fused image lacks, with the given weights alone."""
-    every = dict.fromkeys(FIDELITY_KEYS, 0.0) | weights
+    names = (name for name in FIDELITY_KEYS if name.endswith("_weight"))
+    every = dict.fromkeys(names, 0.0) | weights
     batch = Batch(infrared=a, visible=b, dp_a=a, dp_b=a, dp_truth=a)
     config = TrainConfig(objective="fidelity", **every)  # type: ignore[arg-type]
     return float(FidelityObjective()._lacking(fused, batch, [torch.tensor([0.5])] * 2, config))
@@ -183,7 +184,7 @@ def behind(a: Tensor, b: Tensor, name: str) -> float:
     ("other", "structure", "edges"),
     [
         (lambda a: 0.7 * (1 - a), fidelity.STRUCTURE_AHEAD, 0.0),  # two cameras
-        (lambda a: a - 0.15, fidelity.EXPOSURES_AHEAD, 0.0),
+        (lambda a: a - 0.15, TrainConfig.exposure_lead, 0.0),
         (lambda a: a + 0.001, fidelity.FOCUS_AHEAD, fidelity.FOCUS_AHEAD),
     ],
 )

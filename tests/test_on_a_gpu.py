@@ -18,6 +18,7 @@ from training_runs import tiny, without_times
 from model.checkpoint import load_network
 from model.fuse import fuse
 from model.fuse_config import FuseConfig
+from model.graphs import WARM_UPS, Recorded
 from model.network import GIFNet
 from model.strips import FusionEngine
 from model.trainer import train
@@ -129,6 +130,23 @@ def test_precision_follows_the_device(device: str, precision: str, tmp_path: Pat
         assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "out").complete
     (line,) = (tmp_path / "out/fused.jsonl").read_text().splitlines()
     assert json.loads(line)["settings"]["precision"] == precision
+
+
+def test_work_is_recorded_once_for_each_shape() -> None:
+    runs = []
+
+    def work(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor | None]:
+        runs.append(x.shape)
+        return [x * y, None]
+
+    with pretended_gpu() as account:
+        recorded = Recorded(work, torch.device("cuda"))
+        for number, side in enumerate((3, 3, 3, 2)):
+            x, y = (torch.full((side,), value).to("cuda") for value in (1.0 + number, 5.0))
+            product, nothing = recorded(x, y)
+            assert product is not None and nothing is None
+            assert product.tolist() == [5.0 * (1 + number)] * side
+    assert len(runs) == 2 * (WARM_UPS + 1) and account.launches == 4
 
 
 @pytest.fixture(scope="module")

@@ -34,16 +34,3 @@ def start_network(config: TrainConfig) -> GIFNet:
                 head=config.head,
             )
         )
-
-
-def choose_what_learns(network: GIFNet, config: TrainConfig) -> None:
-    """Let the weights learn that ``config.learn`` names, and no others.
-
-    Raises:
-        InputError: there are none.
-    """
-    if config.learn == "head":
-        if not list(network.head.parameters()):
-            raise InputError(f"train: learn is head, but a {network.config.head} head has no weights")
-        network.requires_grad_(False)
-        network.head.requires_grad_(True)

@@ -17,7 +17,6 @@ HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
-LEARN = ("all", "head")
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
 MIN_FIDELITY_CROP = 41
 #: Keys that one objective alone heeds.
@@ -67,8 +66,6 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
-    #: What learns: all, or of a pyramid head its few weights of the cues alone, to calibrate it (head).
-    learn: str = "all"
     #: Shape of a fresh network (see model/network.py); the defaults are the published one.
     feature_growth: int = 32
     decoder_channels: int = 64
@@ -147,7 +144,6 @@ class TrainConfig:
             ("schedule", SCHEDULES),
             ("objective", OBJECTIVES),
             ("head", HEADS),
-            ("learn", LEARN),
             ("information", MEASURES),
         ):
             if getattr(self, key) not in known:

@@ -80,34 +80,24 @@ FUSION_SETS = (
     ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 12)),
     ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 12)),
 )
-#: By what it keeps of both sources, in both ways of training below.
-_LOSSES = (
-    *("--objective", "fidelity", "--dp-task", "both", "--structure-weight", 8),
+#: How: a network of less than half of the published width, taught by fidelity.
+FUSION_TRAINING = (
+    *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
+    *("--head", "pyramid", "--batch-size", 16, "--crop", 160, "--lr", 0.0013, "--schedule", "cosine"),
+    *("--warmup-steps", 100, "--structure-weight", 8, "--complement-weight", 5),
     *("--mutual-information-weight", 4.5, "--visual-information-weight", 0.5, "--truth-weight", 3.5),
     *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
-    *("--crop", 160, "--schedule", "cosine", "--clip-norm", 10, "--validation-share", 0.1, "--resume"),
-)
-#: First a network of less than half of the published width.
-FUSION_TRAINING = (
-    *("--feature-growth", 14, "--decoder-channels", 32, "--head", "pyramid", "--batch-size", 16),
-    *("--lr", 0.0013, "--warmup-steps", 100, "--ema-decay", 0.998, "--complement-weight", 5, *_LOSSES),
-)
-#: Then the few weights of its head alone, so that the means over whole pictures lead where they should.
-FUSION_CALIBRATION = (
-    *("--learn", "head", "--batch-size", 6, "--lr", 2e-4, "--warmup-steps", 10),
-    *("--ema-decay", 0.98, "--complement-weight", 7, "--camera-lead", 0.03, "--exposure-lead", 0.018),
-    *("--focus-lead", 0.005, "--amp", "off", *_LOSSES),
+    *("--clip-norm", 10, "--ema-decay", 0.998, "--validation-share", 0.1, "--resume"),
 )
 
 
 @click.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
-@click.option("--steps", type=int, default=1934, show_default=True, help="Batches for the whole.")
-@click.option("--head-steps", type=int, default=260, show_default=True, help="Then batches for the head.")
+@click.option("--steps", type=int, default=1934, show_default=True, help="Batches.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
-def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, head_steps: int, device: str) -> None:
+def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
     """Make the shipped GIFNet weights again, OUT/gifnet.safetensors, printing each command.
 
     DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,spect,ct}-mri; all for the shipped ones.
@@ -137,13 +127,5 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, head_ste
             *("train", *(out / name for name, *_ in there), "-o", out / "run"),
             *(*FUSION_TRAINING, "--amp", amp, "--steps", steps, "--device", device),
         ],
-        [
-            *("train", *(out / name for name, *_ in there), "-o", out / "calibrated"),
-            *("--init", out / "run/weights.safetensors", *FUSION_CALIBRATION),
-            *("--steps", head_steps, "--device", device),
-        ],
-        [
-            *("weights", "import", out / "calibrated/weights.safetensors"),
-            *("-o", out / "gifnet.safetensors", "--half"),
-        ],
+        ["weights", "import", out / "run/weights.safetensors", "-o", out / "gifnet.safetensors", "--half"],
     )

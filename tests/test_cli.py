@@ -279,11 +279,11 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
         ):
             (data / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(data / folder / f"scene{index}.jpg", quality=95)
-    options = ["--steps", 1, "--head-steps", 1, "--device", "cpu"]
+    options = ["--steps", 1, "--device", "cpu"]
     result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
     assert result.exit_code == 0, result.output
     assert "harvard/ct-mri" in result.stderr
-    whole, half = tmp_path / "fusion/calibrated/weights.safetensors", tmp_path / "fusion/gifnet.safetensors"
+    whole, half = tmp_path / "fusion/run/weights.safetensors", tmp_path / "fusion/gifnet.safetensors"
     network = load_network(half)
     assert network.config.head == "pyramid" and network.config.feature_growth == 14
     assert half.stat().st_size < 0.6 * whole.stat().st_size

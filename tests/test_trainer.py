@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from joint_data import write_joint
 from training_runs import digest, tiny, without_times
 
-from model.checkpoint import load_network, read_metadata, save_weights
+from model.checkpoint import load_network, read_metadata
 from model.curves import summarise
 from model.digest import weights_digest
 from model.distributed import Team
@@ -154,20 +153,6 @@ def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, 
     with pytest.raises(InputError, match=r"head is 'pyramid', but .* has 'plane'"):
         train(tiny(init=str(weights), head="pyramid"), joint, tmp_path / "other")
     assert not (tmp_path / "other").exists()
-
-
-def test_the_head_alone_may_learn_and_go_on(tmp_path: Path, straight: Path) -> None:
-    wide = write_joint(tmp_path / "wide", tile=48)
-    shape = NetworkConfig(feature_growth=2, decoder_channels=4, head="pyramid")
-    weights = save_weights(tmp_path / "weights.safetensors", GIFNet(shape), {})
-    common = {"init": str(weights), "objective": "fidelity", "crop": 48, "learn": "head"}
-    for steps in (2, 4):
-        train(tiny(steps=steps, **common), wide, tmp_path / "run", resume=steps == 4)
-    start, end = (load_network(path).state_dict() for path in (weights, tmp_path / "run/weights.safetensors"))
-    changed = {name for name in start if not torch.equal(start[name], end[name])}
-    assert changed and all(name.startswith("head.") for name in changed)
-    with pytest.raises(InputError, match="learn is head, but a plane head has no weights"):
-        train(tiny(init=str(straight / "weights.safetensors"), learn="head"), wide, tmp_path / "none")
 
 
 @pytest.mark.parametrize(

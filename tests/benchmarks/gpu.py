@@ -63,7 +63,7 @@ class Section:
     """One part of the run."""
 
     name: str
-    seconds: float  # about what it takes on an H100; it is not begun with less
+    seconds: float  # about what it takes on an H200; it is not begun with less
     run: Callable[[Bench, Report], None]
 
 
@@ -77,13 +77,13 @@ def sections(*, quick: bool) -> list[Section]:
         Section(name="check: attention", seconds=5, run=gpu_checks.attention),
         Section(name="check: fused planes", seconds=10, run=gpu_checks.fused_planes),
         Section(name="check: training losses", seconds=10, run=gpu_checks.training_losses),
-        Section(name="check: repeated steps", seconds=10, run=gpu_checks.repeated_steps),
-        Section(name="check: resumed run", seconds=25, run=gpu_checks.resumed_run),
+        Section(name="check: repeated steps", seconds=15, run=gpu_checks.repeated_steps),
+        Section(name="check: resumed run", seconds=45, run=gpu_checks.resumed_run),
         Section(name="ceilings", seconds=5, run=_ceilings),
         Section(name="fuse: network", seconds=15, run=gpu_fuse.network),
-        Section(name="fuse: folder", seconds=30, run=gpu_fuse.folder),
-        Section(name="fuse: error of lower precisions", seconds=10, run=gpu_checks.fusing_error),
-        Section(name="train: steps", seconds=15, run=gpu_train.steps),
+        Section(name="fuse: folder", seconds=40, run=gpu_fuse.folder),
+        Section(name="fuse: error of lower precisions", seconds=20, run=gpu_checks.fusing_error),
+        Section(name="train: steps", seconds=25, run=gpu_train.steps),
         Section(name="train: schedule", seconds=50, run=gpu_train.schedule),
         _synthesis("default", 1 if quick else 12),
         Section(name="train: ladder", seconds=30, run=gpu_ladder.ladder),

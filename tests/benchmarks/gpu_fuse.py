@@ -57,7 +57,7 @@ def folder(bench: Bench, report: Report) -> None:
     source = bench.source(pairs)
     for name, net in bench.networks.items():
         weights = save_weights(bench.new_folder() / "weights.safetensors", net, {})
-        for jobs in (1,) if bench.quick else (GPU_JOBS, 8, 4):
+        for jobs in (1,) if bench.quick else (GPU_JOBS, 4):
             config = FuseConfig(
                 weights=weights,
                 precision=bench.precisions[-1],

@@ -33,11 +33,7 @@ class Recorded:
     """
 
     def __init__(
-        self,
-        function: Callable[..., Sequence[Tensor | None]],
-        device: torch.device,
-        *,
-        pool: Any = None,
+        self, function: Callable[..., Sequence[Tensor | None]], device: torch.device, *, pool: Any = None
     ) -> None:
         self._function, self._device, self._pool = function, device, pool
         self._inputs: list[Tensor] = []
@@ -58,10 +54,7 @@ class Recorded:
 
 
 def record(
-    work: Callable[[], Sequence[Tensor | None]],
-    device: torch.device,
-    *,
-    pool: Any = None,
+    work: Callable[[], Sequence[Tensor | None]], device: torch.device, *, pool: Any = None
 ) -> Callable[[], Sequence[Tensor | None]]:
     """Run ``work`` a few times and record it; returns what launches the record.
 

@@ -203,8 +203,8 @@ def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
 
 def _by_convolution(planes: Tensor, convolve: Callable[..., Tensor], total: int) -> Tensor:
     """Both axes with the binomial filter of that sum, in steps of two pixels."""
-    taps = torch.arange(5, dtype=planes.dtype, device=planes.device)
-    taps = (6 - 2 * (taps - 2).abs() - ((taps - 2).abs() == 2).to(taps)) / total
+    distance = (torch.arange(5, dtype=planes.dtype, device=planes.device) - 2).abs()
+    taps = (6 - 2 * distance - (distance == 2).to(distance)) / total  # 1 4 6 4 1
     flat = planes.flatten(0, 1)[:, None]
     flat = convolve(flat, taps.view(1, 1, 5, 1), stride=(2, 1))
     flat = convolve(flat, taps.view(1, 1, 1, 5), stride=(1, 2))

@@ -47,19 +47,9 @@ class AlternatingStep:
     """
 
     def __init__(
-        self,
-        network: GIFNet,
-        config: TrainConfig,
-        *,
-        measure: InformationMeasure,
-        team: Team,
+        self, network: GIFNet, config: TrainConfig, *, measure: InformationMeasure, team: Team
     ) -> None:
-        self.network, self._config, self._measure, self._team = (
-            network,
-            config,
-            measure,
-            team,
-        )
+        self.network, self._config, self._measure, self._team = network, config, measure, team
         # Published: Adam with its default momenta. The fused form is one kernel on CUDA and on the CPU.
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
         self.objective = OBJECTIVES[config.objective]
@@ -169,11 +159,7 @@ class AlternatingStep:
             torch._foreach_mul_(gradients, scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {
-            f"{main}_task": task,
-            f"{main}_public": public,
-            f"{main}_gradient_norm": norm,
-        }
+        return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._team.device.type, dtype=self._amp, enabled=self._amp is not None)

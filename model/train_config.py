@@ -151,19 +151,14 @@ class TrainConfig:
         crop = MIN_FIDELITY_CROP if self.objective == "fidelity" else MIN_CROP
         at_least = {"batch_size": 1, "crop": crop, "warmup_steps": 0, "seed": 0}
         at_least |= dict.fromkeys(
-            (
-                "steps",
-                "validate_every",
-                "picture_every",
-                "checkpoint_every",
-                "keep_checkpoints",
-            ),
-            1,
+            ("steps", "validate_every", "picture_every", "checkpoint_every", "keep_checkpoints"), 1
         )
         for key, least in at_least.items():
             if getattr(self, key) < least:
                 raise InputError(f"train: {key} is {getattr(self, key)}; it must be at least {least}")
-        for key in (field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")):
+        for key in (
+            field.name for field in dataclasses.fields(self) if field.name.endswith(("_weight", "_lead"))
+        ):
             if not 0 <= getattr(self, key) < math.inf:
                 raise InputError(f"train: {key} is {getattr(self, key)}; it must be 0 or more")
         idle = FIDELITY_KEYS if self.objective == "published" else PUBLISHED_KEYS

@@ -80,8 +80,6 @@ class _Gpu(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if kwargs.get("pin_memory"):
-            kwargs["pin_memory"] = False
         name = operator.name().removeprefix("aten::").partition(".")[0]
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ours = {id(t.host): t for t in tensors if isinstance(t, DeviceTensor)}
@@ -172,9 +170,6 @@ def _recording(graph: _Graph, **_: object) -> Iterator[None]:
 
 class _Stream:
     def __init__(self, *_: object) -> None:
-        pass
-
-    def synchronize(self) -> None:
         pass
 
     def wait_stream(self, _: object) -> None:

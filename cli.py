@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from model.commands import evaluate, fuse, report, train
+from model.commands import evaluate, fuse, report
+from model.train_command import train
 from model.weights_commands import export, import_weights, list_weights, train_fusion
 from pipeline.command_line import FOLDER, Commands, run_commands
 from pipeline.commands import inspect, sample, synth

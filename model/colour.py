@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 
-from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 
 #: Which of the inputs bring colour; an image alone is every one of them.
 Givers = Literal["all", "first", "second"]
@@ -96,9 +97,10 @@ def colourise(
     for rows in _row_slices(fused):
         chroma = [rgb_to_ycbcr(source.scaled(rows))[..., 1:] for source in sources]
         if mode == "upstream":
-            image[rows] = _quantise(_upstream(fused[rows], chroma), dtype)
+            rgb = _upstream(fused[rows], chroma)
         else:
-            image[rows] = _quantise(apply_chroma(fused[rows], merge_chroma(chroma)), dtype)
+            rgb = apply_chroma(fused[rows], merge_chroma(chroma))
+        image[rows] = cv2.merge([_quantise(rgb[..., channel], dtype) for channel in range(3)])
     return image
 
 

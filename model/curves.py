@@ -49,10 +49,13 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
     """Plot the four losses (log scale) and both lambdas, as in the supplement's Figure 4, into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     steps = np.array([record["step"] for record in records])
-    figure = Figure(figsize=(12, 6.5), layout="constrained")
-    panels = figure.subplots(2, 3)
+    # Margins that fit, and labels without formulas: finding them would take most of the time.
+    figure = Figure(figsize=(12, 6.5))
+    margins = {"left": 0.055, "right": 0.99, "bottom": 0.07, "top": 0.95, "wspace": 0.2, "hspace": 0.3}
+    panels = figure.subplots(2, 3, gridspec_kw=margins)
     for panel, name in zip(panels.flat, (*LOSSES, "lambda_mm", "lambda_dp"), strict=True):
         values = np.array([record[name] for record in records])
         panel.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
@@ -70,6 +73,8 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
             panel.legend(fontsize=8)
         if name in LOSSES and (values > 0).all():
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(LogFormatter())
+            panel.yaxis.set_minor_formatter(LogFormatter())
         panel.set_title(name.replace("_", " "), fontsize=10)
         panel.set_xlabel("step", fontsize=8)
         panel.grid(alpha=0.3)

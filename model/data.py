@@ -21,8 +21,9 @@ from torch import Tensor
 from model.folders import pair_folders
 from model.sampling import Crops
 from pipeline.files import InputError, sha256_text
-from pipeline.images import luminance, read_grey, to_uint8
+from pipeline.images import read_grey, to_uint8
 from pipeline.shards import damaged_index, load_arrays, read_index
+from pipeline.ycbcr import luminance
 
 #: Share of the free GPU memory that the data may take; the rest is the network's.
 MAX_MEMORY_SHARE = 0.5

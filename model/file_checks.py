@@ -66,7 +66,9 @@ def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> G
     for name in sorted(expected.keys() | tensors.keys()):
         due, found = expected.get(name), tensors.get(name)
         if due is None or found is None or due.shape != found.shape or due.dtype != found.dtype:
-            raise InputError(f"{path}: {name} does not fit its network configuration; restore the file")
+            raise InputError(
+                f"{path}: {name} does not fit this version's network; use that of the file, or train anew"
+            )
     check_finite(tensors, path)
     network = GIFNet(config)
     network.load_state_dict(dict(tensors))

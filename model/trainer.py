@@ -31,7 +31,7 @@ from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.signals import stop_on_signal
-from model.start import start_network
+from model.start import choose_what_learns, start_network
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
@@ -40,7 +40,8 @@ from pipeline.device import repeatable
 from pipeline.files import InputError, write_json
 from pipeline.progress import Progress
 
-__all__ = ["TrainConfig", "train"]
+#: Seconds between two drawings of the curves at least.
+CURVES_EVERY_S = 60
 
 
 def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resume: bool = False) -> Path:
@@ -88,12 +89,14 @@ class _Run:
     ) -> None:
         self.config, self.data, self.folder, self.team = config, data, folder, team
         network = GIFNet(state.network_config) if state else start_network(config)
+        choose_what_learns(network, config)
         network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)
         self.step = AlternatingStep(network, config, measure=measure, team=team)
         self.done = 0
         self.best: float | None = None  # lowest validation loss so far
+        self._drawn = time.monotonic()  # when the curves were
         if state is not None:
             self._restore(state)
 
@@ -116,7 +119,7 @@ class _Run:
                     log.write(record)
                     progress.advance(note=_note(record))
                     if stopping or self._due(self.config.checkpoint_every):
-                        self._save()
+                        self._save(last=stopping)
                 if stopping:
                     raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
         if self.team.is_first:
@@ -130,7 +133,7 @@ class _Run:
             record: dict[str, Any] = self.step(self.data.batch(self.done), rate)
         except NonFiniteError as error:
             if self.team.is_first:
-                self._save()
+                self._save(last=True)
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
                 f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
@@ -181,8 +184,8 @@ class _Run:
     def _due(self, every: int) -> bool:
         return self.done % every == 0 or self.done == self.config.steps
 
-    def _save(self) -> None:
-        """Write a checkpoint, and the curves so far."""
+    def _save(self, *, last: bool = False) -> None:
+        """Write a checkpoint, and now and then the curves so far: drawing takes as long as many steps."""
         extra: dict[str, Any] = {"best": self.best}
         if self.average is not None:
             extra["average"] = dict(self.average.state_dict())
@@ -197,8 +200,11 @@ class _Run:
             extra=extra,
         )
         self.folder.prune(self.config.keep_checkpoints)
-        if records := read_metrics(self.folder.metrics):
-            draw_curves(records, self.folder.curves)
+        now = time.monotonic()
+        if last or self.done == self.config.steps or now - self._drawn > CURVES_EVERY_S:
+            self._drawn = now
+            if records := read_metrics(self.folder.metrics):
+                draw_curves(records, self.folder.curves)
 
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)

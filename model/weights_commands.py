@@ -83,7 +83,7 @@ FUSION_SETS = (
 #: How: a network of less than half of the published width, taught by fidelity.
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
-    *("--head", "pyramid", "--batch-size", 16, "--crop", 160, "--lr", 0.0013, "--schedule", "cosine"),
+    *("--head", "pyramid", "--crop", 160, "--lr", 0.0013, "--schedule", "cosine"),
     *("--warmup-steps", 100, "--structure-weight", 8, "--complement-weight", 5),
     *("--mutual-information-weight", 4.5, "--visual-information-weight", 0.5, "--truth-weight", 3.5),
     *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
@@ -95,12 +95,13 @@ FUSION_TRAINING = (
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
 @click.option("--steps", type=int, default=1934, show_default=True, help="Batches.")
+@click.option("--batch-size", type=int, default=16, show_default=True, help="Crops of each batch.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
-def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: str) -> None:
+def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_size: int, device: str) -> None:
     """Make the shipped GIFNet weights again, OUT/gifnet.safetensors, printing each command.
 
-    DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,spect,ct}-mri; all for the shipped ones.
+    DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,ct}-mri; all for the shipped ones.
 
     \b
     Example:
@@ -117,15 +118,13 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, device: 
     for folder in folders:
         if not (data / folder).is_dir():
             click.echo(f"not there, left out: {data / folder}", err=True)
+    chosen = ("--steps", steps, "--batch-size", batch_size, "--amp", amp, "--device", device)
     run_commands(
         ctx,
         *(
             ["synth", recipe, "--root", data / folder, "-o", out / name, *options]
             for name, recipe, folder, options in there
         ),
-        [
-            *("train", *(out / name for name, *_ in there), "-o", out / "run"),
-            *(*FUSION_TRAINING, "--amp", amp, "--steps", steps, "--device", device),
-        ],
+        ["train", *(out / name for name, *_ in there), "-o", out / "run", *FUSION_TRAINING, *chosen],
         ["weights", "import", out / "run/weights.safetensors", "-o", out / "gifnet.safetensors", "--half"],
     )

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.camera_response import CameraConfig, CameraDraw, camera_pair, draw_camera
 from pipeline.files import InputError
-from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr, to_uint8
+from pipeline.images import to_uint8
+from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 if TYPE_CHECKING:
     from pipeline.probe import ExposureProbe

@@ -1,4 +1,4 @@
-"""Safe decoding and encoding of images, and BT.601 luminance and chroma.
+"""Safe decoding and encoding of images.
 
 Formats: JPEG, PNG, TIFF and BMP, chosen by content and never by name. In memory an image is uint8 or
 uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel is decoded.
@@ -19,14 +19,13 @@ from PIL.Image import Transpose
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.files import InputError, write_bytes
+from pipeline.ycbcr import luminance
 
 #: File name endings that a folder of images is searched for.
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 #: Refuse larger files and pictures before decoding them. Pillow's own limit is 178,956,970 pixels.
 MAX_BYTES = 1 << 30
 MAX_PIXELS = 1 << 27
-#: BT.601 luma weights of R, G, B (ITU-R BT.601-7, full range as in JFIF).
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _COLOUR_MODES = {"RGB", "P", "YCbCr"}
@@ -122,46 +121,6 @@ def check_suffix(path: Path | str) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: cannot write this format; use one of {', '.join(SUFFIXES)}")
     return path
-
-
-def luminance(rgb: np.ndarray) -> np.ndarray:
-    """BT.601 luminance of float32 RGB in [0, 1], (..., 3) -> (...)."""
-    return rgb @ LUMA
-
-
-def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
-    """Full-range BT.601 (JFIF): float32 RGB (..., 3) in [0, 1] -> Y in [0, 1], Cb and Cr in [-0.5, 0.5].
-
-    Chroma is centred on 0: the offset of 128 belongs to the 8-bit encoding alone.
-    """
-    y = luminance(rgb)
-    return np.stack([y, (rgb[..., 2] - y) / 1.772, (rgb[..., 0] - y) / 1.402], axis=-1)
-
-
-def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`rgb_to_ycbcr`, not clipped."""
-    return np.stack(_channels(ycbcr[..., 0], ycbcr[..., 1], ycbcr[..., 2]), axis=-1)
-
-
-def _channels(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> list[np.ndarray]:
-    red, blue = y + 1.402 * cr, y + 1.772 * cb
-    return [red, (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1], blue]
-
-
-def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Luminance (...) in [0, 1] and chroma (..., 2) -> RGB (..., 3) in [0, 1], of that hue and luminance.
-
-    The chroma is scaled by the largest factor up to 1 with which the colour fits into the RGB cube.
-    """
-    offsets = _channels(np.zeros_like(luma), chroma[..., 0], chroma[..., 1])
-    up, down = np.maximum.reduce(offsets), -np.minimum.reduce(offsets)
-    room = 1 - luma
-    fits = np.divide(room, up, out=np.ones_like(luma), where=up > room)
-    fits = np.minimum(fits, np.divide(luma, down, out=np.ones_like(luma), where=down > luma))
-    rgb = np.empty((*luma.shape, 3), luma.dtype)
-    for channel, offset in enumerate(offsets):
-        np.clip(luma + offset * fits, 0, 1, out=rgb[..., channel])
-    return rgb
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from pipeline.device import repeatable, resolve_device
 from pipeline.files import InputError, check_output
-from pipeline.images import luminance, read_rgb, to_uint8
+from pipeline.images import read_rgb, to_uint8
 from pipeline.manifest import list_samples, load_manifest
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance, save_probe
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
+from pipeline.ycbcr import luminance
 
 #: Keeps a scene that is learnt well from taking over the objective: an RMS error of 4 %, 28 dB.
 _ERROR_FLOOR = 1.6e-3

@@ -279,7 +279,7 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
         ):
             (data / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(data / folder / f"scene{index}.jpg", quality=95)
-    options = ["--steps", 1, "--device", "cpu"]
+    options = ["--steps", 1, "--batch-size", 2, "--device", "cpu"]
     result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
     assert result.exit_code == 0, result.output
     assert "harvard/ct-mri" in result.stderr

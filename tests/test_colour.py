@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.colour import TASKS, Source, colour_givers, colourise, merge_chroma
-from pipeline.images import apply_chroma, luminance, rgb_to_ycbcr
+from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 colours = arrays(np.uint8, (6, 5, 3))
 lumas = arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))

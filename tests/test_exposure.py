@@ -9,8 +9,8 @@ import torch
 from pipeline.camera_response import camera_pair, draw_camera
 from pipeline.exposure import ExposureConfig, ExposurePair, exposure_pairs, probe_pairs, relight
 from pipeline.files import InputError
-from pipeline.images import luminance, rgb_to_ycbcr
 from pipeline.probe import ExposureProbe
+from pipeline.ycbcr import luminance, rgb_to_ycbcr
 
 
 def _pictures(pair: ExposurePair) -> tuple[np.ndarray, np.ndarray]:

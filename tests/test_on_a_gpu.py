@@ -165,7 +165,7 @@ def wide_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_and_resuming(
     settings: dict[str, object], free_bytes: int, wide_tiles: Path, tmp_path: Path
 ) -> None:
-    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, **settings}
+    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, "validate_every": 4, **settings}
     on_cpu = without_times(
         train(tiny(**{**settings, "steps": 1, "amp": "off"}), wide_tiles, tmp_path / "a").parent
     )

@@ -29,6 +29,9 @@ TINY: dict[str, Any] = {
     "checkpoint_every": 2,
     "validate_every": 2,
     "warmup_steps": 0,
+    # Narrow networks, where no number is that of the published one.
+    "feature_growth": 8,
+    "decoder_channels": 16,
 }
 
 

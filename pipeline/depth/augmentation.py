@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.images import luminance
+from pipeline.ycbcr import luminance
 
 
 def random_view(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipeline.images import luminance, to_uint8
+from pipeline.images import to_uint8
 from pipeline.scenes.world import Weather
+from pipeline.ycbcr import luminance
 
 
 def photograph(

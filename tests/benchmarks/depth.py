@@ -29,9 +29,10 @@ from pipeline.depth import load_depth_estimator
 from pipeline.depth.losses import ordinal_error
 from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.device import resolve_device
-from pipeline.images import luminance, read_image, read_rgb, write_image
+from pipeline.images import read_image, read_rgb, write_image
 from pipeline.randomness import random_stream
 from pipeline.scenes import render_scene
+from pipeline.ycbcr import luminance
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 Estimate = Callable[[np.ndarray], np.ndarray]

@@ -24,7 +24,8 @@ from model.strips import FusionEngine
 from model.train_config import TrainConfig
 from model.trainer import train
 from pipeline.device import repeatable
-from pipeline.images import luminance, read_grey, read_rgb
+from pipeline.images import read_grey, read_rgb
+from pipeline.ycbcr import luminance
 
 #: Largest error of a fused plane against float64, by precision.
 FUSED_BOUNDS = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 1e-2}

@@ -28,8 +28,9 @@ import numpy as np
 from model.baselines import average
 from model.metrics import compute_metrics
 from model.metrics.conventions import CONVENTIONS, metrics_of
-from pipeline.images import luminance, to_uint8
+from pipeline.images import to_uint8
 from pipeline.scenes import render_scene
+from pipeline.ycbcr import luminance
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ from model.pyramid import (
     base_of,
     blend_bases,
     blend_details,
+    block_means,
     compose,
     decompose,
     likeness,
     make_room,
-    pooled,
     spread,
     strengths,
 )
@@ -104,7 +104,8 @@ class PyramidHead(nn.Module):
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
-        return [band for maps in decoded.split(self.kinds, dim=1) for band in pooled(SCALE * maps)]
+        halved = [maps.split(1, dim=1) for maps in block_means(SCALE * decoded)]
+        return [halved[level][channel] for channel, level in enumerate(self.levels)]
 
     def forward(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """What :meth:`pooled` keeps of all rows, and the inputs (B, 2, H, W) -> (B, 1, H, W) in [0, 1]."""

@@ -47,15 +47,24 @@ def compose(bands: list[Tensor]) -> Tensor:
     return planes
 
 
-def pooled(maps: Tensor) -> list[Tensor]:
-    """Maps at full size, (B, P, H, W), one for each band, finest first, as the means over its pixels.
+def block_means(planes: Tensor, levels: int = LEVELS) -> list[Tensor]:
+    """Means over blocks of 1, 2, 4 ... 2**levels pixels a side; at the far borders blocks may be cut.
 
-    Of a strip of rows that begins at a multiple of ``BLOCK``, the result is that strip of the result.
+    (B, P, H, W) -> ``levels`` + 1 tensors, each half as large. Of a strip of rows that begins at a multiple
+    of 2**levels, the result is that strip of the result. Halved again and again, because in one large window
+    a GPU has one thread add all.
     """
-    return [
-        band if level == 0 else F.avg_pool2d(band, 2**level, ceil_mode=True, count_include_pad=False)
-        for level, band in enumerate(maps.split(1, dim=1))
-    ]
+    parts = [planes]
+    for _ in range(levels):
+        parts.append(F.avg_pool2d(parts[-1], 2, ceil_mode=True, divisor_override=4))
+    for level, part in enumerate(parts):
+        for dim in (2, 3):
+            if rest := planes.shape[dim] % 2**level:
+                factor = part.new_ones(part.shape[dim])
+                factor[-1] = 2**level / rest
+                part = part * (factor[:, None] if dim == 2 else factor)
+        parts[level] = part
+    return parts
 
 
 def base_of(planes: Tensor) -> Tensor:
@@ -124,7 +133,7 @@ def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
     # Above white and below black, side by side.
     room = torch.cat([1 - planes.amin(dim=1, keepdim=True), planes.amax(dim=1, keepdim=True)], dim=1)
     over = torch.minimum(torch.cat([fused - 1, -fused], dim=1).clamp_min(0), room)
-    power = F.avg_pool2d(over.square(), BLOCK, ceil_mode=True, count_include_pad=False)
+    power = block_means(over.square())[-1]
     shift = (power + FLAT**2).sqrt() - FLAT  # with a slope at 0
     darker, brighter = (spread(shift, bands)[0] * (room / NEARLY).clamp_max(1)).split(1, dim=1)
     return fused - darker + brighter
@@ -141,14 +150,9 @@ def likeness(planes: Tensor) -> Tensor:
     Their correlation in 3x3 blocks of 16x16 pixels, 0 where one of them is flat.
     """
     a, b = planes.split(1, dim=1)
-    mean_a, mean_b, square_a, square_b, cross = (
-        F.avg_pool2d(
-            F.avg_pool2d(moment, BLOCK, ceil_mode=True, count_include_pad=False),
-            *(3, 1, 1),
-            count_include_pad=False,
-        )
-        for moment in (a, b, a.square(), b.square(), a * b)
-    )
+    moments = block_means(torch.cat([a, b, a.square(), b.square(), a * b], dim=1))[-1]
+    around = F.avg_pool2d(moments, 3, 1, 1, count_include_pad=False)
+    mean_a, mean_b, square_a, square_b, cross = around.split(1, dim=1)
     variances = [(square_a - mean_a.square()), (square_b - mean_b.square())]
     power_a, power_b = (variance.clamp_min(0) + FLAT**2 for variance in variances)
     return ((cross - mean_a * mean_b) / (power_a * power_b).sqrt()).clamp(-1, 1)

@@ -19,11 +19,11 @@ from model.pyramid import (
     BLOCK,
     LEVELS,
     blend_bases,
+    block_means,
     compose,
     decompose,
     likeness,
     make_room,
-    pooled,
     stronger_detail,
 )
 from pipeline.device import repeatable
@@ -58,12 +58,16 @@ def test_details_of_a_constant_are_nought_and_its_base_is_the_constant() -> None
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(5, 70), st.integers(5, 70), st.integers(1, 4))
-def test_strips_are_pooled_as_the_whole(height: int, width: int, blocks: int) -> None:
-    maps = planes_of(height, width, LEVELS + 1)
-    strips = [pooled(strip) for strip in maps.split(blocks * BLOCK, dim=2)]
-    for parts, whole, band in zip(zip(*strips, strict=True), pooled(maps), decompose(maps), strict=True):
-        torch.testing.assert_close(torch.cat(parts, dim=2), whole)
-        assert whole.shape[2:] == band.shape[2:]
+def test_means_over_blocks(height: int, width: int, blocks: int) -> None:
+    maps = planes_of(height, width)
+    whole = block_means(maps)
+    strips = [block_means(strip) for strip in maps.split(blocks * BLOCK, dim=2)]
+    for level, (parts, means) in enumerate(zip(zip(*strips, strict=True), whole, strict=True)):
+        torch.testing.assert_close(torch.cat(parts, dim=2), means)
+        rows, columns = (torch.arange(side) // 2**level for side in (height, width))
+        last = rows == rows[-1], columns == columns[-1]
+        torch.testing.assert_close(means[..., -1, -1], maps[:, :, last[0]][..., last[1]].mean(dim=(2, 3)))
+        assert means.shape[2:] == decompose(maps)[level].shape[2:]
 
 
 def test_the_stronger_detail_is_the_baseline() -> None:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 #: Left, right, top, bottom, in pixels.
 Sides = tuple[int, int, int, int]
+#: Types that are only carried, widest first.
+_WIDE = (torch.complex128, torch.complex64, torch.float32)
 
 
 def reflection_pad(x: Tensor, sides: Sides) -> Tensor:
@@ -51,7 +53,9 @@ class _ReflectionPad(torch.autograd.Function):
         left, right, top, bottom = sides
         rows = _mirrored(x.shape[2], top, bottom, x.device)
         columns = _mirrored(x.shape[3], left, right, x.device)
-        return x.permute(0, 2, 3, 1)[:, rows[:, None], columns].permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        padded = _wide(pixels)[:, rows[:, None], columns]
+        return padded.view(x.dtype).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -64,6 +68,15 @@ def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tenso
     """Where each pixel of a padded axis comes from, (before + size + after,)."""
     last = size - 1
     return last - (last - torch.arange(-before, size + after, device=device).abs()).abs()
+
+
+def _wide(pixels: Tensor) -> Tensor:
+    """The same bytes (B, H, W, C) in elements as large as they may be: there is a thread for each."""
+    if pixels.stride(3) == 1:
+        for dtype in _WIDE:
+            if pixels.shape[3] * pixels.element_size() % dtype.itemsize == 0:
+                return pixels.view(dtype)
+    return pixels
 
 
 def _folded(padded: Tensor, axis: int, before: int, after: int) -> Tensor:

@@ -30,6 +30,15 @@ def test_values_and_gradient_are_those_of_pytorch(
     )
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 3, 6, 8])
+def test_bytes_are_carried_whatever_the_channels(channels: int, layout: torch.memory_format) -> None:
+    x = torch.randn(2, channels, 5, 7).half().to(memory_format=layout)
+    ours = _ReflectionPad.apply(x, (2, 1, 0, 3))
+    assert torch.equal(ours, F.pad(x, (2, 1, 0, 3), mode="reflect"))
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize(("side", "groups"), [(3, 1), (5, 4)])
 def test_convolution_is_that_of_pytorch(side: int, groups: int) -> None:
     plain = torch.nn.Conv2d(4, 4, side, groups=groups, padding=side // 2, padding_mode="reflect")

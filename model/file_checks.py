@@ -67,7 +67,8 @@ def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> G
         due, found = expected.get(name), tensors.get(name)
         if due is None or found is None or due.shape != found.shape or due.dtype != found.dtype:
             raise InputError(
-                f"{path}: {name} does not fit this version's network; use that of the file, or train anew"
+                f"{path}: {name} does not fit the network of this version; use the version that wrote the "
+                "file, or train anew"
             )
     check_finite(tensors, path)
     network = GIFNet(config)

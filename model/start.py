@@ -34,11 +34,3 @@ def start_network(config: TrainConfig) -> GIFNet:
                 head=config.head,
             )
         )
-
-
-def choose_what_learns(network: GIFNet, config: TrainConfig) -> None:
-    """Let the weights learn that ``config.learn`` names, and no others."""
-    if config.learn == "decoder":
-        network.requires_grad_(False)
-        for part in (network.global_decoder, network.head):
-            part.requires_grad_(True)

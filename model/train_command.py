@@ -13,7 +13,6 @@ from model.train_config import (
     DP_TASKS,
     FIDELITY_KEYS,
     HEADS,
-    LEARN,
     MEASURES,
     OBJECTIVES,
     PUBLISHED_KEYS,
@@ -67,7 +66,6 @@ def loss_weights(command: Any) -> Any:
 @setting(TrainConfig, "exposure_lead", help="Fidelity: gradients and structure ahead, two exposures.")
 @setting(TrainConfig, "focus_lead", help="Fidelity: gradients ahead, focus pairs.")
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
-@setting(TrainConfig, "learn", type=click.Choice(LEARN), help="All, or the global decoder and head alone.")
 @setting(TrainConfig, "feature_growth", help="Width of a fresh network's encoder and transformer.")
 @setting(TrainConfig, "decoder_channels", help="Width of a fresh network's decoders.")
 @setting(

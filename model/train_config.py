@@ -15,7 +15,6 @@ SCHEDULES = ("constant", "cosine")
 OBJECTIVES = ("published", "fidelity")
 HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
-LEARN = ("all", "decoder")
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
@@ -67,8 +66,6 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
-    #: What learns: all, or the global decoder and the head alone (decoder), at less than half of the cost.
-    learn: str = "all"
     #: Shape of a fresh network (see model/network.py); the defaults are the published one.
     feature_growth: int = 32
     decoder_channels: int = 64
@@ -147,7 +144,6 @@ class TrainConfig:
             ("schedule", SCHEDULES),
             ("objective", OBJECTIVES),
             ("head", HEADS),
-            ("learn", LEARN),
             ("information", MEASURES),
         ):
             if getattr(self, key) not in known:

@@ -31,7 +31,7 @@ from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.signals import stop_on_signal
-from model.start import choose_what_learns, start_network
+from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import TrainConfig
 from model.training_log import TrainingLog, read_metrics
@@ -89,7 +89,6 @@ class _Run:
     ) -> None:
         self.config, self.data, self.folder, self.team = config, data, folder, team
         network = GIFNet(state.network_config) if state else start_network(config)
-        choose_what_learns(network, config)
         network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)

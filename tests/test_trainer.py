@@ -155,16 +155,6 @@ def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, 
     assert not (tmp_path / "other").exists()
 
 
-def test_the_decoder_alone_may_learn_and_go_on(joint: Path, straight: Path, tmp_path: Path) -> None:
-    weights = straight / "weights.safetensors"
-    for steps in (2, 4):
-        config = tiny(steps=steps, init=str(weights), learn="decoder")
-        train(config, joint, tmp_path / "run", resume=steps == 4)
-    start, end = (load_network(path).state_dict() for path in (weights, tmp_path / "run/weights.safetensors"))
-    changed = {name for name in start if not torch.equal(start[name], end[name])}
-    assert changed and all(name.startswith(("global_decoder.", "head.")) for name in changed)
-
-
 @pytest.mark.parametrize(
     ("amp", "steps"),
     [

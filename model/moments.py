@@ -80,7 +80,7 @@ class ChannelMoments:
     def add(self, strip: Tensor) -> None:
         # Of a crop the kernels would read every channel by itself.
         whole = strip.contiguous(memory_format=torch.channels_last)
-        if whole.dtype is torch.float32:
+        if whole.dtype.itemsize >= torch.float32.itemsize:
             # In one pass, with Welford's recurrence: no large numbers are subtracted.
             found = torch.stack(torch.batch_norm_update_stats(whole, None, None, 0.0))
         else:

@@ -25,6 +25,7 @@ SHARED_MODULES = {
     "contact_sheet",
     "manifest",
     "command_line",
+    "ycbcr",
 }
 
 

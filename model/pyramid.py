@@ -47,15 +47,15 @@ def compose(bands: list[Tensor]) -> Tensor:
     return planes
 
 
-def block_means(planes: Tensor, levels: int = LEVELS) -> list[Tensor]:
-    """Means over blocks of 1, 2, 4 ... 2**levels pixels a side; at the far borders blocks may be cut.
+def block_means(planes: Tensor) -> list[Tensor]:
+    """Means over blocks of 1, 2, 4 ... ``BLOCK`` pixels a side; at the far borders blocks may be cut.
 
-    (B, P, H, W) -> ``levels`` + 1 tensors, each half as large. Of a strip of rows that begins at a multiple
-    of 2**levels, the result is that strip of the result. Halved again and again, because in one large window
+    (B, P, H, W) -> ``LEVELS`` + 1 tensors, each half as large. Of a strip of rows that begins at a multiple
+    of ``BLOCK``, the result is that strip of the result. Halved again and again, because in one large window
     a GPU has one thread add all.
     """
     parts = [planes]
-    for _ in range(levels):
+    for _ in range(LEVELS):
         parts.append(F.avg_pool2d(parts[-1], 2, ceil_mode=True, divisor_override=4))
     for level, part in enumerate(parts):
         for dim in (2, 3):

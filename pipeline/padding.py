@@ -72,9 +72,10 @@ def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tenso
 
 def _wide(pixels: Tensor) -> Tensor:
     """The same bytes (B, H, W, C) in elements as large as they may be: there is a thread for each."""
+    steps = pixels.shape[3], *pixels.stride()[:3], pixels.storage_offset()
     if pixels.stride(3) == 1:
         for dtype in _WIDE:
-            if pixels.shape[3] * pixels.element_size() % dtype.itemsize == 0:
+            if all(step * pixels.element_size() % dtype.itemsize == 0 for step in steps):
                 return pixels.view(dtype)
     return pixels
 

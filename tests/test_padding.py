@@ -34,6 +34,8 @@ def test_values_and_gradient_are_those_of_pytorch(
 @pytest.mark.parametrize("channels", [1, 3, 6, 8])
 def test_bytes_are_carried_whatever_the_channels(channels: int, layout: torch.memory_format) -> None:
     x = torch.randn(2, channels, 5, 7).half().to(memory_format=layout)
+    part = torch.randn(2, channels + 3, 5, 7).half().to(memory_format=layout)[:, 3:]
+    assert torch.equal(_ReflectionPad.apply(part, (1,) * 4), F.pad(part, (1,) * 4, mode="reflect"))
     ours = _ReflectionPad.apply(x, (2, 1, 0, 3))
     assert torch.equal(ours, F.pad(x, (2, 1, 0, 3), mode="reflect"))
     assert ours.is_contiguous(memory_format=torch.channels_last)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -39,7 +41,7 @@ def full_size(inverse_depth: np.ndarray, frame: np.ndarray, *, refine: bool) -> 
 
     Args:
         inverse_depth: (h, w) of any scale, finite.
-        frame: (H, W, 3) uint8 RGB.
+        frame: (H, W, C) uint8, RGB and, of a pair, infrared.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -69,7 +71,7 @@ def refine_edges(
 
     Args:
         inverse_depth: (H, W) float32 in [0, 1].
-        frame: (H, W, 3) uint8 RGB guide.
+        frame: (H, W, C) uint8 guide, of colours or more.
         radius_px: half size of the square window, in pixels of the frame.
         epsilon: regularisation in squared units of [0, 1]; edges of less contrast than its root are smoothed.
         subsampling: factor by which both sides are divided for the coefficients.
@@ -91,12 +93,13 @@ def refine_edges(
     small_guide = small_guide - (centre := small_guide.mean(axis=(0, 1)))
     mean_guide, mean_map = box(small_guide), box(small_map)
     covariance = box(small_guide * small_map[..., None]) - mean_guide * mean_map[..., None]
-    outer = [(i, j) for i in range(3) for j in range(i, 3)]
-    spread = np.empty((*mean_map.shape, 3, 3), np.float32)
+    channels = frame.shape[2]
+    outer = [(i, j) for i in range(channels) for j in range(i, channels)]
+    spread = np.empty((*mean_map.shape, channels, channels), np.float32)
     for i, j in outer:
         product = box(small_guide[..., i] * small_guide[..., j]) - mean_guide[..., i] * mean_guide[..., j]
         spread[..., i, j] = spread[..., j, i] = product
-    spread += np.float32(epsilon) * np.eye(3, dtype=np.float32)
+    spread += np.float32(epsilon) * np.eye(channels, dtype=np.float32)
     slope = np.linalg.solve(spread, covariance[..., None])[..., 0]  # Eq. 19
     offset = mean_map - (slope * mean_guide).sum(axis=-1)  # Eq. 20
     slope, offset = box(slope), box(offset)
@@ -104,5 +107,5 @@ def refine_edges(
     offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
     slope *= guide - centre
     # Plane by plane: three times as fast as a sum over the last axis, in the same order.
-    refined = slope[..., 0] + slope[..., 1] + slope[..., 2] + offset  # Eq. 21
+    refined = functools.reduce(np.add, (slope[..., i] for i in range(channels))) + offset  # Eq. 21
     return np.clip(refined, 0.0, 1.0).astype(np.float32)

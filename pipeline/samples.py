@@ -132,7 +132,7 @@ def _add_focused(
 ) -> None:
     """Add the samples of some frames, all but their exposure pairs."""
     with content.timed("depth"):
-        depths = iter(_estimate_depths(frames, pairs, estimator))
+        depths = iter(_estimate_depths(frames, pairs, config, estimator))
     for frame, pair in zip(frames, pairs, strict=True):
         ids = sample_ids(frame.id, config.tiles_per_frame)
         depth = next(depths) if isinstance(pair, tuple) else pair
@@ -147,21 +147,26 @@ def _add_focused(
 
 
 def _estimate_depths(
-    frames: Sequence[SourceSample], pairs: Sequence[_Pair], estimator: DepthEstimator
+    frames: Sequence[SourceSample], pairs: Sequence[_Pair], config: SynthesisConfig, estimator: DepthEstimator
 ) -> list[np.ndarray | InputError]:
     """Inverse depth of each readable frame, rounded as it will be stored, or the reason why there is none."""
     readable = [
-        (frame.id, pair[0]) for frame, pair in zip(frames, pairs, strict=True) if isinstance(pair, tuple)
+        (frame.id, *pair) for frame, pair in zip(frames, pairs, strict=True) if isinstance(pair, tuple)
     ]
-    ids, visibles = [frame_id for frame_id, _ in readable], [visible for _, visible in readable]
+    thermal = config.roles[0] == "infrared"  # another role may stand in its place
+
+    def estimate(some: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        ids, visible = [one[0] for one in some], [one[1] for one in some]
+        return estimator.estimate(visible, ids, [one[2] for one in some] if thermal else None)
+
     try:
-        depths: list[np.ndarray | InputError] = list(estimator.estimate(visibles, ids))
+        depths: list[np.ndarray | InputError] = list(estimate(readable))
     except InputError:
         # One of them has no depth; find out which, so that the others do not fail with it.
         depths = []
-        for frame_id, visible in readable:
+        for one in readable:
             try:
-                depths += estimator.estimate([visible], [frame_id])
+                depths += estimate([one])
             except InputError as error:
                 depths.append(error)
     # Rounding first lets a reader of the shard compute the very same near mask.

@@ -61,6 +61,53 @@ def test_the_number_of_threads_changes_no_bit(random_network: str) -> None:
     np.testing.assert_array_equal(*results)
 
 
+@pytest.fixture(scope="module")
+def pair_network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A depth source with random weights, of the correction by infrared frames too."""
+    torch.manual_seed(0)
+    network = DepthNetwork(ENCODER)
+    assert network.correction is not None
+    torch.nn.init.normal_(network.correction.head.weight, std=0.3)
+    path = tmp_path_factory.mktemp("weights") / "depth.safetensors"
+    save_depth_network(path, network, encoder=ENCODER, size_hw=(64, 96), training={})
+    return f"timm:{ENCODER}:{path}"
+
+
+def test_an_infrared_frame_has_a_say_but_for_itself_alone(pair_network: str) -> None:
+    estimator = load_depth_estimator(pair_network, device=CPU)
+    frames = [smooth_frame(90, 120, seed) for seed in (1, 2, 3)]
+    infrared = [smooth_frame(90, 120, seed)[..., 0] for seed in (4, 5, 6)]
+    together = estimator.estimate(frames, ["a", "b", "c"], infrared)
+    for frame, warm, result in zip(frames, infrared, together, strict=True):
+        np.testing.assert_array_equal(result, estimator.estimate([frame], ["a"], [warm])[0])
+        assert np.abs(result - depth_of(estimator, frame)).max() > 0.05
+
+
+def test_large_pairs_are_seen_in_parts(pair_network: str) -> None:
+    estimator = load_depth_estimator(pair_network, device=CPU)
+    frame, infrared = smooth_frame(400, 600, 1), smooth_frame(400, 600, 2)[..., 0]
+    changed = infrared.copy()
+    changed[300:, 450:] = 255 - changed[300:, 450:]
+    first, second = (estimator.estimate([frame], ["a"], [warm])[0] for warm in (infrared, changed))
+    assert np.abs(first - second)[320:, 470:].max() > 0.05
+
+
+def test_without_a_correction_infrared_frames_change_nothing(tmp_path: Path, random_network: str) -> None:
+    frame, infrared = smooth_frame(90, 120, 1), smooth_frame(90, 120, 2)[..., 0]
+    sources = [random_network]  # an untrained correction
+    network, _ = load_depth_network(random_network.split(":", 2)[2])
+    network.correction = None
+    path = save_depth_network(
+        tmp_path / "old.safetensors", network, encoder=ENCODER, size_hw=(64, 96), training={}
+    )
+    sources.append(f"timm:{ENCODER}:{path}")
+    for source in sources:
+        estimator = load_depth_estimator(source, device=CPU, refine=False)
+        np.testing.assert_array_equal(
+            estimator.estimate([frame], ["a"], [infrared])[0], depth_of(estimator, frame)
+        )
+
+
 @pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_flat_frame_gives_no_nan(random_network: str, grey: int, refine: bool) -> None:

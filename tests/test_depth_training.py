@@ -17,13 +17,14 @@ from pipeline.depth.network import load_depth_network, save_depth_network
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
-from pipeline.files import InputError, read_json
+from pipeline.files import InputError, read_json, sha256_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = DepthTrainingConfig(
     encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80), scenes=6,
-    held_out=1, steps=15, batch_size=2, save_every=5, warmup_steps=2, pairs=200, device="cpu",
+    held_out=1, steps=10, infrared_scenes=4, infrared_steps=5, batch_size=2, save_every=5, warmup_steps=2,
+    pairs=200, device="cpu",
 )  # fmt: skip
 
 
@@ -98,22 +99,43 @@ def test_views_move_frame_and_depth_together() -> None:
     frame = (np.repeat(depth[..., None], 3, axis=2) * 155 + 50).astype(np.uint8)
     agreements = []
     for seed in range(40):
-        view, moved = random_view(frame, depth, (64, 96), np.random.default_rng(seed))
-        assert view.shape == (64, 96, 3) and view.dtype == np.float32 and moved.shape == (64, 96)
-        assert np.isfinite(view).all() and view.min() >= 0 and view.max() <= 1
-        assert set(np.unique(moved)) <= {0.0, 1.0}
-        agreements.append(np.corrcoef(view.mean(axis=2).ravel(), moved.ravel())[0, 1])
+        view = random_view(frame, depth, None, (64, 96), np.random.default_rng(seed))
+        moved = view.inverse_depth
+        assert view.frame.shape == (64, 96, 3) and view.frame.dtype == np.float32 and view.infrared is None
+        assert np.isfinite(view.frame).all() and view.frame.min() >= 0 and view.frame.max() <= 1
+        assert moved.shape == (64, 96) and set(np.unique(moved)) <= {0.0, 1.0}
+        agreements.append(np.corrcoef(view.frame.mean(axis=2).ravel(), moved.ravel())[0, 1])
     assert np.median(agreements) > 0.8
+
+
+def test_infrared_moves_with_its_scene_however_dark_that_is() -> None:
+    rows, columns = np.mgrid[0:100, 0:140]
+    depth = ((rows // 20 + columns // 20) % 2).astype(np.float16)
+    infrared = (depth * 155 + 50).astype(np.uint8)
+    frame = np.repeat(infrared[..., None], 3, axis=2)
+    agreements, brightness = [], []
+    for seed in range(40):
+        view = random_view(frame, depth, infrared, (64, 96), np.random.default_rng(seed))
+        assert view.infrared is not None and view.infrared.shape == (64, 96)
+        assert view.infrared.dtype == view.frame.dtype == np.float32
+        for picture in (view.infrared, view.frame):
+            assert np.isfinite(picture).all() and picture.min() >= 0 and picture.max() <= 1
+        agreements.append(abs(np.corrcoef(view.infrared.ravel(), view.inverse_depth.ravel())[0, 1]))
+        brightness.append(view.frame.mean())
+    assert np.median(agreements) > 0.7
+    assert np.quantile(brightness, 0.4) < 0.15 < np.quantile(brightness, 0.9)
 
 
 def test_views_follow_from_their_stream() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     depth = np.random.default_rng(1).random((80, 100)).astype(np.float16)
-    first = random_view(frame, depth, (64, 64), np.random.default_rng(5))
-    second = random_view(frame, depth, (64, 64), np.random.default_rng(5))
-    other = random_view(frame, depth, (64, 64), np.random.default_rng(6))
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not np.array_equal(first[0], other[0])
+    infrared = frame[..., 0]
+    first, second, other = (
+        random_view(frame, depth, infrared, (64, 64), np.random.default_rng(seed)) for seed in (5, 5, 6)
+    )
+    for name in ("frame", "inverse_depth", "infrared"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+        assert not np.array_equal(getattr(first, name), getattr(other, name))
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -127,7 +149,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_short_training_lowers_its_loss(trained: Path) -> None:
     history = read_json(trained.with_name("depth.training") / "metrics.json")
     assert [row["step"] for row in history] == [5, 10, 15]
-    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[1]["loss"] < history[0]["loss"]
     for kind in ("natural", "randomised"):
         assert 0 <= history[-1][f"ordinal_error_{kind}"] <= 1
     _, description = load_depth_network(trained)
@@ -187,6 +209,32 @@ def test_a_kill_between_the_last_files_is_made_good_by_a_rerun(
     assert [row["step"] for row in read_json(folder / "metrics.json")] == [5, 10, 15]
 
 
+def test_the_second_stage_leaves_what_sees_visible_frames_alone(trained: Path, tmp_path: Path) -> None:
+    first = DepthTrainingConfig(**{**TINY.__dict__, "infrared_steps": 0})
+    base = train_depth(first, _with_scenes_of(trained, tmp_path))
+    before, after = (load_depth_network(path)[0].state_dict() for path in (base, trained))
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        if not key.startswith("correction."):
+            assert torch.equal(value, after[key]), key
+    assert not torch.equal(before["correction.head.weight"], after["correction.head.weight"])
+    assert not before["correction.head.weight"].any()  # untrained it corrects nothing
+
+
+def test_a_correction_can_be_trained_for_weights_that_exist(trained: Path, tmp_path: Path) -> None:
+    out = _with_scenes_of(trained, tmp_path)
+    config = DepthTrainingConfig(**{**TINY.__dict__, "base": trained})
+    network, description = load_depth_network(train_depth(config, out))
+    for key, value in load_depth_network(trained)[0].state_dict().items():
+        assert key.startswith("correction.") or torch.equal(value, network.state_dict()[key]), key
+    facts = description["training"]
+    assert facts["steps_done"] == 15 and facts["config"]["base"] == sha256_file(trained)
+    assert facts["base"] == load_depth_network(trained)[1]["training"]
+    with pytest.raises(InputError, match=r"weights of encoder regnetx_002; give that as --encoder"):
+        other = DepthTrainingConfig(**{**config.__dict__, "encoder": "resnet10t"})
+        train_depth(other, tmp_path / "other.safetensors")
+
+
 def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "depth.training" / "checkpoint.pt"
     path.parent.mkdir()
@@ -226,6 +274,7 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
     [
         *({"steps": 0}, {"scenes": 0}, {"size_hw": (100, 128)}, {"size_hw": (0, 64)}, {"learning_rate": 0.0}),
         *({"learning_rate": float("nan")}, {"randomised_share": 1.5}, {"weight_decay": -1.0}),
+        *({"infrared_steps": -1}, {"infrared_scenes": 0}),
     ],
 )
 def test_configs_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
@@ -234,10 +283,12 @@ def test_configs_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
-    rates = [learning_rate_at(step, TINY) for step in range(TINY.steps + 1)]
-    assert max(rates) == TINY.learning_rate and rates[-1] == pytest.approx(0)
-    peak = rates.index(max(rates))
-    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+    every = [learning_rate_at(step, TINY) for step in range(TINY.all_steps + 1)]
+    for rates in (every[: TINY.steps], every[TINY.steps :]):  # in either stage
+        peak = rates.index(max(rates))
+        assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert max(rates) == TINY.learning_rate and rates[-1] < 0.3 * TINY.learning_rate
+    assert every[-1] == pytest.approx(0)
 
 
 def _with_scenes_of(trained: Path, folder: Path) -> Path:

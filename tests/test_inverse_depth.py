@@ -47,6 +47,17 @@ def test_refined_edges_lie_on_the_frames_edges() -> None:
     assert ((refined > 0.5) == (truth > 0.5)).all()
 
 
+def test_edges_that_the_infrared_frame_alone_has_are_followed_too() -> None:
+    truth = np.zeros((120, 160), np.float32)
+    truth[30:90, 40:110] = 1
+    dark = np.full((120, 160, 3), 9, np.uint8)
+    infrared = np.where(truth > 0, np.uint8(200), np.uint8(60))
+    soft = cv2.GaussianBlur(truth, (0, 0), 4)
+    refined = refine_edges(soft, np.dstack([dark, infrared]), radius_px=16, epsilon=1e-4)
+    assert refined[60, 40] - refined[60, 39] > 5 * (soft[60, 40] - soft[60, 39])
+    assert ((refined > 0.5) == (truth > 0.5)).all()
+
+
 @pytest.mark.parametrize("subsampling", [1, 3])
 def test_refining_a_constant_or_over_a_flat_frame_changes_nothing_but_blur(subsampling: int) -> None:
     frame = smooth_frame(60, 80)

@@ -236,7 +236,8 @@ def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> Non
 def test_depth_and_probe_are_trained(tmp_path: Path) -> None:
     config = DepthTrainingConfig(
         encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80),
-        scenes=3, held_out=1, steps=2, batch_size=2, save_every=1, pairs=200, device="cuda",
+        scenes=3, held_out=1, steps=2, infrared_scenes=2, infrared_steps=2, batch_size=2, save_every=1,
+        pairs=200, device="cuda",
     )  # fmt: skip
     scenes = exposure_manifest(tmp_path / "scenes")
     with pretended_gpu():

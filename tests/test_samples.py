@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from tiny_source import FRAMES, make_config, run
 from pipeline import samples
 from pipeline.camera_response import CameraConfig
 from pipeline.depth import load_depth_estimator
+from pipeline.depth.files import FileDepth
 from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError
 from pipeline.focus import FocusConfig, FocusDraw, LensDraw, focus_pair
-from pipeline.images import read_image, read_rgb
+from pipeline.images import read_grey, read_image, read_rgb
 from pipeline.inspection import describe_draws, iterate_samples, preview
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
@@ -59,6 +61,33 @@ def test_the_number_of_frames_held_at_a_time_does_not_show(
                 np.testing.assert_array_equal(value, first[name])
                 if isinstance(value, np.ndarray) and value.base is not None:
                     assert value.base.nbytes < 20_000, name
+
+
+@pytest.mark.parametrize(("role", "shown"), [("infrared", True), ("over", False)])
+def test_depth_is_shown_the_frame_in_the_infrareds_place_if_it_is_one(
+    source: Path, role: str, shown: bool
+) -> None:
+    class Recorder(FileDepth):
+        infrared: Sequence[np.ndarray] | None = None
+
+        def estimate(
+            self,
+            frames: Sequence[np.ndarray],
+            ids: Sequence[str],
+            infrared: Sequence[np.ndarray] | None = None,
+        ) -> list[np.ndarray]:
+            self.infrared = infrared
+            return super().estimate(frames, ids)
+
+    paths = {name: source.parent / name / "0.png" for name in ("visible", "infrared")}
+    depth = Recorder("files", source.parent / "depth")
+    config = replace(make_config(source), roles=(role, "visible"))
+    content = make_samples(
+        [SourceSample(id="0", paths=paths)], config, Models(depth=depth, probe=load_probe())
+    )
+    assert not content.failures and (depth.infrared is not None) == shown
+    if depth.infrared is not None:
+        np.testing.assert_array_equal(depth.infrared[0], read_grey(paths["infrared"]))
 
 
 def test_thin_lens_pairs_can_be_computed_from_what_is_stored(source: Path, tmp_path: Path) -> None:

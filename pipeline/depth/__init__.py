@@ -1,7 +1,8 @@
 """Inverse depth of whole frames, by the name of where it comes from.
 
 =========================  =================================================================================
-``default``                the network shipped with this package (trained on procedural scenes)
+``default``                the network shipped with this package (trained on procedural scenes), which sees
+                           infrared frames too
 ``megadepth:PATH``         the MegaDepth hourglass with the authors' file ``best_generalization_net_G.pth``
 ``files:FOLDER``           maps that exist already: ``FOLDER/ID.png``, ``.npy`` or ``.h5``
 ``timm:ENCODER:PATH``      a network made by ``weights train-depth`` with that timm encoder
@@ -43,7 +44,9 @@ class DepthEstimator(Protocol):
         """The file that a frame's map is read from, if there is one; always None for a network."""
         ...
 
-    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+    def estimate(
+        self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         """Estimate the inverse depth of each frame.
 
         A frame's result depends on that frame alone: it has the same bits in any batch and any order, on one
@@ -52,6 +55,7 @@ class DepthEstimator(Protocol):
         Args:
             frames: whole frames, (H, W, 3) uint8 RGB, of any and of different sizes.
             ids: one id per frame, which names it in errors and finds its file for ``files:``.
+            infrared: the aligned thermal infrared frame of each, (H, W) uint8, for those that can use it.
 
         Returns:
             One (H, W) float32 map per frame, in [0, 1], 1 = nearest; constant where a frame has no relief.

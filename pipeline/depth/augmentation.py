@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from pipeline.ycbcr import luminance
 
+#: Share of the views with an infrared frame whose visible one is dark.
+NIGHT_SHARE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a network is trained on."""
+
+    frame: np.ndarray  # (h, w, 3) float32 RGB in [0, 1]
+    inverse_depth: np.ndarray  # (h, w) float32, in the units of the scene
+    infrared: np.ndarray | None  # (h, w) float32 in [0, 1]
+
 
 def random_view(
-    visible: np.ndarray, inverse_depth: np.ndarray, size_hw: tuple[int, int], random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    visible: np.ndarray,
+    inverse_depth: np.ndarray,
+    infrared: np.ndarray | None,
+    size_hw: tuple[int, int],
+    random: np.random.Generator,
+) -> View:
     """Crop, zoom, roll, stretch and mirror a scene, then photograph it differently.
 
     Args:
         visible: (H, W, 3) uint8.
         inverse_depth: (H, W) float, any scale.
+        infrared: (H, W) uint8, where the view shall have one; a pixel or two beside the visible frame.
         size_hw: size of the result.
         random: the stream of this view.
-
-    Returns:
-        float32 RGB (h, w, 3) in [0, 1] and inverse depth (h, w) in the units of the input.
     """
     matrix = _framing((visible.shape[0], visible.shape[1]), size_hw, random)
-    height, width = size_hw
-    step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # scene pixels per pixel of the view
-    if step > 1.2:  # shrinking needs a low-pass filter first
-        visible = cv2.GaussianBlur(visible, (0, 0), 0.4 * step)
-    frame = cv2.warpAffine(
-        visible,
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT,
-    )
+    frame = _warp(visible, matrix, size_hw)
     # Nearest neighbour: a mean of two depths is a depth that is not there.
     depth = cv2.warpAffine(
         inverse_depth.astype(np.float32),
         matrix,
-        (width, height),
+        size_hw[::-1],
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT,
     )
     unit = frame.astype(np.float32) / 255
     # Half of the views stay close to the scene's own photography, or learning is slow.
-    return (photograph(unit, random) if random.random() < 0.5 else _expose(unit, random)), depth
+    unit = photograph(unit, random) if random.random() < 0.5 else _expose(unit, random)
+    if infrared is None:
+        return View(unit, depth, None)
+    if random.random() < NIGHT_SHARE:
+        unit = at_night(unit, random)
+    beside = matrix + np.column_stack([np.zeros((2, 2)), random.normal(0, 1.0, 2)])
+    warm = _warp(infrared, beside, size_hw).astype(np.float32) / 255
+    return View(unit, depth, photograph_infrared(warm, random))
 
 
 def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -77,16 +90,67 @@ def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
         frame = frame + _sensor_noise(frame, random)
     frame = np.clip(frame, 0, 1)
     if chance(0.3):
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 90))]
-        data = cv2.imencode(".jpg", np.rint(frame * 255).astype(np.uint8), quality)[1]
-        frame = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32) / 255
+        frame = _compress(frame, random)
     return np.ascontiguousarray(frame, np.float32)
+
+
+def photograph_infrared(infrared: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Another infrared camera: range, polarity, optics, noise, compression; (H, W) float32 in [0, 1]."""
+
+    def chance(probability: float) -> bool:
+        return bool(random.random() < probability)
+
+    infrared = infrared ** np.float32(np.exp(random.uniform(-0.6, 0.6)))
+    infrared = infrared * np.float32(random.uniform(0.5, 1.6)) + np.float32(random.uniform(-0.15, 0.15))
+    infrared = np.clip(infrared, 0, 1)
+    if chance(0.05):  # black is hot
+        infrared = 1 - infrared
+    if chance(0.3):
+        infrared = infrared * _light_field(infrared.shape[:2], random)
+    if chance(0.5):
+        infrared = cv2.GaussianBlur(infrared, (0, 0), random.uniform(0.3, 1.4))
+    if chance(0.5):
+        level = np.float32(np.exp(random.uniform(np.log(0.003), np.log(0.04))))
+        infrared = infrared + level * random.standard_normal(infrared.shape, np.float32)
+    infrared = np.clip(infrared, 0, 1)
+    return _compress(infrared, random) if chance(0.3) else infrared
+
+
+def at_night(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """So little light that much is lost in noise and in the steps of 8 bits; (H, W, 3) float32 in [0, 1]."""
+    if random.random() < 0.5:
+        frame = frame * np.minimum(_light_field(frame.shape[:2], random), 3)[..., None]
+    frame = frame * np.float32(np.exp(random.uniform(np.log(0.02), np.log(0.4))))
+    noise = np.float32(np.exp(random.uniform(np.log(0.002), np.log(0.03))))
+    frame = frame + noise * random.standard_normal(frame.shape, np.float32)
+    return np.rint(np.clip(frame, 0, 1) * 255) / np.float32(255)
+
+
+def _compress(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """What JPEG leaves of a frame in [0, 1], grey or RGB."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(25, 90))]
+    data = cv2.imencode(".jpg", np.rint(frame * 255).astype(np.uint8), quality)[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.float32) / 255
 
 
 def _expose(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A slightly different exposure and white balance."""
     gains = random.uniform(0.8, 1.2, 3).astype(np.float32)
     return np.clip(gains * frame ** np.float32(np.exp(random.uniform(-0.3, 0.3))), 0, 1)
+
+
+def _warp(picture: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The view of a picture; ``matrix`` (2, 3) leads from the view's pixels to the picture's."""
+    step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # pixels of the picture per pixel of the view
+    if step > 1.2:  # shrinking needs a low-pass filter first
+        picture = cv2.GaussianBlur(picture, (0, 0), 0.4 * step)
+    return cv2.warpAffine(
+        picture,
+        matrix,
+        size_hw[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
 
 
 def _framing(source_hw: tuple[int, int], size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:

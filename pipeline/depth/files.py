@@ -39,7 +39,9 @@ class FileDepth:
         except InputError:
             return None
 
-    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+    def estimate(
+        self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         """Read the map of each frame; see :class:`pipeline.depth.DepthEstimator`."""
         return [self._read(frame, id_) for frame, id_ in zip(frames, ids, strict=True)]
 

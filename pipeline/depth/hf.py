@@ -33,7 +33,9 @@ class TransformersDepth:
     def path_of(self, id_: str) -> None:
         """Nothing is read from files; see :class:`pipeline.depth.DepthEstimator`."""
 
-    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+    def estimate(
+        self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
         return [self._one(frame, id_) for frame, id_ in zip(frames, ids, strict=True)]
 

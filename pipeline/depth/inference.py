@@ -42,12 +42,20 @@ class NetworkDepth:
     stride: int  # its input's sides are multiples of this
     device: torch.device
     refine: bool  # pull depth edges onto the frame's
+    sees_infrared: bool  # the network takes infrared (B, 1, h, w) besides
 
     def path_of(self, id_: str) -> None:
         """Nothing is read from files; see :class:`pipeline.depth.DepthEstimator`."""
 
-    def estimate(self, frames: Sequence[np.ndarray], ids: Sequence[str]) -> list[np.ndarray]:
+    def estimate(
+        self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
         """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
+        for frame in frames:
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+                raise TypeError(f"frames are (H, W, 3) uint8, not {frame.dtype} {frame.shape}")
+        if infrared is not None and self.sees_infrared:  # as a fourth channel
+            frames = [np.dstack(pair) for pair in zip(frames, infrared, strict=True)]
         windows = [
             part_windows(hw, fit_size(hw, self.size_hw, self.stride))
             for hw in ((frame.shape[0], frame.shape[1]) for frame in frames)
@@ -86,10 +94,13 @@ class NetworkDepth:
 
     @torch.inference_mode()
     def _forward(self, frames: np.ndarray) -> np.ndarray:
-        """(B, h, w, 3) uint8 -> log inverse depth (B, h, w) float32."""
-        tensor = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2)
+        """(B, h, w, 3 or 4) uint8 -> log inverse depth (B, h, w) float32."""
+        visible, infrared = (
+            torch.from_numpy(np.ascontiguousarray(part)).to(self.device).permute(0, 3, 1, 2).float() / 255
+            for part in (frames[..., :3], frames[..., 3:])
+        )
         with repeatable_kernels(), one_thread():
-            output = self.network(tensor.float() / 255)
+            output = self.network(visible, infrared) if infrared.shape[1] else self.network(visible)
         return self.sign * output[:, 0].float().cpu().numpy()
 
 
@@ -104,6 +115,7 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
     if kind == "megadepth":
         path, sign = Path(argument), -1.0
         network: nn.Module = hourglass.load_hourglass(path)
+        sees_infrared = False
         size, stride = hourglass.INPUT_SIZE_HW, hourglass.STRIDE
     else:
         encoder, _, file = argument.partition(":")
@@ -114,6 +126,7 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         if kind == "timm" and description["encoder"] != encoder:
             raise InputError(f"{path}: weights of encoder {description['encoder']}, not {encoder}")
         size, stride, sign = (description["size_hw"][0], description["size_hw"][1]), depth_network.STRIDE, 1.0
+        sees_infrared = network.correction is not None
     return NetworkDepth(
         name=source,
         digest=sha256_file(path),
@@ -123,6 +136,7 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         stride=stride,
         device=device,
         refine=refine,
+        sees_infrared=sees_infrared,
     )
 
 
@@ -134,8 +148,6 @@ def fit_size(frame_hw: tuple[int, int], size_hw: tuple[int, int], stride: int) -
 
 
 def _shrink(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise TypeError(f"frames are (H, W, 3) uint8, not {frame.dtype} {frame.shape}")
     shrinks = size_hw[0] <= frame.shape[0] and size_hw[1] <= frame.shape[1]
     # Averaging keeps textures from aliasing into structures that are not there.
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -1,4 +1,4 @@
-"""The default depth network: an encoder from timm and a light decoder, RGB -> log inverse depth."""
+"""The default depth network: an encoder from timm and a light decoder, frames -> log inverse depth."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.depth.correction import InfraredCorrection
+from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
 
 FORMAT = "gifnet-depth"
@@ -35,9 +37,10 @@ class DepthNetwork(nn.Module):
 
     Args:
         encoder: name of a timm model that gives features at several strides.
+        sees_infrared: have an :class:`InfraredCorrection`, for frames that come with an infrared one.
     """
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, *, sees_infrared: bool = True) -> None:
         super().__init__()
         try:
             self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
@@ -53,18 +56,24 @@ class DepthNetwork(nn.Module):
             )
         # Few channels where there are many pixels: each scale costs about the same.
         widths = [DECODER_WIDTH * min(8, stride) // 8 for stride in strides]
-        self.bottleneck = _Bottleneck(channels[-1], widths[-1])
+        self.bottleneck = Bottleneck(channels[-1], widths[-1])
         self.joins = nn.ModuleList(
-            _Join(widths[level + 1], channels[level], widths[level])
+            Join(widths[level + 1], channels[level], widths[level])
             for level in reversed(range(len(widths) - 1))
         )
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
+        self.correction = InfraredCorrection() if sees_infrared else None
 
-    def forward(self, frames: Tensor) -> Tensor:
-        mean = frames.mean(dim=(1, 2, 3), keepdim=True)
-        deviation = frames.std(dim=(1, 2, 3), keepdim=True, correction=0)
-        # The floor leaves a flat frame flat instead of magnifying its noise.
-        *finer, coarsest = self.encoder((frames - mean) / (deviation + 0.02))
+    def forward(self, frames: Tensor, infrared: Tensor | None = None) -> Tensor:
+        """Frames (B, 3, H, W) and, where there is one, infrared (B, 1, H, W) in [0, 1] -> (B, 1, H, W)."""
+        log_inverse = self.of_visible(frames)
+        if infrared is None or self.correction is None:
+            return log_inverse
+        return self.correction(frames, infrared, log_inverse)
+
+    def of_visible(self, frames: Tensor) -> Tensor:
+        """Log inverse depth of frames that come alone."""
+        *finer, coarsest = self.encoder(standardise(frames))
         features = self.bottleneck(coarsest)
         for join, lateral in zip(self.joins, reversed(finer), strict=True):
             features = join(features, lateral)
@@ -113,43 +122,11 @@ def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
     description = _description(metadata, path)
-    network = DepthNetwork(description["encoder"])
+    sees_infrared = any(key.startswith("correction.") for key in state)
+    network = DepthNetwork(description["encoder"], sees_infrared=sees_infrared)
     _check_tensors(network, state, path)
     network.load_state_dict(state, strict=False)
     return network.eval(), description
-
-
-class _Bottleneck(nn.Module):
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        inner = 2 * width
-        self.project = _unit(channels, inner, 1)
-        self.rows, self.columns, self.frame = (nn.Conv2d(inner, inner, 1) for _ in range(3))
-        self.mix = nn.Sequential(_unit(inner, inner, 3), _unit(inner, width, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.project(x)
-        strips = self.rows(x.mean(dim=3, keepdim=True)) + self.columns(x.mean(dim=2, keepdim=True))
-        return self.mix(F.relu(x + strips + self.frame(x.mean(dim=(2, 3), keepdim=True))))
-
-
-class _Join(nn.Module):
-    """Bring coarse features to the size of the encoder's next finer ones and mix the two."""
-
-    def __init__(self, coarse_width: int, channels: int, width: int) -> None:
-        super().__init__()
-        self.narrow = nn.Conv2d(coarse_width, width, 1) if coarse_width != width else nn.Identity()
-        self.lateral = nn.Conv2d(channels, width, 1)
-        self.mix = _unit(width, width, 3)
-
-    def forward(self, coarse: Tensor, lateral: Tensor) -> Tensor:
-        coarse = F.interpolate(self.narrow(coarse), lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mix(coarse + self.lateral(lateral))
-
-
-def _unit(channels: int, width: int, kernel: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
 
 
 def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any]:

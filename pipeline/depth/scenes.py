@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,10 +23,14 @@ class SceneSet:
     """Rendered scenes."""
 
     visible: np.ndarray  # (N, H, W, 3) uint8
+    infrared: np.ndarray  # (N, H, W) uint8
     inverse_depth: np.ndarray  # (N, H, W) float16 in [0, 1], 1 = nearest point of the scene, 0 = sky
 
     def __len__(self) -> int:
         return len(self.visible)
+
+
+_ARRAYS = tuple(field.name for field in fields(SceneSet))
 
 
 def render_scene_set(
@@ -41,7 +46,7 @@ def render_scene_set(
     """Render scenes ``first`` to ``first + count - 1`` of a seed, or read what an earlier run left of them.
 
     Args:
-        folder: where the arrays are kept, about 5 bytes per pixel.
+        folder: where the arrays are kept, about 6 bytes per pixel.
         randomised: random instead of natural textures.
         jobs: rendering processes; the result does not depend on it.
     """
@@ -51,31 +56,24 @@ def render_scene_set(
     tasks = [
         (folder / f"{name}-{start:07d}+{min(BLOCK, first + count - start)}.npz", start) for start in starts
     ]
-    blocks: list[tuple[np.ndarray, np.ndarray]] = []
+    blocks: list[SceneSet] = []
     with Progress(f"render {kind} scenes", total=count, unit="scene") as progress:
         work = (joblib.delayed(_block)(path, seed, start, size_hw, randomised) for path, start in tasks)
-        for visible, inverse_depth in joblib.Parallel(jobs, return_as="generator")(work):
-            blocks.append((visible, inverse_depth))
-            progress.advance(len(visible))
-    return SceneSet(
-        np.concatenate([block[0] for block in blocks]), np.concatenate([block[1] for block in blocks])
-    )
+        for block in joblib.Parallel(jobs, return_as="generator")(work):
+            blocks.append(block)
+            progress.advance(len(block))
+    return join_scene_sets(blocks)
 
 
-def join_scene_sets(first: SceneSet, second: SceneSet) -> SceneSet:
+def join_scene_sets(sets: Sequence[SceneSet]) -> SceneSet:
     """One set after the other."""
-    return SceneSet(
-        np.concatenate([first.visible, second.visible]),
-        np.concatenate([first.inverse_depth, second.inverse_depth]),
-    )
+    return SceneSet(*(np.concatenate([getattr(one, name) for one in sets]) for name in _ARRAYS))
 
 
-def _block(
-    path: Path, seed: int, start: int, size_hw: tuple[int, int], randomised: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _block(path: Path, seed: int, start: int, size_hw: tuple[int, int], randomised: bool) -> SceneSet:
     try:
         with np.load(path) as arrays:
-            return arrays["visible"], arrays["inverse_depth"]
+            return SceneSet(*(arrays[name] for name in _ARRAYS))
     except (FileNotFoundError, BadZipFile, KeyError, ValueError):
         pass  # not rendered yet, or damaged: render it (again)
     count = int(path.stem.rpartition("+")[2])
@@ -83,8 +81,8 @@ def _block(
         render_scene(seed=seed, index=index, size_hw=size_hw, randomise_texture=randomised)
         for index in range(start, start + count)
     ]
-    visible = np.stack([scene.visible for scene in scenes])
-    inverse_depth = np.stack([scene.inverse_depth for scene in scenes]).astype(np.float16)
+    block = SceneSet(*(np.stack([getattr(scene, name) for scene in scenes]) for name in _ARRAYS))
+    block = replace(block, inverse_depth=block.inverse_depth.astype(np.float16))
     with atomic_path(path) as temporary:
-        np.savez(temporary, visible=visible, inverse_depth=inverse_depth)
-    return visible, inverse_depth
+        np.savez(temporary, **{name: getattr(block, name) for name in _ARRAYS})
+    return block

@@ -32,71 +32,102 @@ FIRST_HELD_OUT = 1_000_000
 def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     """Train and write the weights to ``out`` (safetensors); returns the path.
 
+    First the network for visible frames; then, that being fixed, the correction by infrared ones, from other
+    scenes, on which the estimates are as wrong as they will be.
+
     ``OUT.training/`` beside it keeps the rendered scenes, the last checkpoint and ``metrics.json``. Called
     again with the same config it goes on where it stopped, to the same weights bit for bit on one device and
     thread count. ``out`` itself is renewed at every checkpoint; its metadata says how many steps it has seen.
 
     Raises:
         InputError: an unknown encoder, an ``out`` that cannot be written, a damaged checkpoint or one of
-            another config, or a loss that is not finite.
+            another config, a base that does not fit, or a loss that is not finite.
     """
     out = check_output(out)
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     state = DepthTrainingState(config, device)
     state.restore(folder / "checkpoint.pt")
-    training, held_out = _scene_sets(config, folder / "scenes")
-    with (
-        repeatable(device),
-        Progress("train-depth", total=config.steps, unit="step", initial=state.step) as progress,
-    ):
-        losses: list[dict[str, float]] = []
-        while state.step < config.steps:
-            losses.append(_step(state, training))
-            progress.advance(note=f"loss {losses[-1]['loss']:.3f}")
-            if state.step % config.save_every == 0 or state.step == config.steps:
-                state.history.append(
-                    {
-                        "step": state.step,
-                        **_means(losses),
-                        **{name: _validate(state, s) for name, s in held_out.items()},
-                    }
-                )
-                losses = []
-                state.export(out, folder / "metrics.json")
-                state.save(folder / "checkpoint.pt")  # last: what a kill leaves undone is done again
+    held_out = _held_out(config, folder / "scenes")
+    if state.step < config.steps:
+        _run_stage(state, _training_scenes(config, folder / "scenes"), held_out, config.steps, out)
+    if state.step < config.all_steps:
+        state.fix_base()
+        scenes = _infrared_scenes(config, folder / "scenes")
+        _run_stage(state, scenes, held_out, config.all_steps, out)
     if not state.is_exported(out):
         state.export(out, folder / "metrics.json")
     return out
 
 
-def _scene_sets(config: DepthTrainingConfig, folder: Path) -> tuple[SceneSet, dict[str, SceneSet]]:
-    common: dict[str, Any] = {"seed": config.seed, "size_hw": config.render_size_hw, "jobs": config.jobs}
-    randomised = round(config.randomised_share * config.scenes)
-    natural = config.scenes - randomised
-    parts = [
-        render_scene_set(folder, first=first, count=count, randomised=flag, **common)
-        for first, count, flag in ((0, natural, False), (natural, randomised, True))
-        if count
-    ]
-    training = join_scene_sets(*parts) if len(parts) == 2 else parts[0]
-    held_out = {
-        f"ordinal_error_{name}": render_scene_set(
-            folder, first=FIRST_HELD_OUT, count=config.held_out, randomised=flag, **common
+def _run_stage(
+    state: DepthTrainingState, scenes: SceneSet, held_out: dict[str, SceneSet], end: int, out: Path
+) -> None:
+    """Train to step ``end``, the end of a stage, with a checkpoint and an export now and then."""
+    folder = out.with_name(out.stem + ".training")
+    losses: list[dict[str, float]] = []
+    with (
+        repeatable(state.device),
+        Progress("train-depth", total=state.config.all_steps, unit="step", initial=state.step) as progress,
+    ):
+        while state.step < end:
+            losses.append(_step(state, scenes))
+            progress.advance(note=f"loss {losses[-1]['loss']:.3f}")
+            if state.step % state.config.save_every == 0 or state.step == end:
+                state.history.append(
+                    {
+                        "step": state.step,
+                        **_means(losses),
+                        **{f"ordinal_error_{name}": _validate(state, s) for name, s in held_out.items()},
+                    }
+                )
+                losses = []
+                state.export(out, folder / "metrics.json")
+                state.save(folder / "checkpoint.pt")  # last: what a kill leaves undone is done again
+
+
+def _training_scenes(config: DepthTrainingConfig, folder: Path) -> SceneSet:
+    return _mixed_scenes(config, folder, first=0, count=config.scenes)
+
+
+def _infrared_scenes(config: DepthTrainingConfig, folder: Path) -> SceneSet:
+    return _mixed_scenes(config, folder, first=config.scenes, count=config.infrared_scenes)
+
+
+def _mixed_scenes(config: DepthTrainingConfig, folder: Path, *, first: int, count: int) -> SceneSet:
+    """Scenes with natural textures, then some with random ones."""
+    randomised = round(config.randomised_share * count)
+    natural = count - randomised
+    return join_scene_sets(
+        [
+            render_scene_set(folder, first=start, count=number, randomised=flag, **_rendering(config))
+            for start, number, flag in ((first, natural, False), (first + natural, randomised, True))
+            if number
+        ]
+    )
+
+
+def _held_out(config: DepthTrainingConfig, folder: Path) -> dict[str, SceneSet]:
+    return {
+        name: render_scene_set(
+            folder, first=FIRST_HELD_OUT, count=config.held_out, randomised=flag, **_rendering(config)
         )
         for name, flag in (("natural", False), ("randomised", True))
     }
-    return training, held_out
+
+
+def _rendering(config: DepthTrainingConfig) -> dict[str, Any]:
+    return {"seed": config.seed, "size_hw": config.render_size_hw, "jobs": config.jobs}
 
 
 def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
     config = state.config
-    frames, target, pairs = _batch(config, scenes, state.step, state.device)
+    frames, infrared, target, pairs = _batch(config, scenes, state.step, state.device)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, config)
     mixed = config.mixed_precision and computes_bfloat16(state.device)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=mixed):
-        predicted = state.network(frames)
+        predicted = state.network(frames, infrared)
     parts = {
         "data": data_loss(predicted, target),
         "gradient": gradient_loss(predicted, target),
@@ -120,22 +151,29 @@ def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
 
 def _batch(
     config: DepthTrainingConfig, scenes: SceneSet, step: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames (B, 3, H, W) in [0, 1], log inverse depth (B, 1, H, W) and point pairs (B, 2, P) of one step."""
-    frames, targets, pairs = [], [], []
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """One step's frames (B, 3, H, W) and, in the second stage, infrared ones (B, 1, H, W), both in [0, 1],
+    log inverse depth (B, 1, H, W) and point pairs (B, 2, P).
+    """
+    views, targets, pairs = [], [], []
     for position in range(step * config.batch_size, (step + 1) * config.batch_size):
         epoch, place = divmod(position, len(scenes))
         order = random_stream(config.seed, "train-depth", str(epoch), "order").permutation(len(scenes))
         random = random_stream(config.seed, "train-depth", str(position), "view")
         scene = order[place]
-        frame, inverse_depth = random_view(
-            scenes.visible[scene], scenes.inverse_depth[scene], config.size_hw, random
+        infrared = scenes.infrared[scene] if step >= config.steps else None
+        view = random_view(
+            scenes.visible[scene], scenes.inverse_depth[scene], infrared, config.size_hw, random
         )
-        frames.append(frame)
-        targets.append(np.log(np.maximum(inverse_depth / max(float(inverse_depth.max()), 1e-6), FARTHEST)))
+        nearest = max(float(view.inverse_depth.max()), 1e-6)
+        views.append(view)
+        targets.append(np.log(np.maximum(view.inverse_depth / nearest, FARTHEST)))
         pairs.append(draw_pairs(random, config.size_hw, config.pairs, config.row_share))
+    frames = np.stack([view.frame for view in views])
+    seen = [view.infrared[None] for view in views if view.infrared is not None]
     return (
-        torch.from_numpy(np.stack(frames)).to(device).permute(0, 3, 1, 2),  # channels_last in memory
+        torch.from_numpy(frames).to(device).permute(0, 3, 1, 2),  # channels_last in memory
+        torch.from_numpy(np.stack(seen)).to(device) if seen else None,
         torch.from_numpy(np.stack(targets)[:, None]).to(device),
         torch.from_numpy(np.stack(pairs)).to(device),
     )
@@ -143,13 +181,18 @@ def _batch(
 
 @torch.inference_mode()
 def _validate(state: DepthTrainingState, scenes: SceneSet) -> float:
-    """Mean ordinal error over whole held-out scenes."""
+    """Mean ordinal error over whole held-out scenes, with their infrared frames in the second stage."""
     errors = []
     height, width = state.config.inference_size_hw
     for index in range(len(scenes)):
-        frame = cv2.resize(scenes.visible[index], (width, height), interpolation=cv2.INTER_AREA)
-        tensor = torch.from_numpy(frame).to(state.device).permute(2, 0, 1)[None].float() / 255
-        predicted = state.average(tensor)[0, 0].cpu().numpy()
+        frame, infrared = (
+            torch.from_numpy(cv2.resize(picture[index], (width, height), interpolation=cv2.INTER_AREA))
+            for picture in (scenes.visible, scenes.infrared)
+        )
+        frame = frame.to(state.device).permute(2, 0, 1)[None].float() / 255
+        infrared = infrared.to(state.device)[None, None].float() / 255
+        corrects = state.step > state.config.steps
+        predicted = state.average(frame, infrared if corrects else None)[0, 0].cpu().numpy()
         truth = cv2.resize(
             scenes.inverse_depth[index].astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
         )

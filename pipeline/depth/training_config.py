@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.depth.network import STRIDE
-from pipeline.files import InputError
+from pipeline.files import InputError, sha256_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,10 @@ class DepthTrainingConfig:
     scenes: int = 1200  # rendered scenes
     randomised_share: float = 0.5  # of them, with random instead of natural textures
     held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 4000  # optimiser steps
+    steps: int = 4000  # optimiser steps of the network for visible frames
+    base: Path | None = None  # weights whose network is kept, instead of taking these steps
+    infrared_scenes: int = 1000  # further rendered scenes, from which the infrared correction learns
+    infrared_steps: int = 4000  # optimiser steps of the correction, all else fixed; 0 = none
     batch_size: int = 12  # views per step
     learning_rate: float = 2e-3  # peak, after the warm-up; falls to 0 along a cosine
     warmup_steps: int = 200  # linear rise of the learning rate
@@ -46,6 +50,8 @@ class DepthTrainingConfig:
                 raise InputError(
                     f"train-depth: {name} {getattr(self, name)} must be two multiples of {STRIDE}"
                 )
+        if self.infrared_steps < 0 or self.infrared_scenes < 1:
+            raise InputError("train-depth: infrared_steps must be at least 0, infrared_scenes at least 1")
         for name in ("randomised_share", "row_share", "average_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")
@@ -55,15 +61,23 @@ class DepthTrainingConfig:
             if not getattr(self, name) >= 0:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must not be negative")
 
+    @property
+    def all_steps(self) -> int:
+        """Optimiser steps of both stages."""
+        return self.steps + self.infrared_steps
+
     def plain(self) -> dict[str, Any]:
-        """Without what changes no result, in JSON's types."""
-        fields = asdict(replace(self, jobs=1))
+        """Without what changes no result, in JSON's types; a base is its SHA-256."""
+        fields = asdict(replace(self, jobs=1)) | {"base": sha256_file(self.base) if self.base else None}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
 
 
 def learning_rate_at(step: int, config: DepthTrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to 0: a function of the step alone, which resuming needs."""
+    """Linear warm-up, then half a cosine down to 0, in each stage: a function of the step, for resuming."""
+    steps = config.steps
+    if step >= steps:
+        step, steps = step - steps, config.infrared_steps
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

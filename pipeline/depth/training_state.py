@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, write_bytes, write_json
@@ -36,6 +37,22 @@ class DepthTrainingState:
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.step = 0
         self.history: list[dict[str, Any]] = []
+        self.base_facts: Any = None  # how the network of config.base was made
+        if config.base:
+            self._keep(config.base)
+
+    @property
+    def correction(self) -> InfraredCorrection:
+        """What the second stage trains."""
+        assert self.network.correction is not None
+        return self.network.correction
+
+    def fix_base(self) -> None:
+        """Begin the second stage, or go on with it: what sees the visible frame stays as its average is."""
+        correction = {f"correction.{key}": value for key, value in self.correction.state_dict().items()}
+        self.network.load_state_dict(self.average.state_dict() | correction)
+        self.network.eval().requires_grad_(False)
+        self.correction.train().requires_grad_(True)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint from which :meth:`restore` goes on."""
@@ -73,7 +90,8 @@ class DepthTrainingState:
     def follow(self) -> None:
         """Move the average of the weights a little towards the weights."""
         # A short memory at first, so that the random start is soon forgotten.
-        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        done = self.step - self.config.steps if self.step > self.config.steps else self.step
+        decay = min(self.config.average_decay, (1 + done) / (10 + done))
         for mean, value in zip(
             self.average.state_dict().values(), self.network.state_dict().values(), strict=True
         ):
@@ -95,7 +113,22 @@ class DepthTrainingState:
         return bool(description.get("training") == self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        return {"config": self.config.plain(), "steps_done": self.step, "metrics": self.history[-1]}
+        base = {"base": self.base_facts} if self.base_facts else {}
+        return {
+            "config": self.config.plain(),
+            "steps_done": self.step,
+            "metrics": self.history[-1],
+            **base,
+        }
+
+    def _keep(self, path: Path) -> None:
+        """Take the network of a file as that of the first stage, which is over with it."""
+        network, description = load_depth_network(path)
+        if description["encoder"] != self.config.encoder:
+            raise InputError(f"{path}: weights of encoder {description['encoder']}; give that as --encoder")
+        visible = {key: value for key, value in network.state_dict().items() if "correction." not in key}
+        self.average.load_state_dict(visible, strict=False)
+        self.base_facts, self.step = description["training"], self.config.steps
 
     def _content(self) -> dict[str, Any]:
         return {

@@ -1,13 +1,16 @@
 """How well depth sources order depth: python tests/benchmarks/depth.py [SOURCE ...]
 
-Prints, for every source (default: ``default``) and for three trivial priors,
+Prints, for every source (default: ``default``), without and with the infrared frames, and for three priors,
 
 - same-row order on the two MegaDepth demo photos: of random point pairs in one row which differ by more than
   a tenth of the range in the published inverse depth, the share ordered the same way (0.5 = chance);
 - ordinal error on held-out sample scenes, with natural and with randomised textures: of random point pairs
-  that differ by more than a tenth of the true range, the share ordered wrongly (0.5 = chance).
+  that differ by more than a tenth of the true range, the share ordered wrongly (0.5 = chance); the same of
+  both kinds with so little light that much of the visible frame is lost;
+- people of LLVIP and RoadScene: of points on warm upright figures, which the infrared frame shows, and points
+  beside them in the same row, the share of the former placed nearer (0.5 = chance).
 
-``--previews FOLDER`` writes frame | inverse depth sheets of LLVIP and RoadScene frames and the demo photos.
+``--previews FOLDER`` writes frame | inverse depth sheets of LLVIP and RoadScene pairs and the demo photos.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ import argparse
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,17 +29,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline.depth import load_depth_estimator
+from pipeline.depth import DepthEstimator, load_depth_estimator
+from pipeline.depth.augmentation import at_night
 from pipeline.depth.losses import ordinal_error
 from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.device import resolve_device
-from pipeline.images import read_image, read_rgb, write_image
+from pipeline.images import read_grey, read_image, read_rgb, to_uint8, write_image
 from pipeline.randomness import random_stream
-from pipeline.scenes import render_scene
+from pipeline.scenes import Scene, render_scene
 from pipeline.ycbcr import luminance
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-Estimate = Callable[[np.ndarray], np.ndarray]
+#: Frame and infrared, or None -> inverse depth.
+Estimate = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+#: Points that are drawn on a figure.
+_POINTS = 300
 
 
 def main() -> None:
@@ -43,13 +51,14 @@ def main() -> None:
     options = _options()
     device = resolve_device(options.device)
     methods: dict[str, Estimate] = {
-        "prior: lower is nearer": _lower,
-        "prior: darker is nearer": _darker,
-        "prior: sharper is nearer": _sharper,
+        "prior: lower is nearer": lambda frame, _: _lower(frame),
+        "prior: darker is nearer": lambda frame, _: _darker(frame),
+        "prior: sharper is nearer": lambda frame, _: _sharper(frame),
     }
     for source in options.source or ["default"]:
         estimator = load_depth_estimator(source, device=device, refine=options.refine)
-        methods[source] = lambda frame, estimator=estimator: estimator.estimate([frame], ["frame"])[0]
+        methods[source] = _method(estimator, sees_infrared=False)
+        methods[f"{source}, infrared too"] = _method(estimator, sees_infrared=True)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {device}")
     demos = _demos(options.shared / "reference" / "megadepth")
     scenes = {
@@ -59,25 +68,37 @@ def main() -> None:
         ]
         for name, randomised in (("natural", False), ("randomised", True))
     }
+    scenes["night"] = [
+        replace(scene, visible=_night(scene, index))
+        for index, scene in enumerate([*scenes["natural"], *scenes["randomised"]])
+    ]
+    people = {name: list(_pairs(options.shared / "data" / name)) for name in ("llvip", "roadscene")}
     columns = [
         *(f"row order {name}" for name in demos),
         "mean",
         *(f"error {name}" for name in scenes),
+        *(f"people {name}" for name, pairs in people.items() if pairs),
         "s/frame",
     ]
     print(f"{'':34}" + "".join(f"{column:>18}" for column in columns))
     for name, estimate in methods.items():
         started = time.perf_counter()
-        orders = [_row_order(estimate(frame), truth) for frame, truth in demos.values()]
+        orders = [_row_order(estimate(frame, None), truth) for frame, truth in demos.values()]
         seconds = (time.perf_counter() - started) / max(1, len(demos))
         errors = [
-            np.mean([_error(estimate(scene.visible), scene.inverse_depth, i) for i, scene in enumerate(kind)])
+            np.mean(
+                [
+                    _error(estimate(scene.visible, scene.infrared), scene.inverse_depth, i)
+                    for i, scene in enumerate(kind)
+                ]
+            )
             for kind in scenes.values()
         ]
-        row = [*orders, float(np.mean(orders)) if orders else float("nan"), *errors, seconds]
+        nearer = [_people_nearer(estimate, pairs) for pairs in people.values() if pairs]
+        row = [*orders, float(np.mean(orders)) if orders else float("nan"), *errors, *nearer, seconds]
         print(f"{name[-34:]:34}" + "".join(f"{value:18.3f}" for value in row), flush=True)
         if options.previews and not name.startswith("prior"):
-            _previews(estimate, demos, options.shared / "data", options.previews)
+            _previews(estimate, demos, people, options.previews / name.replace("/", "_"))
 
 
 def _options() -> argparse.Namespace:
@@ -100,6 +121,60 @@ def _demos(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         truth = read_image(path).astype(np.float32)
         found[path.stem] = (read_rgb(path.with_suffix(".jpg")), truth)
     return found
+
+
+def _method(estimator: DepthEstimator, *, sees_infrared: bool) -> Estimate:
+    def estimate(frame: np.ndarray, infrared: np.ndarray | None) -> np.ndarray:
+        seen = [infrared] if sees_infrared and infrared is not None else None
+        return estimator.estimate([frame], ["frame"], seen)[0]
+
+    return estimate
+
+
+def _night(scene: Scene, index: int) -> np.ndarray:
+    random = random_stream(0, "benchmark", str(index), "night")
+    return to_uint8(at_night(scene.visible.astype(np.float32) / 255, random))
+
+
+def _pairs(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every fourth visible and infrared frame below a folder."""
+    for path in sorted((folder / "visible").rglob("*.jpg"))[::4]:
+        yield read_rgb(path), read_grey(folder / "infrared" / path.relative_to(folder / "visible"))
+
+
+def _people_nearer(estimate: Estimate, pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Mean over figures, ties count half; feet are left out, where a figure and the ground are equally far."""
+    shares, random = [], random_stream(0, "benchmark", "", "people")
+    for frame, infrared in pairs:
+        inverse_depth = estimate(frame, infrared)
+        warm, figures = _figures(infrared)
+        for figure, (left, width) in figures:
+            rows, columns = (where[random.integers(len(where), size=_POINTS)] for where in np.nonzero(figure))
+            step = 3 + (random.uniform(0.2, 1.0, _POINTS) * width).astype(int)
+            beside = np.where(random.random(_POINTS) < 0.5, left - step, left + width + step)
+            counts = (beside >= 0) & (beside < infrared.shape[1])
+            counts[counts] = ~warm[rows[counts], beside[counts]]
+            if counts.sum() > _POINTS // 10:
+                rows, columns, beside = rows[counts], columns[counts], beside[counts]
+                nearer = np.sign(inverse_depth[rows, columns] - inverse_depth[rows, beside])
+                shares.append(np.mean(1 + nearer) / 2)
+    return float(np.mean(shares))
+
+
+def _figures(infrared: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, tuple[int, int]]]]:
+    """Where a frame is warm, and of each upright blob its upper two thirds, left column and width."""
+    smooth = cv2.GaussianBlur(infrared, (0, 0), 1.5)
+    warm = (smooth > max(120.0, 0.75 * np.percentile(smooth, 97))).astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(warm)
+    figures = []
+    for label in range(1, count):
+        left, top, width, height, area = (int(value) for value in boxes[label])
+        share = height / infrared.shape[0]
+        if 1 / 14 < share < 1 / 2 and 1.2 < height / width < 6 and area > 0.3 * width * height:
+            figure = labels == label
+            figure[top + 2 * height // 3 :] = False
+            figures.append((figure, (left, width)))
+    return cv2.dilate(warm, np.ones((5, 5), np.uint8)) > 0, figures
 
 
 def _row_order(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -132,15 +207,17 @@ def _sharper(frame: np.ndarray) -> np.ndarray:
 
 
 def _previews(
-    estimate: Estimate, demos: dict[str, tuple[np.ndarray, np.ndarray]], data: Path, folder: Path
+    estimate: Estimate,
+    demos: dict[str, tuple[np.ndarray, np.ndarray]],
+    people: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+    folder: Path,
 ) -> None:
-    sheets = {
-        "megadepth": [frame for frame, _ in demos.values()],
-        "llvip": [read_rgb(path) for path in sorted((data / "llvip/visible/train").glob("*.jpg"))[::4]],
-        "roadscene": [read_rgb(path) for path in sorted((data / "roadscene/visible").glob("*.jpg"))[::9]],
+    sheets: dict[str, list[tuple[np.ndarray, np.ndarray | None]]] = {
+        "megadepth": [(frame, None) for frame, _ in demos.values()],
+        **{name: [*pairs[:24]] for name, pairs in people.items()},
     }
     for name, frames in sheets.items():
-        pairs = [_pair(frame, estimate(frame)) for frame in frames]
+        pairs = [_pair(frame, estimate(frame, infrared)) for frame, infrared in frames]
         pairs += [np.zeros_like(pairs[0])] * (-len(pairs) % 3) if pairs else []
         rows = [np.hstack(pairs[start : start + 3]) for start in range(0, len(pairs), 3)]
         if rows:

@@ -90,14 +90,15 @@ class PlainScript:
             visible = cv2.cvtColor(cv2.imread(str(visible_path)), cv2.COLOR_BGR2RGB)
             infrared = cv2.imread(str(infrared_path), cv2.IMREAD_GRAYSCALE)
             lap("read")
-            views = [visible, *(visible[part] for part in self.parts(visible))]
+            pair = np.dstack([visible, infrared])
+            views = [pair, *(pair[part] for part in self.parts(visible))]
             maps = []
             for view in views:
                 small = cv2.resize(view, self.input_size(visible), interpolation=cv2.INTER_AREA)
                 tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
                 lap("depth scaling")
                 with torch.no_grad():
-                    maps.append(self.depth(tensor)[0, 0].numpy())
+                    maps.append(self.depth(tensor[:, :3], tensor[:, 3:])[0, 0].numpy())
                 lap("depth network")
             log_inverse = merge(maps[0], maps[1:]) if maps[1:] else maps[0]
             inverse = np.exp(log_inverse - log_inverse.max())

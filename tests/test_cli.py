@@ -296,7 +296,8 @@ def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
     assert result.exit_code == 0 and out.is_file(), result.output
 
     out = tmp_path / "depth.safetensors"
-    options = ["--steps", 1, "--scenes", 2, "--batch-size", 2, "--held-out", 1, "--device", "cpu"]
+    options = ["--steps", 1, "--scenes", 2, "--infrared-steps", 1, "--infrared-scenes", 2]
+    options += ["--batch-size", 2, "--held-out", 1, "--device", "cpu"]
     result = run("weights", "train-depth", "-o", out, *options)
     assert result.exit_code == 0 and out.is_file(), result.output
 

@@ -249,3 +249,22 @@ def test_default_weights_see_near_and_far() -> None:
         errors.append(ordinal_error(depth_of(estimator, scene.visible), scene.inverse_depth, random))
     assert np.mean(errors) < 0.25  # half the error of a guess; tests/benchmarks/depth.py has the real measure
     assert DEFAULT_WEIGHTS.stat().st_size < 20e6
+
+
+@pytest.mark.skipif(not DEFAULT_WEIGHTS.exists(), reason="no default weights yet")
+def test_default_weights_see_people_in_the_dark_by_their_warmth() -> None:
+    estimator = load_depth_estimator("default", device=CPU)
+    height, width = 240, 320
+    rows, columns = np.mgrid[0:height, 0:width]
+    rng = np.random.default_rng(0)
+    dark = rng.integers(0, 9, (height, width, 3)).astype(np.uint8)
+    ground = (30 + 60 * rows / height).astype(np.uint8)
+    body = (abs(columns - 160) < 14) & (rows > 90) & (rows < 190)
+    head = (columns - 160) ** 2 + (rows - 82) ** 2 < 10**2
+    infrared = np.where(body | head, np.uint8(220), ground)
+    alone = depth_of(estimator, dark)
+    together = estimator.estimate([dark], ["a"], [infrared])[0]
+    beside = (rows > 75) & (rows < 150) & (abs(abs(columns - 160) - 45) < 15)
+    upper = (body | head) & (rows < 150)
+    steps = [inverse_depth[upper].mean() - inverse_depth[beside].mean() for inverse_depth in (alone, together)]
+    assert steps[1] > 0.03 + steps[0]

@@ -143,7 +143,7 @@ def _pairs(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _people_nearer(estimate: Estimate, pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean over figures, ties count half; feet are left out, where a figure and the ground are equally far."""
+    """Mean over figures, ties count half; feet are left out, which are as far as the ground."""
     shares, random = [], random_stream(0, "benchmark", "", "people")
     for frame, infrared in pairs:
         inverse_depth = estimate(frame, infrared)

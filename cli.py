@@ -8,7 +8,7 @@ import click
 
 from model.commands import evaluate, fuse, report
 from model.train_command import train
-from model.weights_commands import export, import_weights, list_weights, train_fusion
+from model.weights_commands import calibrate, export, import_weights, list_weights, train_fusion
 from pipeline.command_line import FOLDER, Commands, run_commands
 from pipeline.commands import inspect, sample, synth
 from pipeline.contact_sheet import contact_sheet
@@ -35,7 +35,16 @@ def weights() -> None:
 
 for command in (sample, synth, inspect, train, fuse, evaluate, report):
     main.add_command(command)
-for command in (list_weights, import_weights, fetch, export, train_depth, train_probe, train_fusion):
+for command in (
+    list_weights,
+    import_weights,
+    fetch,
+    export,
+    calibrate,
+    train_depth,
+    train_probe,
+    train_fusion,
+):
     weights.add_command(command)
 
 

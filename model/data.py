@@ -174,8 +174,13 @@ def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
     except (AttributeError, TypeError, re.error) as error:
         raise damaged_index(folder, error) from None
     frames = [_frame_of(sample_id) for sample_id in ids]
-    begun = [expression.match(frame) for frame in frames]
-    return [(match and match[0]) or frame for match, frame in zip(begun, frames, strict=True)]
+    return [scene_of(frame, expression) for frame in frames]
+
+
+def scene_of(frame: str, expression: re.Pattern[str]) -> str:
+    """What a manifest's expression finds at the beginning of a frame's id, or all of it."""
+    match = expression.match(frame)
+    return (match and match[0]) or frame
 
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:

@@ -27,6 +27,7 @@ from model.pyramid import (
     make_room,
     spread,
     strengths,
+    unlikeness,
 )
 
 #: Of the choice of the stronger detail, at first: of two details a factor 1.5 apart the stronger one gets
@@ -99,8 +100,8 @@ class PyramidHead(nn.Module):
         self.sharpness_by_cues = nn.Parameter(torch.zeros(LEVELS, 5))
         # At first the strength around a pixel decides between like planes, that of the pixel between others.
         self.window_by_cues = nn.Parameter(torch.tensor([[0, 3 / CUE_SCALE, 0, 0, 0]]).repeat(LEVELS, 1))
-        # Of a constant, likeness and distance.
-        self.base_gain_by_cues = nn.Parameter(torch.zeros(3))
+        # Of a constant, likeness, distance, and how little the bases agree over the image.
+        self.base_gain_by_cues = nn.Parameter(torch.zeros(4))
 
     def pooled(self, decoded: Tensor) -> list[Tensor]:
         """Maps (B, channels, h, W) of a strip of rows -> what is to be kept of them."""
@@ -159,8 +160,9 @@ class PyramidHead(nn.Module):
     def _base(self, maps: list[Tensor], bases: Tensor, cues: Tensor) -> Tensor:
         logits, gains, _ = self._by_kind(maps)
         like, distance = cues.split(1, dim=1)
-        offset, of_like, of_distance = CUE_SCALE * self.base_gain_by_cues
+        offset, of_like, of_distance, of_unlikeness = CUE_SCALE * self.base_gain_by_cues
         gain = gains[LEVELS] + offset + of_like * like + of_distance * distance
+        gain = gain + of_unlikeness * (4 * unlikeness(bases)).clamp_max(1) * (1 - like)
         return blend_bases(bases, logits[LEVELS], gain)
 
     def _blend(

@@ -139,6 +139,17 @@ def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
     return fused - darker + brighter
 
 
+def unlikeness(bases: Tensor) -> Tensor:
+    """How little two bases agree over the image: (B, 2, h, w) -> (B, 1, 1, 1) in [0, 2].
+
+    One minus their correlation: next to nothing for a focus pair, about a tenth for two exposures of a scene,
+    most for two kinds of camera.
+    """
+    a, b = (bases - _mean(bases)).split(1, dim=1)
+    powers = (_mean(a.square()) + FLAT**2) * (_mean(b.square()) + FLAT**2)
+    return 1 - (_mean(a * b) + FLAT**2) / powers.sqrt()
+
+
 def _mean(planes: Tensor) -> Tensor:
     """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
     return planes.mean(dim=(2, 3), keepdim=True)

@@ -89,13 +89,7 @@ class FusionEngine:
     def fuse_pair(self, pair: np.ndarray, *, main: Task = "dp") -> np.ndarray:
         """:meth:`fuse_planes` of both in one array, float32 (2, H, W): it is not copied."""
         height, width = pair.shape[1:]
-        if min(height, width) < (smallest := self.network.config.min_side):
-            raise InputError(f"an image of {height}x{width} is too small: both sides need {smallest} pixels")
-        if main not in self._folded:
-            self._folded[main] = FoldedNetwork(
-                self.network, main=main, device=self.device, dtype=self.dtype, multiple=self.multiple
-            )
-        network, planes = self._folded[main], torch.from_numpy(pair)[None]
+        network, planes = self._network_for(height, width, main), torch.from_numpy(pair)[None]
 
         def compute(planes: Tensor) -> Tensor:
             return _Passes(self, network, planes).run()
@@ -104,6 +98,21 @@ class FusionEngine:
             if self._pairs is None:
                 return compute(planes)[0, 0].numpy()
             return self._pairs.fuse(planes, (main, height, width), compute)
+
+    def head_maps(self, pair: np.ndarray, *, main: Task = "dp") -> list[Tensor]:
+        """What the network tells its head of a pair, float32 (2, H, W), on a CPU."""
+        network = self._network_for(pair.shape[1], pair.shape[2], main)
+        with torch.inference_mode(), kept_in_process(self.device), _kernels():
+            return _Passes(self, network, torch.from_numpy(pair)[None]).maps()
+
+    def _network_for(self, height: int, width: int, main: Task) -> FoldedNetwork:
+        if min(height, width) < (smallest := self.network.config.min_side):
+            raise InputError(f"an image of {height}x{width} is too small: both sides need {smallest} pixels")
+        if main not in self._folded:
+            self._folded[main] = FoldedNetwork(
+                self.network, main=main, device=self.device, dtype=self.dtype, multiple=self.multiple
+            )
+        return self._folded[main]
 
     def arena(self, num_bytes: int) -> Arena:
         """Memory for kept rows on the CPU; the engine holds it for the next pair."""
@@ -171,6 +180,10 @@ class _Passes:
 
     def run(self) -> Tensor:
         """The fused plane, (1, 1, H, W); on a GPU nothing waits for it."""
+        return self.network.head.fuse(self.maps(), self.planes)
+
+    def maps(self) -> list[Tensor]:
+        """What the head keeps of the decoder's maps, after all passes."""
         network = self.network
         for index in range(network.depth):
             tasks = [network.main, network.other][: 2 if index == 0 else 1]
@@ -181,10 +194,10 @@ class _Passes:
                     del strip
             both = zip(tasks, measured.statistics(), strict=True)
             self.weights.append(tuple(network.stream(index, *each) for each in both))
-        return network.head.fuse(self.decoded(), self.planes)
+        return self.decoded()
 
     def decoded(self) -> list[Tensor]:
-        """What the head keeps of the decoder's maps."""
+        """The last pass."""
         head, (height, width) = self.network.head, self.planes.shape[2:]
         maps = [
             torch.empty((1, 1, -(-height >> level), -(-width >> level)), device=self.network.device)

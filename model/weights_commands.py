@@ -91,6 +91,31 @@ FUSION_TRAINING = (
 )
 
 
+@click.command()
+@click.argument("weights", type=FILE)
+@click.argument("data", type=FOLDER)
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
+@click.option("--pairs", type=click.IntRange(1), default=24, show_default=True, help="Of each set.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> None:
+    """Balance the pyramid head of trained weights by the metrics of evaluate, on pairs that training may see.
+
+    DATA as for train-fusion. Some weights of the head move a little, so that every metric is at least a
+    Laplacian pyramid's on pairs of each kind, as far as that is possible.
+
+    \b
+    Example:
+        gifnet weights calibrate run/weights.safetensors data -o calibrated.safetensors --jobs 2
+    """
+    from model.calibration import calibrate as run_calibration
+    from model.calibration_pairs import calibration_pairs
+    from model.checkpoint import load_network, read_metadata, save_weights
+
+    network = run_calibration(load_network(weights), calibration_pairs(data, pairs), jobs=jobs)
+    metadata = read_metadata(weights) | {"calibrated_from_sha256": sha256_file(weights)}
+    click.echo(save_weights(out, network, metadata))
+
+
 @click.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
@@ -107,6 +132,7 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     Example:
         gifnet weights train-fusion data -o fusion
     """
+    from model.calibration_pairs import has_pairs
     from pipeline.device import computes_bfloat16, resolve_device
 
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.
@@ -118,6 +144,9 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     for folder in folders:
         if not (data / folder).is_dir():
             click.echo(f"not there, left out: {data / folder}", err=True)
+    calibrates = has_pairs(data)
+    trained, calibrated = out / "run/weights.safetensors", out / "calibrated.safetensors"
+    last = calibrated if calibrates else trained
     chosen = ("--steps", steps, "--batch-size", batch_size, "--amp", amp, "--device", device)
     run_commands(
         ctx,
@@ -126,5 +155,6 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
             for name, recipe, folder, options in there
         ),
         ["train", *(out / name for name, *_ in there), "-o", out / "run", *FUSION_TRAINING, *chosen],
-        ["weights", "import", out / "run/weights.safetensors", "-o", out / "gifnet.safetensors", "--half"],
+        *([["weights", "calibrate", trained, data, "-o", calibrated]] if calibrates else []),
+        ["weights", "import", last, "-o", out / "gifnet.safetensors", "--half"],
     )

@@ -25,6 +25,7 @@ from model.pyramid import (
     likeness,
     make_room,
     stronger_detail,
+    unlikeness,
 )
 from pipeline.device import repeatable
 from pipeline.images import to_uint8
@@ -226,6 +227,32 @@ def test_likeness_is_the_local_correlation() -> None:
         found = likeness(torch.cat([a, other], dim=1))
         assert found.shape == (1, 1, 7, 9)
         torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0, atol=tolerance)
+
+
+def test_unlikeness_is_one_minus_the_correlation_of_the_image() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 1, 1, 20, 30, generator=random)
+    for other in (a, 0.3 * a + 0.2, 1 - a, b, 0.5 * a + 0.5 * b):
+        expected = 1 - np.corrcoef(a.ravel(), other.ravel())[0, 1]
+        assert unlikeness(torch.cat([a, other], dim=1)).item() == pytest.approx(expected, abs=1e-4)
+    flat = torch.full_like(a, 0.4)
+    assert unlikeness(torch.cat([flat, flat], dim=1)).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_unlikeness_raises_the_contrast_of_unlike_bases_alone() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.nn.functional.interpolate(torch.rand(2, 1, 6, 6, generator=random), size=(96, 96)).split(1)
+    head, more = PyramidHead(), PyramidHead()
+    with torch.no_grad():
+        more.base_gain_by_cues[3] = 0.1 / CUE_SCALE
+    maps = [torch.zeros(1, 1, 96 >> level, 96 >> level) for level in head.levels]
+    with torch.inference_mode():
+        alike, unlike = (
+            [one(maps, torch.cat([a, 0.25 + 0.5 * other], dim=1)).std() for one in (head, more)]
+            for other in (a, b)
+        )
+    assert alike[1] == pytest.approx(alike[0].item(), rel=1e-3)
+    assert unlike[1] > 1.02 * unlike[0]
 
 
 def test_what_likeness_steers_is_learned() -> None:

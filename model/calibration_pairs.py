@@ -1,0 +1,65 @@
+"""Pairs with which the head of the shipped weights is calibrated: of each kind some that training may see."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from model.data import is_held_out, scene_of
+from model.manifest_pairs import manifest_pairs
+from model.sources import same_size
+from pipeline.images import read_grey
+from pipeline.manifest import load_manifest
+
+#: Kind of pair -> its sets: manifest and folder.
+SETS = {
+    "infrared": (("roadscene", "roadscene"),),
+    "focus": (("mfifb", "mfif"),),
+    "exposure": (("mefb", "mefb"),),
+    "medical": (("harvard-pet-mri", "harvard/pet-mri"), ("harvard-ct-mri", "harvard/ct-mri")),
+}
+#: Share of the scenes that training holds out.
+HELD_OUT_SHARE = 0.1
+#: Larger pictures are scaled down to this side.
+SIDE = 448
+
+
+def has_pairs(data: Path) -> bool:
+    """Whether any of the sets lies in a folder."""
+    return any((data / folder).is_dir() for sets in SETS.values() for _, folder in sets)
+
+
+def calibration_pairs(data: Path, count: int) -> dict[str, list[np.ndarray]]:
+    """Planes (2, H, W) uint8, about ``count`` of each kind that lies in ``data``, evenly over its sets.
+
+    Raises:
+        InputError: a picture cannot be read, or both of a pair differ in size.
+    """
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in SETS}
+    for kind, sets in SETS.items():
+        for recipe, folder in sets:
+            if (data / folder).is_dir():
+                found[kind] += _pairs_of(Path(recipe), data / folder, max(1, count // len(sets)))
+    return found
+
+
+def _pairs_of(recipe: Path, root: Path, count: int) -> list[np.ndarray]:
+    listed = manifest_pairs(recipe, root=root)
+    scene = re.compile(load_manifest(recipe).scene)
+    ids = [id_ for id_ in listed.a.files if not is_held_out(scene_of(id_, scene), HELD_OUT_SHARE)]
+    return [_small_pair(listed.a.files[id_], listed.b.files[id_]) for id_ in _spread(ids, count)]
+
+
+def _spread(ids: list[str], count: int) -> list[str]:
+    return [ids[place * len(ids) // count] for place in range(count)] if count < len(ids) else ids
+
+
+def _small_pair(a: Path, b: Path) -> np.ndarray:
+    planes = same_size([read_grey(a), read_grey(b)], [str(a), str(b)], None)
+    height, width = planes[0].shape
+    scale = min(1.0, SIDE / max(height, width))
+    size = (round(width * scale), round(height * scale))
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])

@@ -1,0 +1,117 @@
+"""Calibration of a pyramid head: what it moves, what that gives, and from which pairs it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.baselines import BASELINES
+from model.calibration import ENOUGH, MOVES, _best, calibrate
+from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
+from model.data import is_held_out
+from model.head import CUE_SCALE, PyramidHead
+from model.metrics import METRICS, compute_metrics
+from model.network import GIFNet, NetworkConfig
+from model.strips import FusionEngine
+from pipeline.files import InputError
+from pipeline.focus import gaussian_blur
+from pipeline.images import to_uint8, write_image
+from pipeline.scenes import render_scene
+from pipeline.ycbcr import luminance
+
+NARROW = NetworkConfig(feature_growth=8, decoder_channels=16, head="pyramid")
+
+
+@pytest.fixture(scope="module")
+def focus_pairs() -> list[np.ndarray]:
+    pairs = []
+    for index in range(3):
+        scene = render_scene(seed=3, index=2 * index, size_hw=(96, 128))
+        near = scene.inverse_depth > np.median(scene.inverse_depth)
+        sharp = luminance(scene.visible.astype(np.float32))
+        soft = luminance(gaussian_blur(scene.visible, 2.5).astype(np.float32))
+        pairs.append(np.stack([np.where(mask, sharp, soft) for mask in (near, ~near)]).astype(np.uint8))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def network() -> GIFNet:
+    torch.manual_seed(0)
+    network = GIFNet(NARROW)
+    assert isinstance(network.head, PyramidHead)
+    with torch.no_grad():
+        network.head.gain_by_cues[0, 0] = -0.01 / CUE_SCALE  # finest details a per cent too faint
+    return network
+
+
+def test_what_is_behind_comes_up_and_the_network_stays(
+    network: GIFNet, focus_pairs: list[np.ndarray]
+) -> None:
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    result = calibrate(network, {"focus": focus_pairs, "medical": []})
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), f"{key} of the network that was given"
+        if key.rpartition(".")[2] not in {move.weights for move in MOVES}:
+            assert torch.equal(value, result.state_dict()[key]), key
+    assert isinstance(result.head, PyramidHead) and isinstance(network.head, PyramidHead)
+    moved = (result.head.gain_by_cues - network.head.gain_by_cues)[0, :2].sum()  # of what is alike
+    assert 0 < moved.item() * CUE_SCALE <= MOVES[-1].most + 1e-6
+
+    def gradient(one: GIFNet) -> float:
+        engine = FusionEngine(one)
+        fused = [engine.fuse_pair(pair.astype(np.float32) / 255) for pair in focus_pairs]
+        scores = [
+            compute_metrics(to_uint8(plane), *pair, metrics={"AG": METRICS["AG"]})["AG"]
+            for plane, pair in zip(fused, focus_pairs, strict=True)
+        ]
+        return float(np.mean(scores))
+
+    rival = [BASELINES["Laplacian pyramid"](*pair, "") for pair in focus_pairs]
+    goal = np.mean(
+        [
+            compute_metrics(plane, *pair, metrics={"AG": METRICS["AG"]})["AG"]
+            for plane, pair in zip(rival, focus_pairs, strict=True)
+        ]
+    )
+    assert gradient(network) < gradient(result)
+    assert abs(gradient(result) - goal) < abs(gradient(network) - goal)
+
+
+def test_moves_are_the_best_within_their_limits() -> None:
+    count = len(MOVES)
+    slopes = np.zeros((2, count))
+    slopes[0, 0], slopes[1, -1] = 1.0, 1.0
+    # The first metric is behind by what its move can just make good, the second ahead of all that counts.
+    moves = _best(np.array([-MOVES[0].most, 2 * ENOUGH]), slopes)
+    assert moves[0] == pytest.approx(MOVES[0].most)
+    assert 2 * ENOUGH + moves[-1] >= ENOUGH
+    slopes[1, 0] = -2.0  # now the first one's gain is the second one's loss, twice over
+    moves = _best(np.array([-0.01, 0.0]), slopes)
+    assert moves[0] <= max(0.0, moves[-1] / 2) + 1e-9
+
+
+def test_only_pyramid_heads_and_some_pairs_will_do(network: GIFNet, focus_pairs: list[np.ndarray]) -> None:
+    with pytest.raises(InputError, match="no pair"):
+        calibrate(network, {"focus": []})
+    plain = GIFNet(replace(NARROW, head="plane"))
+    with pytest.raises(InputError, match="pyramid head"):
+        calibrate(plain, {"focus": focus_pairs})
+
+
+def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
+    assert not has_pairs(tmp_path)
+    random = np.random.default_rng(0)
+    for index in range(40):
+        for role in ("over", "under"):
+            picture = random.integers(0, 256, (30, 600), np.uint8)
+            write_image(tmp_path / "mefb" / role / f"scene{index}.jpg", picture)
+    assert has_pairs(tmp_path)
+    pairs = calibration_pairs(tmp_path, 1000)
+    seen = sum(not is_held_out(f"scene{index}", 0.1) for index in range(40))
+    assert 0 < seen < 40 and len(pairs["exposure"]) == seen and not pairs["focus"]
+    assert all(max(pair.shape) == SIDE and pair.dtype == np.uint8 for pair in pairs["exposure"])
+    assert len(calibration_pairs(tmp_path, 5)["exposure"]) == 5

@@ -11,6 +11,7 @@ import numpy as np
 from model.data import is_held_out, scene_of
 from model.manifest_pairs import manifest_pairs
 from model.sources import same_size
+from pipeline.files import InputError
 from pipeline.images import read_grey
 from pipeline.manifest import load_manifest
 
@@ -36,8 +37,11 @@ def calibration_pairs(data: Path, count: int) -> dict[str, list[np.ndarray]]:
     """Planes (2, H, W) uint8, about ``count`` of each kind that lies in ``data``, evenly over its sets.
 
     Raises:
-        InputError: a picture cannot be read, or both of a pair differ in size.
+        InputError: none of the sets is there, a picture cannot be read, or both of a pair differ in size.
     """
+    if not has_pairs(data):
+        folders = [folder for sets in SETS.values() for _, folder in sets]
+        raise InputError(f"{data}: holds none of {', '.join(folders)}")
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in SETS}
     for kind, sets in SETS.items():
         for recipe, folder in sets:

@@ -104,6 +104,8 @@ def test_only_pyramid_heads_and_some_pairs_will_do(network: GIFNet, focus_pairs:
 
 def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
     assert not has_pairs(tmp_path)
+    with pytest.raises(InputError, match="holds none of roadscene, mfif"):
+        calibration_pairs(tmp_path, 5)
     random = np.random.default_rng(0)
     for index in range(40):
         for role in ("over", "under"):

@@ -266,5 +266,5 @@ def test_default_weights_see_people_in_the_dark_by_their_warmth() -> None:
     together = estimator.estimate([dark], ["a"], [infrared])[0]
     beside = (rows > 75) & (rows < 150) & (abs(abs(columns - 160) - 45) < 15)
     upper = (body | head) & (rows < 150)
-    steps = [inverse_depth[upper].mean() - inverse_depth[beside].mean() for inverse_depth in (alone, together)]
+    steps = [depth[upper].mean() - depth[beside].mean() for depth in (alone, together)]
     assert steps[1] > 0.03 + steps[0]

@@ -52,6 +52,8 @@ class DepthTrainingConfig:
                 )
         if self.infrared_steps < 0 or self.infrared_scenes < 1:
             raise InputError("train-depth: infrared_steps must be at least 0, infrared_scenes at least 1")
+        if self.base and not self.infrared_steps:
+            raise InputError("train-depth: base: with infrared_steps 0 nothing is left to train")
         for name in ("randomised_share", "row_share", "average_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be within [0, 1]")

@@ -23,7 +23,9 @@ class DepthTrainingState:
         self.config, self.device = config, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
-            self.network, self.average = DepthNetwork(config.encoder), DepthNetwork(config.encoder)
+            self.network, self.average = (
+                DepthNetwork(config.encoder, sees_infrared=config.infrared_steps > 0) for _ in range(2)
+            )
         _check_encoder(self.average.eval(), config)
         self.network.to(device).to(memory_format=torch.channels_last).train()
         self.average.load_state_dict(self.network.state_dict())

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +56,7 @@ def quick_bench(script: SimpleNamespace, folder: Path, device: str = "cpu") -> A
 def run(script: SimpleNamespace, sections: list[Any], bench: Any, out: Path) -> dict[str, Any]:
     """Run sections; what the JSON file says."""
     report = script.report.Report("a machine", out)
-    script.main.run_sections(sections, bench, report, until=time.monotonic() + 100)
+    script.main.run_sections(sections, bench, report, until=time.monotonic() + 250)
     content = json.loads(out.with_suffix(".json").read_text())
     assert content["good"] == report.good
     return content
@@ -63,7 +64,7 @@ def run(script: SimpleNamespace, sections: list[Any], bench: Any, out: Path) -> 
 
 def named(script: SimpleNamespace, name: str) -> Any:
     (section,) = (one for one in script.main.sections(quick=True) if one.name == name)
-    return section
+    return replace(section, seconds=80.0)  # a slow or busy CPU takes longer than the GPU that it is made for
 
 
 def test_sections_stand_alone(script: SimpleNamespace, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from model.baselines import BASELINES
 from model.head import CUE_SCALE, PyramidHead
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet
+from model.pyramid import LEVELS
 from model.strips import FusionEngine
 from pipeline.device import one_thread
 from pipeline.files import InputError
@@ -66,11 +67,11 @@ MOVES = (
     Move(weights="base_gain_by_cues", row=None, cues={2: 1.0}, step=-0.05, least=-0.05, most=0.0),
     *(
         Move(weights="gain_by_cues", row=level, cues=_UNLIKE, step=0.01, least=-0.02, most=0.02)
-        for level in range(4)
+        for level in range(LEVELS)
     ),
     *(
         Move(weights="sharpness_by_cues", row=level, cues=_UNLIKE, step=0.05, least=-0.1, most=0.1)
-        for level in range(4)
+        for level in range(LEVELS)
     ),
     Move(weights="gain_by_cues", row=0, cues={0: 1.0}, step=0.008, least=0.0, most=0.012),
 )

@@ -231,6 +231,8 @@ def test_a_correction_can_be_trained_for_weights_that_exist(trained: Path, tmp_p
     with pytest.raises(InputError, match=r"weights of encoder regnetx_002; give that as --encoder"):
         other = DepthTrainingConfig(**{**config.__dict__, "encoder": "resnet10t"})
         train_depth(other, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="is the base too"):
+        train_depth(config, trained)
 
 
 def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
             another config, a base that does not fit, or a loss that is not finite.
     """
     out = check_output(out)
+    if config.base and config.base.exists() and out.exists() and out.samefile(config.base):
+        raise InputError(f"{out}: is the base too, and would be overwritten; give another output")
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     state = DepthTrainingState(config, device)

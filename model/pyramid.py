@@ -56,7 +56,9 @@ def block_means(planes: Tensor) -> list[Tensor]:
     """
     parts = [planes]
     for _ in range(LEVELS):
-        parts.append(F.avg_pool2d(parts[-1], 2, ceil_mode=True, divisor_override=4))
+        rows, columns = (size % 2 for size in parts[-1].shape[2:])
+        whole = F.pad(parts[-1], (0, columns, 0, rows)) if rows or columns else parts[-1]
+        parts.append(F.avg_pool2d(whole, 2))
     for level, part in enumerate(parts):
         for dim in (2, 3):
             if rest := planes.shape[dim] % 2**level:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +25,24 @@ def run(path: Path, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return fused
 
 
+def _export_of_another(export: Callable[..., Any]) -> Callable[..., Any]:
+    """Exports a network with other weights than those it is given."""
+
+    def export_changed(fusion: torch.nn.Module, *args: Any, **options: Any) -> Any:
+        changed = copy.deepcopy(fusion)
+        with torch.no_grad():
+            for weights in changed.parameters():
+                weights.mul_(1.5)
+        return export(changed, *args, **options)
+
+    return export_changed
+
+
 @pytest.mark.parametrize(
     ("exported", "size_hw", "main", "head"),
     [
         (None, (24, 80), "dp", "plane"),
-        (None, (24, 80), "dp", "pyramid"),
+        (None, (48, 80), "dp", "pyramid"),
         pytest.param((21, 34), (21, 34), "dp", "pyramid", marks=pytest.mark.slow),
         pytest.param(None, (48, 56), "mm", "plane", marks=pytest.mark.slow),
     ],
@@ -49,8 +65,18 @@ def test_agrees_with_the_network(
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else builtins)
-    with pytest.raises(InputError, match=r"needs onnxscript: pip install gifnet\[onnx\]"):
+    with pytest.raises(InputError, match=r"needs onnxscript: pip install 'gifnet\[onnx\]'"):
         export_onnx(tiny_network(), tmp_path / "network.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_is_wrong_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(torch.onnx, "export", _export_of_another(torch.onnx.export))
+    with pytest.raises(InputError, match=r"off by .* at 24x32; nothing was written"):
+        export_onnx(tiny_network(), tmp_path / "network.onnx", size_hw=(24, 32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_small(tmp_path: Path) -> None:

@@ -22,10 +22,8 @@ SETS = {
     "exposure": (("mefb", "mefb"),),
     "medical": (("harvard-pet-mri", "harvard/pet-mri"), ("harvard-ct-mri", "harvard/ct-mri")),
 }
-#: Share of the scenes that training holds out.
-HELD_OUT_SHARE = 0.1
 #: Larger pictures are scaled down to this side.
-SIDE = 448
+SIDE = 640
 
 
 def has_pairs(data: Path) -> bool:
@@ -33,8 +31,11 @@ def has_pairs(data: Path) -> bool:
     return any((data / folder).is_dir() for sets in SETS.values() for _, folder in sets)
 
 
-def calibration_pairs(data: Path, count: int) -> dict[str, list[np.ndarray]]:
+def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, list[np.ndarray]]:
     """Planes (2, H, W) uint8, about ``count`` of each kind that lies in ``data``, evenly over its sets.
+
+    Args:
+        held_out: share of the scenes that training holds out; none of these is among the pairs.
 
     Raises:
         InputError: none of the sets is there, a picture cannot be read, or both of a pair differ in size.
@@ -46,14 +47,14 @@ def calibration_pairs(data: Path, count: int) -> dict[str, list[np.ndarray]]:
     for kind, sets in SETS.items():
         for recipe, folder in sets:
             if (data / folder).is_dir():
-                found[kind] += _pairs_of(Path(recipe), data / folder, max(1, count // len(sets)))
+                found[kind] += _pairs_of(Path(recipe), data / folder, max(1, count // len(sets)), held_out)
     return found
 
 
-def _pairs_of(recipe: Path, root: Path, count: int) -> list[np.ndarray]:
+def _pairs_of(recipe: Path, root: Path, count: int, held_out: float) -> list[np.ndarray]:
     listed = manifest_pairs(recipe, root=root)
     scene = re.compile(load_manifest(recipe).scene)
-    ids = [id_ for id_ in listed.a.files if not is_held_out(scene_of(id_, scene), HELD_OUT_SHARE)]
+    ids = [id_ for id_ in listed.a.files if not is_held_out(scene_of(id_, scene), held_out)]
     return [_small_pair(listed.a.files[id_], listed.b.files[id_]) for id_ in _spread(ids, count)]
 
 

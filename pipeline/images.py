@@ -32,6 +32,11 @@ _COLOUR_MODES = {"RGB", "P", "YCbCr"}
 _GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
 _SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+#: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
+#: quicker to pack, and smaller; older versions give no choice.
+_PNG_OPTIONS = (
+    [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
+)
 # TIFF tags
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
 #: What turns a picture upright, by its orientation tag.
@@ -105,9 +110,10 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
             f"{path}: {suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
         )
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if suffix in (".jpg", ".jpeg") else []
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+    options = {".jpg": jpeg, ".jpeg": jpeg, ".png": _PNG_OPTIONS}
     try:
-        ok, data = cv2.imencode(suffix, bgr, options)
+        ok, data = cv2.imencode(suffix, bgr, options.get(suffix, []))
     except cv2.error:
         ok = False
     if not ok:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from model import calibration
 from model.baselines import BASELINES
-from model.calibration import ENOUGH, MOVES, _best, calibrate
+from model.calibration import MOVES, _best, calibrate
 from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
 from model.data import is_held_out
 from model.head import CUE_SCALE, PyramidHead
@@ -24,6 +25,10 @@ from pipeline.scenes import render_scene
 from pipeline.ycbcr import luminance
 
 NARROW = NetworkConfig(feature_growth=8, decoder_channels=16, head="pyramid")
+
+
+#: How far the gain of the finest details may go at most: by itself, and with that of strong ones.
+MOST = 2 * MOVES[-1].most
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +54,18 @@ def network() -> GIFNet:
 
 
 def test_what_is_behind_comes_up_and_the_network_stays(
-    network: GIFNet, focus_pairs: list[np.ndarray]
+    network: GIFNet, focus_pairs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    result = calibrate(network, {"focus": focus_pairs, "medical": []})
+    result = calibrate(network, {"focus": focus_pairs, "medical": []}, jobs=1)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), f"{key} of the network that was given"
         if key.rpartition(".")[2] not in {move.weights for move in MOVES}:
             assert torch.equal(value, result.state_dict()[key]), key
     assert isinstance(result.head, PyramidHead) and isinstance(network.head, PyramidHead)
     moved = (result.head.gain_by_cues - network.head.gain_by_cues)[0, :2].sum()  # of what is alike
-    assert 0 < moved.item() * CUE_SCALE <= MOVES[-1].most + 1e-6
+    assert 0 < moved.item() * CUE_SCALE <= MOST + 1e-6
 
     def gradient(one: GIFNet) -> float:
         engine = FusionEngine(one)
@@ -81,17 +87,29 @@ def test_what_is_behind_comes_up_and_the_network_stays(
     assert abs(gradient(result) - goal) < abs(gradient(network) - goal)
 
 
-def test_moves_are_the_best_within_their_limits() -> None:
-    count = len(MOVES)
-    slopes = np.zeros((2, count))
-    slopes[0, 0], slopes[1, -1] = 1.0, 1.0
-    # The first metric is behind by what its move can just make good, the second ahead of all that counts.
-    moves = _best(np.array([-MOVES[0].most, 2 * ENOUGH]), slopes)
-    assert moves[0] == pytest.approx(MOVES[0].most)
-    assert 2 * ENOUGH + moves[-1] >= ENOUGH
-    slopes[1, 0] = -2.0  # now the first one's gain is the second one's loss, twice over
-    moves = _best(np.array([-0.01, 0.0]), slopes)
-    assert moves[0] <= max(0.0, moves[-1] / 2) + 1e-9
+def test_moves_that_give_nothing_are_not_kept(
+    network: GIFNet, focus_pairs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_best", lambda *_: np.array([-move.most for move in MOVES]))
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
+    result = calibrate(network, {"focus": focus_pairs[:1]}, jobs=1)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, result.state_dict()[key]), key
+
+
+def test_moves_are_the_likeliest_within_their_limits() -> None:
+    slopes = np.zeros((2, len(MOVES)))
+    errors = np.full(2, 0.01)
+    slopes[0, 0], slopes[1, 1] = 1.0, 1.0
+    moves = _best(np.array([-0.05, -0.05]), slopes, errors)
+    assert np.all(-0.05 + moves[:2] > 2 * errors)
+    assert all(abs(far) <= move.most + 1e-9 for move, far in zip(MOVES, moves, strict=True))
+    slopes[1, 1] = 0.0
+    for cost, goes in ((0.5, True), (2.0, False)):  # what the first gains per what the second loses
+        slopes[1, 0] = -cost
+        assert bool(_best(np.array([-0.005, 0.0]), slopes, errors)[0] > 0) is goes
+    # What is behind for certain counts more than what is likely ahead.
+    assert _best(np.array([-0.03, 0.02]), slopes, errors)[0] > 0
 
 
 def test_only_pyramid_heads_and_some_pairs_will_do(network: GIFNet, focus_pairs: list[np.ndarray]) -> None:
@@ -100,20 +118,22 @@ def test_only_pyramid_heads_and_some_pairs_will_do(network: GIFNet, focus_pairs:
     plain = GIFNet(replace(NARROW, head="plane"))
     with pytest.raises(InputError, match="pyramid head"):
         calibrate(plain, {"focus": focus_pairs})
+    with pytest.raises(InputError, match="jobs 0"):
+        calibrate(network, {"focus": focus_pairs}, jobs=0)
 
 
 def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
     assert not has_pairs(tmp_path)
     with pytest.raises(InputError, match="holds none of roadscene, mfif"):
-        calibration_pairs(tmp_path, 5)
+        calibration_pairs(tmp_path, 5, held_out=0.1)
     random = np.random.default_rng(0)
     for index in range(40):
         for role in ("over", "under"):
-            picture = random.integers(0, 256, (30, 600), np.uint8)
+            picture = random.integers(0, 256, (30, 700), np.uint8)
             write_image(tmp_path / "mefb" / role / f"scene{index}.jpg", picture)
     assert has_pairs(tmp_path)
-    pairs = calibration_pairs(tmp_path, 1000)
+    pairs = calibration_pairs(tmp_path, 1000, held_out=0.1)
     seen = sum(not is_held_out(f"scene{index}", 0.1) for index in range(40))
     assert 0 < seen < 40 and len(pairs["exposure"]) == seen and not pairs["focus"]
     assert all(max(pair.shape) == SIDE and pair.dtype == np.uint8 for pair in pairs["exposure"])
-    assert len(calibration_pairs(tmp_path, 5)["exposure"]) == 5
+    assert len(calibration_pairs(tmp_path, 5, held_out=0.1)["exposure"]) == 5

@@ -266,8 +266,11 @@ def test_demo(tmp_path: Path) -> None:
         assert (tmp_path / name).stat().st_size > 1000
 
 
-def test_weights_of_each_kind_are_made_by_one_command(tmp_path: Path) -> None:
+def test_weights_of_each_kind_are_made_by_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Short versions of the commands that made the shipped weights."""
+    monkeypatch.setattr("model.calibration.ROUNDS", 1)
     data = tmp_path / "data"
     for index in range(3):
         scene = render_scene(seed=5, index=index, size_hw=(176, 208))

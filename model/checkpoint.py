@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from model.digest import content_digest
@@ -31,7 +30,7 @@ from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.saved_tensors import canonical
+from pipeline.saved_tensors import UNREADABLE, canonical, read_header
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -58,7 +57,8 @@ def load_network(path: Path | str | None) -> GIFNet:
     if is_published(content):
         return import_published(content, path)
     state = check_training_state(content, path)
-    return build(state.network_config, state.network, path)
+    # What the run would have written: the average of the weights where it keeps one.
+    return build(state.network_config, state.extra.get("average", state.network), path)
 
 
 def save_weights(
@@ -102,11 +102,11 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
 def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
     """The network and its metadata."""
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        data = path.read_bytes()  # the library itself opens no name that is not UTF-8
+        tensors = load(data)
+    except UNREADABLE as error:
         raise InputError(f"{path}: damaged weights file ({error}); restore it") from None
+    header = read_header(data).get("__metadata__", {})
     check_format(header, WEIGHTS_FORMAT, path)
     if _weights_file_digest(header, tensors) != header.get("digest"):
         raise InputError(f"{path}: damaged, its content does not have its digest; restore the file")
@@ -114,6 +114,8 @@ def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
         shape, metadata = json.loads(header["network"]), json.loads(header["metadata"])
     except (KeyError, ValueError):
         raise InputError(f"{path}: header without network or metadata; restore the file") from None
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: its metadata is no object of JSON; restore the file")
     if all(value.dtype == torch.float16 for value in tensors.values()):
         tensors = {name: value.float() for name, value in tensors.items()}
     return build(network_config(shape, path), tensors, path), metadata

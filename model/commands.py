@@ -58,6 +58,8 @@ def fuse(
 ) -> None:
     """Fuse two files, two folders (paired by name), a stack of more, two videos, or enhance one.
 
+    Videos have 8 bits per channel and give one without sound.
+
     \b
     Example:
         gifnet fuse -a LLVIP/infrared/test -b LLVIP/visible/test -o fused --task ivif
@@ -106,6 +108,8 @@ def evaluate(
     **settings: Any,
 ) -> None:
     """Score the fused images of one or more methods, beside trivial baselines.
+
+    All images, the sources too, have 8 bits per channel: 16-bit ones are refused.
 
     \b
     Example:

@@ -19,7 +19,10 @@ SMOOTHING = 100
 
 
 def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """First and last ten means of the four losses, both lambdas, and the best validation of a run."""
+    """First and last ten means of the four losses, both lambdas, and the best validation of a run.
+
+    A validation whose total was not finite, null in the record, is none.
+    """
     if not records:
         return {}
     losses = {
@@ -30,7 +33,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in LOSSES
     }
     last = records[-1]
-    validations = [record for record in records if "validation_total" in record]
+    validations = [record for record in records if record.get("validation_total") is not None]
     best = min(validations, key=lambda record: record["validation_total"], default=None)
     return {
         "steps": last["step"],
@@ -60,7 +63,7 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
         values = np.array([record[name] for record in records])
         panel.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
         panel.plot(*_smoothed(steps, values), color="tab:blue", linewidth=1.5)
-        validated = [record for record in records if f"validation_{name}" in record]
+        validated = [record for record in records if record.get(f"validation_{name}") is not None]
         if validated:
             panel.plot(
                 [record["step"] for record in validated],

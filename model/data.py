@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.folders import pair_folders
 from model.sampling import Crops
-from pipeline.files import InputError, sha256_text
+from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, to_uint8
 from pipeline.shards import damaged_index, load_arrays, read_index
 from pipeline.ycbcr import luminance
@@ -61,6 +61,9 @@ class PlaneSet:
 def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
     """Load the planes named in ``roles`` (fields of the shards) of all samples of finished data sets.
 
+    Where all sets together show one scene, each of its frames counts as one: frames of one camera are better
+    to validate with than nothing. In a mixture with others that camera is one scene.
+
     Raises:
         InputError: a data set is unfinished, damaged or empty, or their tiles differ in size.
     """
@@ -76,18 +79,22 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         ids.extend(arrays["id"])
         scenes.extend(_scenes(arrays["id"].tolist(), folder))
         digests.append(digest)
-    if len(set(scenes)) == 1:  # frames of one camera are better to validate with than nothing
-        scenes = [_frame_of(sample_id) for sample_id in ids]
+    frames = [_frame_of(sample_id) for sample_id in ids]
+    if len(set(scenes)) == 1:
+        scenes = frames
     tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
     if len(set(tiles.values())) > 1:
         sizes = ", ".join(f"{folder} of {tile}" for folder, tile in tiles.items())
         raise InputError(f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile")
+    digest = digests[0] if len(digests) == 1 else sha256_text("".join(digests))
+    if scenes != frames:  # what is held out depends on them
+        digest = sha256_text(digest + canonical_json(scenes))
     return PlaneSet(
         planes=torch.from_numpy(np.concatenate(planes)),
         roles=tuple(roles),
         ids=tuple(ids),
         scenes=tuple(scenes),
-        digest=digests[0] if len(digests) == 1 else sha256_text("".join(digests)),
+        digest=digest,
     )
 
 
@@ -127,7 +134,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
         roles=tuple(_UNPAIRED_NAMES),
         ids=tuple(ids),
         scenes=tuple(map(_frame_of, ids)),
-        digest=sha256_text("\n".join(ids) + hashlib.sha256(planes.data).hexdigest()),
+        digest=sha256_text(canonical_json(ids) + hashlib.sha256(planes.data).hexdigest()),
     )
 
 
@@ -150,7 +157,7 @@ def split_validation(scenes: Sequence[str], share: float) -> tuple[np.ndarray, n
     comes out near ``share``. At least one scene is trained on; with ``share`` above 0 and two scenes or more,
     at least one is held out.
     """
-    ranked = sorted(set(scenes), key=sha256_text)
+    ranked = sorted(set(scenes), key=_name_digest)
     count = sum(is_held_out(scene, share) for scene in ranked)
     if share > 0:
         count = min(len(ranked) - 1, max(1, count))
@@ -160,7 +167,12 @@ def split_validation(scenes: Sequence[str], share: float) -> tuple[np.ndarray, n
 
 def is_held_out(scene: str, share: float) -> bool:
     """Whether a scene is among the ``share`` that is kept for validation; its name decides."""
-    return int(sha256_text(scene)[:12], 16) < share * 16**12
+    return int(_name_digest(scene)[:12], 16) < share * 16**12
+
+
+def _name_digest(name: str) -> str:
+    """SHA-256 of a name that may come from a file's, whose bytes need not be UTF-8."""
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
 
 def _frame_of(sample_id: str) -> str:

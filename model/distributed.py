@@ -32,12 +32,21 @@ class Team:
         Args:
             device_name: as in :func:`pipeline.device.resolve_device`; in a team, ``auto`` and ``cuda`` give
                 each process of a machine its own GPU.
+
+        Raises:
+            InputError: there is no such device, or the environment has not all that torchrun sets.
         """
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = resolve_device(device_name)
         if self.size == 1:
             return
+        for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+            if name not in os.environ:
+                raise InputError(
+                    f"train: WORLD_SIZE is {self.size}, but {name} is not set; start it with torchrun, or"
+                    " unset WORLD_SIZE"
+                )
         if self.device.type == "cuda" and self.device.index is None:
             self.device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
         if self.device.type == "cuda":

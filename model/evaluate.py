@@ -75,8 +75,9 @@ def evaluate(
 
     Raises:
         InputError: folders do not hold the same images (those that a manifest left out do not count), an
-            image cannot be read or has another size than its sources, names clash, or ``out`` lies where
-            images are read. Nothing of the summary is written then.
+            image cannot be read or has another size than its sources, names clash, ``out`` lies where
+            images are read, or another program's lines stand beside it, such as the log of a run. Nothing of
+            the summary is written then.
     """
     out = Path(out)
     if out.suffix != ".json":
@@ -86,6 +87,7 @@ def evaluate(
         folders["ground truth"] = ground_truth
     _check_names(methods)
     check_apart(out, folders.values())
+    _check_lines(out.with_suffix(".jsonl"))
     pairs = pair_folders(folders).require_complete()
     images = out.with_name(f"{out.stem}-images")
     rows = _score_all(config, pairs, images)
@@ -130,8 +132,24 @@ def _check_names(methods: Mapping[str, Path]) -> None:
     taken: dict[str, str] = {folder_name(name): name for name in BASELINES}
     for name in methods:
         other = taken.setdefault(folder_name(name), name)
-        if not folder_name(name) or other != name or name in BASELINES:
-            raise InputError(f"-f {name}=...: the name is empty or too like {other!r}; choose another")
+        if not folder_name(name):
+            raise InputError(f"-f {name}=...: a name needs a letter or a digit; choose another")
+        if other != name or name in BASELINES:
+            raise InputError(f"-f {name}=...: the name is too like {other!r}; choose another")
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse to replace lines that are not those of an evaluation: they may be the only log of a run."""
+    try:
+        with open(path, "rb") as file:
+            row = json.loads(file.readline())
+        ours = isinstance(row, dict) and {"image", "method"} <= row.keys()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        ours = False
+    if not ours:
+        raise InputError(f"{path}: is there, and not of an evaluation; choose another -o")
 
 
 def _recorded(images: Images, out: Path) -> str | dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.network import GIFNet
 from model.transformer import Task
-from pipeline.files import InputError, atomic_path
+from pipeline.files import InputError, atomic_path, check_output
 
 #: Version of the operator set: the oldest one the exporter writes without converting.
 OPSET = 18
@@ -25,6 +25,8 @@ _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-3
 #: Larger images are not tried: whole, the published network takes 18 KB for a pixel.
 MOST_PIXELS = 1 << 17
+#: No larger model is written: the published network would take a terabyte to run it.
+LIMIT_PIXELS = 1 << 26
 
 
 def export_onnx(
@@ -42,8 +44,8 @@ def export_onnx(
         size_hw: fixed height and width; None leaves both open, to multiples of 8 (pyramid head: 16).
 
     Raises:
-        InputError: a package of the extra ``onnx`` is missing, the size is too small, or the model that came
-            out does not compute what the network does.
+        InputError: a package of the extra ``onnx`` is missing, the size is too small or too large, there can
+            be no such file, or the model that came out does not compute what the network does.
     """
     path = Path(path)
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
@@ -52,6 +54,9 @@ def export_onnx(
     smallest = network.config.min_side
     if size_hw is not None and min(size_hw) < smallest:
         raise InputError(f"{size_hw[0]}x{size_hw[1]} is too small: both sides need {smallest} pixels")
+    if size_hw is not None and math.prod(size_hw) > LIMIT_PIXELS:
+        raise InputError(f"{size_hw[0]}x{size_hw[1]} is too large: it may have {LIMIT_PIXELS} pixels")
+    check_output(path)
     step = math.lcm(SIZE_STEP, network.head.block)
     height, width = size_hw or (6 * step, 7 * step)
     fusion = _Fusion(copy.deepcopy(network).cpu().eval(), main)

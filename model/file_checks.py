@@ -7,6 +7,7 @@ is checked.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,18 @@ def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:
 def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
     """The network configuration that a file holds."""
     try:
-        return NetworkConfig(**values)
+        config = NetworkConfig(**values)
     except TypeError as error:
         raise InputError(f"{path}: network configuration not understood ({error}); update") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if type(value) is not type(field.default):  # such as 2.0, with which layers fail, or a bool
+            raise InputError(
+                f"{path}: network configuration not understood ({field.name} is {value!r}); update"
+            )
+    return config
 
 
 def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> GIFNet:

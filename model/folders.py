@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +56,16 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
 
     What a list left out is passed over in all of them.
 
-    Subfolders count: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to ``b/day/1.jpg``.
+    Subfolders count, links to folders too: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to
+    ``b/day/1.jpg``.
     Hidden files and folders, and files of other types, are passed over.
 
     Args:
         roots: role -> folder or files, such as ``{"a": Path("infrared"), "b": Path("visible")}``.
 
     Raises:
-        InputError: a folder is absent or holds no image, two files of a folder differ in their suffix
-            alone, or the folders have no image in common.
+        InputError: a folder is absent, cannot be listed or holds no image, two files of a folder differ in
+            their suffix alone, or the folders have no image in common.
     """
     found = {
         role: root.files if isinstance(root, ListedFiles) else _images_by_stem(check_folder(root, role), role)
@@ -102,19 +103,37 @@ def check_apart(out: Path, inputs: Iterable[Images]) -> None:
 
 def _images_by_stem(root: Path, role: str) -> dict[str, Path]:
     images: dict[str, Path] = {}
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
-                continue
-            stem = path.relative_to(root).with_suffix("").as_posix()
-            if stem in images:
-                raise InputError(f"{role} {root}: {images[stem].name} and {name} have one name; remove one")
-            images[stem] = path
+    for path in _files(root):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        stem = path.relative_to(root).with_suffix("").as_posix()
+        if stem in images:
+            raise InputError(f"{role} {root}: {images[stem].name} and {path.name} have one name; remove one")
+        images[stem] = path
     if not images:
         raise InputError(f"{role} {root}: no image ({', '.join(SUFFIXES)}) in this folder")
     return images
+
+
+def _files(folder: Path, trail: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files below a folder that are not hidden, also behind links; ``trail`` leads to the folder."""
+    real = os.path.realpath(folder)
+    if real in trail:  # a link back to a folder that we are in
+        return
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror}); change that, or move it") from None
+    for entry in listed:
+        if entry.name.startswith("."):
+            continue
+        path = Path(folder, entry.name)
+        # An entry raises for a link to itself, where a path answers False.
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+            yield from _files(path, (*trail, real))
+        else:
+            yield path
 
 
 def _enumerate(stems: list[str]) -> str:

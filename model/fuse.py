@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import deque
@@ -11,6 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import cv2
+import torch
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
@@ -31,6 +35,12 @@ from pipeline.progress import Progress
 GPU_JOBS = 12
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1
+#: What may be the failure of one job alone; :func:`_reason` decides.
+_FAILURES = (InputError, OSError, MemoryError, RuntimeError, cv2.error)
+#: What torch and OpenCV say of memory that the host does not have, in errors of no kind of their own.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "Insufficient memory")
+#: Errors of writing one result that all others would meet too.
+_FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 @dataclass
@@ -104,8 +114,8 @@ def _run(
     writing: deque[tuple[Job, Future[None]]] = deque()
     upcoming = iter(jobs)
 
-    def fail(job: Job, error: InputError) -> None:
-        reason = summary.failed[job.name] = str(error)
+    def fail(job: Job, error: Exception) -> None:
+        reason = summary.failed[job.name] = _reason(job, error)
         named = any(str(path) in reason for path in (*job.inputs, job.output))
         progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
         progress.advance()
@@ -118,7 +128,7 @@ def _run(
         job, future = writing.popleft()
         try:
             future.result()
-        except InputError as error:
+        except _FAILURES as error:
             fail(job, error)
             return
         summary.done.append(job.name)
@@ -133,7 +143,7 @@ def _run(
                 loaded = reading.result()
                 start = time.perf_counter()
                 result = recipe.fuse(loaded)
-            except InputError as error:
+            except _FAILURES as error:
                 fail(job, error)
                 continue
             seconds = time.perf_counter() - start
@@ -142,3 +152,19 @@ def _run(
                 finish_write()
         while writing:
             finish_write()
+
+
+def _reason(job: Job, error: Exception) -> str:
+    """What is wrong with one job, in one line; whatever is no fault of its own is raised again."""
+    if isinstance(error, InputError):
+        return str(error)
+    refused = any(words in str(error) for words in _OUT_OF_MEMORY)
+    if refused or isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "needs more memory than is free; give less --memory or --jobs, or smaller images"
+    if (
+        isinstance(error, OSError)
+        and error.filename == str(job.output)
+        and error.errno not in _FAULTS_OF_THE_DISK
+    ):
+        return f"{job.output}: cannot be written ({error.strerror})"
+    raise error

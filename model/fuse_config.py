@@ -46,7 +46,7 @@ class FuseConfig:
     colour: str = "true"
     #: Values of 16-bit inputs that become black and white: full, percentile (of each image) or LOW:HIGH.
     range_16bit: str = "full"
-    #: Bits per channel of the results; those of pan-sharpening have the type of their bands, videos 8.
+    #: Bits per channel of fused pictures; sharpened bands have those of their bands, videos 8.
     bits: int = 8
     #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
     resize: str | None = None
@@ -69,6 +69,8 @@ class FuseConfig:
         check_range(self.range_16bit)
         if self.task == "pansharpen" and self.suffix not in (None, *BAND_SUFFIXES):
             raise InputError(f"fuse: sharpened bands end in {', '.join(BAND_SUFFIXES)}, not {self.suffix}")
+        if self.task == "pansharpen" and self.bits != 8:
+            raise InputError(f"fuse: sharpened bands have the bits of theirs; leave out --bits {self.bits}")
         if self.bits == 16 and self.suffix not in (None, *SIXTEEN_BIT_SUFFIXES):
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:

@@ -38,7 +38,7 @@ class FusedLog:
         """
         if overwrite:
             return list(jobs), []
-        done = [job for job in jobs if job.output.exists()]
+        done = [job for job in jobs if os.path.exists(job.output)]  # false of a name that is too long
         for job in done:
             now = {"inputs": self._inputs(job), **self._settings}
             record = self._records.get(self._relative(job.output))

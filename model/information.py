@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.files import InputError
+from pipeline.saved_tensors import UNREADABLE
 
 #: (B, 1, H, W) float planes in [0, 1] -> g, (B,).
 InformationMeasure = Callable[[Tensor], Tensor]
@@ -124,7 +125,7 @@ def _densenet121(weights: str) -> nn.Sequential:
             raise InputError(f"{weights}: no such file of DenseNet-121 weights")
         try:
             return _features(timm.create_model("densenet121", pretrained=False, checkpoint_path=weights))
-        except (RuntimeError, KeyError, ValueError, OSError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{weights}: not weights of DenseNet-121 ({_first_line(error)})") from None
     try:
         return _features(timm.create_model("densenet121", pretrained=True))

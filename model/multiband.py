@@ -65,6 +65,17 @@ class Bands:
     geography: Tags = field(default_factory=dict)
     no_data: Tags = field(default_factory=dict)
 
+    def none(self) -> int | None:
+        """The value of pixels without data; None where there is none, or none that pixels can have."""
+        for _, text in self.no_data.values():
+            try:
+                value = float(text.strip(b" \0") if isinstance(text, bytes) else text)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                continue
+            if value.is_integer() and 0 <= value <= np.iinfo(self.values.dtype).max:
+                return int(value)
+        return None
+
 
 def read_bands(path: Path | str) -> Bands:
     """Read a TIFF file of one band or more.

@@ -55,9 +55,17 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def forget_after(self, step: int) -> None:
-        """Delete checkpoints of later steps: those that were passed over because they are damaged."""
+        """Delete what belongs to no run that goes on after ``step``.
+
+        These are checkpoints of later steps, which were passed over because they are damaged, the summary of
+        a shorter run, and files that a kill left half written.
+        """
         for path in self.checkpoints():
             if path > self.checkpoint(step):
+                path.unlink(missing_ok=True)
+        self.summary.unlink(missing_ok=True)
+        for folder in (self.path, self._checkpoints, self.pictures):
+            for path in folder.glob(".*.tmp-*"):
                 path.unlink(missing_ok=True)
 
     def begin(self, config: TrainConfig, data_digest: str, *, resume: bool) -> TrainingState | None:
@@ -66,18 +74,20 @@ class RunFolder:
         A damaged checkpoint is passed over, with a word, for the one before it.
 
         Raises:
-            InputError: there is a run and ``resume`` is off; settings or data are not those of the run; or
-                there are checkpoints and all are damaged.
+            InputError: there is something else, or a run and ``resume`` is off; settings or data are not
+                those of the run, or it is longer already; or there are checkpoints and all are damaged.
         """
         if not self.config.is_file():
             # What a kill left of the first file begins with a dot.
             if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"{self.path}: not empty and not a training run; choose another -o")
             return None
+        earlier = read_json(self.config)
+        if not isinstance(earlier, dict) or not {"config", "data_digest"} <= earlier.keys():
+            raise InputError(f"{self.config}: not of a training run; choose another -o")
         if not resume:
             raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
         state = self._latest()
-        earlier = read_json(self.config)
         if state is not None:
             earlier = {"config": state.config, "data_digest": state.data_digest}
         changes = config.changes(earlier["config"])
@@ -87,6 +97,11 @@ class RunFolder:
             raise InputError(
                 f"{self.path}: cannot go on, the run was begun with other settings ({'; '.join(changes)});"
                 " restore them or choose another -o"
+            )
+        if state is not None and state.step > config.steps:
+            raise InputError(
+                f"{self.path}: {state.step} steps are done already, not {config.steps}; give --steps"
+                f" {state.step} or more, or choose another -o"
             )
         return state
 

@@ -9,7 +9,7 @@ import click
 
 from model.folders import Images
 from model.manifest_pairs import manifest_pairs
-from pipeline.command_line import FILE, FOLDER
+from pipeline.command_line import ANY_PATH, FOLDER
 from pipeline.files import InputError
 
 
@@ -18,7 +18,7 @@ def manifest_options(command: Any) -> Any:
     for option in (
         click.option("--split", help="Which of the manifest's splits."),
         click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's]."),
-        click.option("--manifest", type=FILE, help="Dataset recipe, in place of -a and -b."),
+        click.option("--manifest", type=ANY_PATH, help="Dataset recipe, in place of -a and -b."),
     ):
         command = option(command)
     return command

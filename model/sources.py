@@ -28,7 +28,8 @@ def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
 
     Args:
         image: uint8 or uint16, any shape.
-        text: ``full`` (0 to 65535), ``percentile`` (0.1 to 99.9 of this image) or ``LOW:HIGH``.
+        text: ``full`` (0 to 65535), ``percentile`` (0.1 to 99.9 of this image; full where both are one
+            value) or ``LOW:HIGH``.
     """
     if image.dtype == np.uint8:
         return 0.0, 255.0
@@ -38,7 +39,7 @@ def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
         return _given(text)
     below = np.bincount(image.ravel(), minlength=65536).cumsum() / image.size
     low, high = (int(np.searchsorted(below, share)) for share in PERCENTILES)
-    return float(low), float(max(high, low + 1))
+    return (float(low), float(high)) if low < high else (0.0, 65535.0)
 
 
 def read_source(path: Path, *, range_16bit: str) -> Source:

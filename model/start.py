@@ -8,7 +8,7 @@ import torch
 
 from model.checkpoint import load_network
 from model.network import GIFNet, NetworkConfig
-from model.train_config import TrainConfig
+from model.train_config import SHAPE, TrainConfig
 from pipeline.files import InputError
 
 
@@ -20,17 +20,11 @@ def start_network(config: TrainConfig) -> GIFNet:
     """
     if config.init:
         network = load_network(Path(config.init))
-        for name in ("feature_growth", "decoder_channels", "head"):
+        for name in SHAPE:
             asked, there = getattr(config, name), getattr(network.config, name)
-            if asked not in (there, getattr(TrainConfig, name)):
+            if asked not in (None, there):
                 raise InputError(f"train: {name} is {asked!r}, but {config.init} has {there!r}; leave it out")
         return network
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(config.seed)
-        return GIFNet(
-            NetworkConfig(
-                feature_growth=config.feature_growth,
-                decoder_channels=config.decoder_channels,
-                head=config.head,
-            )
-        )
+        return GIFNet(NetworkConfig(**{name: getattr(config, name) for name in SHAPE}))

@@ -75,11 +75,12 @@ class AlternatingStep:
             batch's mean ``w_ir``.
 
         Raises:
-            NonFiniteError: network and optimizer are as they were before the call.
+            NonFiniteError: network, optimizer and scaler are as they were before the call.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self._before.take()
+        scaler = self.scaler.state_dict()
         (information,) = self._inform(*vars(batch).values())
         assert information is not None
         record: dict[str, float] = {}
@@ -88,6 +89,7 @@ class AlternatingStep:
             record |= self._update(batch, "dp", information)
         except NonFiniteError:
             self._before.restore()
+            self.scaler.load_state_dict(scaler)
             raise
         return record | {"w_ir": float(information[:, 0].mean())}
 

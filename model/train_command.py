@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from model.train_config import (
     OBJECTIVES,
     PUBLISHED_KEYS,
     SCHEDULES,
+    SHAPE,
     TrainConfig,
 )
 from pipeline.command_line import FOLDER, setting
@@ -31,6 +33,11 @@ def loss_weights(command: Any) -> Any:
         where = "Fidelity" if name in FIDELITY_KEYS else "Published" if name in PUBLISHED_KEYS else "Both"
         command = setting(TrainConfig, name, help=f"{where}: weight of the {loss} loss.")(command)
     return command
+
+
+def _shape(name: str, **attributes: Any) -> Any:
+    """An option for the shape of a fresh network; weights to start from have theirs."""
+    return setting(TrainConfig, name, show_default=str(SHAPE[name]), **attributes)
 
 
 @click.command()
@@ -66,11 +73,9 @@ def loss_weights(command: Any) -> Any:
 @setting(TrainConfig, "exposure_lead", help="Fidelity: gradients and structure ahead, two exposures.")
 @setting(TrainConfig, "focus_lead", help="Fidelity: gradients ahead, focus pairs.")
 @setting(TrainConfig, "init", help="Weights to start from, such as published ones.")
-@setting(TrainConfig, "feature_growth", help="Width of a fresh network's encoder and transformer.")
-@setting(TrainConfig, "decoder_channels", help="Width of a fresh network's decoders.")
-@setting(
-    TrainConfig, "head", type=click.Choice(HEADS), help="Of a fresh network: how inputs become the image."
-)
+@_shape("feature_growth", type=int, help="Width of a fresh network's encoder and transformer.")
+@_shape("decoder_channels", type=int, help="Width of a fresh network's decoders.")
+@_shape("head", type=click.Choice(HEADS), help="Of a fresh network: how inputs become the image.")
 @setting(TrainConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(
     TrainConfig,
@@ -99,4 +104,6 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
     """
     from model.trainer import train as run_training
 
-    click.echo(click.format_filename(run_training(TrainConfig(**settings), shards, out, resume=resume)))
+    weights = run_training(TrainConfig(**settings), shards, out, resume=resume)
+    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes
+        click.echo(click.format_filename(weights))

@@ -15,10 +15,14 @@ SCHEDULES = ("constant", "cosine")
 OBJECTIVES = ("published", "fidelity")
 HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
+#: Shape of a fresh network, the published one (see model/network.py).
+SHAPE: dict[str, Any] = {"feature_growth": 32, "decoder_channels": 64, "head": "plane"}
 #: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
 MIN_CROP = 32
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
 MIN_FIDELITY_CROP = 41
+#: More than any memory holds, and the largest seed that all generators take.
+MAX_BATCH_SIZE, MAX_SEED = 1 << 16, (1 << 63) - 1
 #: Keys that one objective alone heeds.
 PUBLISHED_KEYS = ("dp_public_weight",)
 _FIDELITY_WEIGHTS = (
@@ -66,10 +70,10 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
-    #: Shape of a fresh network (see model/network.py); the defaults are the published one.
-    feature_growth: int = 32
-    decoder_channels: int = 64
-    head: str = "plane"
+    #: Shape of the network; None: that of ``init``, or the published one.
+    feature_growth: int | None = None
+    decoder_channels: int | None = None
+    head: str | None = None
 
     #: Information measure behind w_ir and w_vis: pyramid, or densenet121 (as published).
     information: str = "pyramid"
@@ -138,6 +142,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.init:
+            for key, value in SHAPE.items():
+                if getattr(self, key) is None:
+                    object.__setattr__(self, key, value)  # the way of frozen dataclasses
         for key, known in (
             ("amp", AMP_NAMES),
             ("dp_task", DP_TASKS),
@@ -146,16 +154,20 @@ class TrainConfig:
             ("head", HEADS),
             ("information", MEASURES),
         ):
-            if getattr(self, key) not in known:
-                raise InputError(f"train: {key} is {getattr(self, key)!r}; use one of {', '.join(known)}")
-        crop = MIN_FIDELITY_CROP if self.objective == "fidelity" else MIN_CROP
-        at_least = {"batch_size": 1, "crop": crop, "warmup_steps": 0, "seed": 0}
+            if (name := getattr(self, key)) is not None and name not in known:
+                raise InputError(f"train: {key} is {name!r}; use one of {', '.join(known)}")
+        # Fidelity fuses a pair of two cameras and a digital pair at least.
+        crop, batch_size = (MIN_FIDELITY_CROP, 2) if self.objective == "fidelity" else (MIN_CROP, 1)
+        at_least = {"batch_size": batch_size, "crop": crop, "warmup_steps": 0, "seed": 0}
         at_least |= dict.fromkeys(
             ("steps", "validate_every", "picture_every", "checkpoint_every", "keep_checkpoints"), 1
         )
         for key, least in at_least.items():
             if getattr(self, key) < least:
                 raise InputError(f"train: {key} is {getattr(self, key)}; it must be at least {least}")
+        for key, most in (("batch_size", MAX_BATCH_SIZE), ("seed", MAX_SEED)):
+            if getattr(self, key) > most:
+                raise InputError(f"train: {key} is {getattr(self, key)}; it must be at most {most}")
         for key in (
             field.name for field in dataclasses.fields(self) if field.name.endswith(("_weight", "_lead"))
         ):
@@ -165,6 +177,10 @@ class TrainConfig:
         for key in idle:
             if getattr(self, key) != getattr(type(self), key):
                 raise InputError(f"train: {key} means nothing with objective {self.objective}; leave it out")
+        if self.information_weights and self.information != "densenet121":
+            raise InputError(
+                f"train: information_weights means nothing with information {self.information}; leave it out"
+            )
         if not 0 < self.lr < math.inf:
             raise InputError(f"train: lr is {self.lr}; it must be above 0")
         if not 0 <= self.clip_norm < math.inf:
@@ -184,9 +200,11 @@ class TrainConfig:
         """What keeps a run with ``earlier`` settings from going on with these: ``"lr: 0.001 -> 0.01"``.
 
         Under a constant learning rate a run may be made longer, since no step before depends on the number.
+        A shape that is left to ``init`` is that of the run.
         """
-        free = FREE_KEYS | ({"steps"} if self.schedule == "constant" else set())
         mine = self.to_json()
+        free = FREE_KEYS | ({"steps"} if self.schedule == "constant" else set())
+        free |= {key for key in SHAPE if mine[key] is None}
         keys = sorted(mine.keys() | earlier.keys())
         absent = "(absent)"
         return [

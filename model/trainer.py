@@ -11,9 +11,11 @@ checkpoint; so a run that was killed and resumed ends with the weights of one th
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from model.schedule import learning_rate
 from model.signals import stop_on_signal
 from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError
-from model.train_config import TrainConfig
+from model.train_config import SHAPE, TrainConfig
 from model.training_log import TrainingLog, read_metrics
 from model.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
@@ -87,8 +89,9 @@ class _Run:
         team: Team,
         state: TrainingState | None,
     ) -> None:
-        self.config, self.data, self.folder, self.team = config, data, folder, team
+        self.data, self.folder, self.team = data, folder, team
         network = GIFNet(state.network_config) if state else start_network(config)
+        self.config = config = replace(config, **{name: getattr(network.config, name) for name in SHAPE})
         network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)
@@ -106,10 +109,10 @@ class _Run:
             log = progress = None
             if self.team.is_first:
                 self.folder.write_config(self.config, self.data.digest)
-                self.folder.forget_after(self.done)
                 log = stack.enter_context(TrainingLog(self.folder, self.done))
-                total, done = max(self.config.steps, self.done), self.done
-                progress = stack.enter_context(Progress("train", total=total, unit="step", initial=done))
+                self.folder.forget_after(self.done)
+                steps = self.config.steps
+                progress = stack.enter_context(Progress("train", total=steps, unit="step", initial=self.done))
             while self.done < self.config.steps:
                 record = self._one_step()
                 stopping = self.team.any(stop_requested())
@@ -164,8 +167,9 @@ class _Run:
         if self._due(self.config.validate_every):
             losses = self.step.validate(self.result, self.data.validation_batches())
             record = {f"validation_{name}": value for name, value in losses.items()}
-            if self.best is None or losses["total"] < self.best:
-                self.best = losses["total"]
+            total = losses["total"]
+            if math.isfinite(total) and (self.best is None or total < self.best):
+                self.best = total
                 save_weights(self.folder.best_weights, self.result, self._facts())
         if self._due(self.config.picture_every):
             batch = next(self.data.validation_batches())
@@ -199,9 +203,8 @@ class _Run:
             extra=extra,
         )
         self.folder.prune(self.config.keep_checkpoints)
-        now = time.monotonic()
-        if last or self.done == self.config.steps or now - self._drawn > CURVES_EVERY_S:
-            self._drawn = now
+        if last or time.monotonic() - self._drawn > CURVES_EVERY_S:
+            self._drawn = time.monotonic()
             if records := read_metrics(self.folder.metrics):
                 draw_curves(records, self.folder.curves)
 
@@ -216,8 +219,10 @@ class _Run:
 
     def _finish(self) -> None:
         save_weights(self.folder.weights, self.result, self._facts())
-        summary = summarise(read_metrics(self.folder.metrics))
-        summary |= {
+        records = read_metrics(self.folder.metrics)
+        if records:
+            draw_curves(records, self.folder.curves)
+        summary = summarise(records) | {
             "weights_digest": weights_digest(self.result),
             "data_digest": self.data.digest,
             "samples": self.data.num_samples,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         InputError: the file is missing or another line is damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     records = []
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
         try:
-            records.append(json.loads(line))
-        except ValueError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
             raise InputError(f"{path}:{number}: not JSON; restore the file or delete the run") from None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise InputError(f"{path}:{number}: not the record of a step; restore the file or delete the run")
+        records.append(record)
     return records
 
 
@@ -62,12 +67,14 @@ class TrainingLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+            with suppress(UnicodeEncodeError):  # it writes to no path that is not UTF-8; the run itself does
+                self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one step's record. It is in the file when the call returns."""
-        self._file.write(_line(record))
-        self._file.flush()
+        with _naming(self._folder.metrics):
+            self._file.write(_line(record))
+            self._file.flush()
         if self._board is not None:
             for name, value in record.items():
                 if isinstance(value, (int, float)) and name != "step":
@@ -98,9 +105,19 @@ class TrainingLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
         if self._board is not None:
             self._board.close()
+        with _naming(self._folder.metrics):
+            self._file.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of writing to an open file, such as a full disk, name it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -44,7 +44,8 @@ class TrainingState:
     config: dict[str, Any]
     #: Identifies the training data.
     data_digest: str
-    #: Whatever else the trainer keeps: tensors and plain values.
+    #: Whatever else the trainer keeps: tensors and plain values. Where ``average`` is among them, the state
+    #: dict of the averaged network, the file is that if used as weights.
     extra: dict[str, Any]
 
 

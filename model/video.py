@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,17 +13,24 @@ from pipeline.files import InputError, atomic_path
 
 #: Codec by file ending: what every build of OpenCV can write.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+#: Attempts to read on after the last frame: OpenCV stops at a damaged one as it does at the end.
+_ATTEMPTS = 32
+#: Share of its frames that a Matroska file may seem to lack: OpenCV works out their number from a duration,
+#: which is that of the sound where that is longer.
+_ESTIMATE_SHARE = 0.05
 
 
 def fuse_video(
     inputs: Sequence[Path], output: Path, fuse_frame: Callable[[list[np.ndarray]], np.ndarray]
 ) -> tuple[int, int]:
-    """Fuse videos frame by frame; the result has the frame rate of the first.
+    """Fuse videos frame by frame; the result has the frame rate of the first and no sound.
 
-    Sides of frames are even in every codec here: of odd ones the last row or column is cut off.
+    Sides of frames are even in every codec here: of odd ones the last row or column is cut off. All frames
+    are decoded once beforehand, which takes little beside fusing them, so that videos which do not fit or
+    are not whole are told before the work; see :func:`count_frames`.
 
     Args:
-        inputs: video files with equally many frames.
+        inputs: video files of 8 bits per channel with equally many frames.
         output: ends in .mp4, .mov, .mkv or .avi.
         fuse_frame: takes one (H, W, 3) uint8 RGB frame of each input, returns (H, W) or (H, W, 3) uint8.
 
@@ -30,46 +38,112 @@ def fuse_video(
         height and width of the frames as written.
 
     Raises:
-        InputError: a video cannot be read or written, or one ends before another.
+        InputError: a video cannot be read or written, is damaged, or ends before another.
     """
     for path in (*inputs, output):
         _check_name(path)
     codec = CODECS.get(output.suffix.lower())
     if codec is None:
         raise InputError(f"{output}: videos are written as {', '.join(CODECS)}")
-    captures = [cv2.VideoCapture(str(path)) for path in inputs]
-    try:
-        for capture, path in zip(captures, inputs, strict=True):
-            if not capture.isOpened():
-                raise InputError(f"{path}: not a video that OpenCV can read")
+    counts = [count_frames(path) for path in inputs]
+    count = min(counts)
+    if count < max(counts):
+        short = inputs[counts.index(count)]
+        raise InputError(f"{short}: ends after {count} frames, before the other; cut them alike")
+    with ExitStack() as opened:
+        captures = [opened.enter_context(_capture(path)) for path in inputs]
         rate = captures[0].get(cv2.CAP_PROP_FPS) or 25.0
-        with atomic_path(output) as temporary:
-            return _copy_frames(captures, inputs, temporary, codec, rate, fuse_frame)
+        temporary = opened.enter_context(atomic_path(output))
+        return _copy_frames(captures, count, temporary, codec, rate, fuse_frame)
+
+
+def count_frames(path: Path) -> int:
+    """Decode a video to its end and return how many frames it has.
+
+    A video is not whole if frames can be read after one that cannot, or if there are fewer than its header
+    has. In .avi that number is exact. In .mkv it is an estimate, so one frame or a twentieth may be missing.
+    In .mp4 and .mov it includes what was trimmed without encoding anew, so there it counts only if the file
+    ends within a box.
+
+    Raises:
+        InputError: there is no frame, or the video is not whole.
+    """
+    with _capture(path) as capture:
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = 0
+        while capture.grab():
+            count += 1
+        beyond = sum(capture.grab() for _ in range(_ATTEMPTS))
+    suffix, missing = path.suffix.lower(), promised - count
+    if suffix == ".mkv":
+        short = missing > max(1, _ESTIMATE_SHARE * promised)
+    else:
+        short = missing > 0 and (suffix == ".avi" or _ends_within_a_box(path))
+    if beyond or short:
+        raise InputError(f"{path}: damaged or cut: only {count} of {promised} frames can be read; repair it")
+    if not count:
+        raise InputError(f"{path}: no frame")
+    return count
+
+
+@contextmanager
+def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
+    """An open video of 8 bits per channel."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise InputError(f"{path}: not a video that OpenCV can read")
+        bits = _bits(int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)))
+        if bits > 8:
+            raise InputError(
+                f"{path}: {bits} bits per channel, of which OpenCV reads 8; fuse its frames as images"
+            )
+        yield capture
     finally:
-        for capture in captures:
-            capture.release()
+        capture.release()
+
+
+def _bits(pixel_format: int) -> int:
+    """Bits per channel by FFmpeg's code of a pixel format, such as Y, 1, 0, 16 for grey; 8 if it has none."""
+    code = (pixel_format & 0xFFFFFFFF).to_bytes(4, "little")
+    for kind, digit, _, bits in (code, code[::-1]):  # of little- and big-endian samples
+        if kind in b"YG" and digit in b"1234" and bits <= 16:
+            return bits
+    return 8
+
+
+def _ends_within_a_box(path: Path) -> bool:
+    """Whether an MP4 or QuickTime file is shorter than the boxes that it consists of."""
+    size, place = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(16).ljust(16, b"\0")
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length == 0:  # up to the end
+                return False
+            place += max(length, 8)
+    return place > size
 
 
 def _copy_frames(
     captures: Sequence[cv2.VideoCapture],
-    inputs: Sequence[Path],
+    count: int,
     temporary: Path,
     codec: str,
     rate: float,
     fuse_frame: Callable[[list[np.ndarray]], np.ndarray],
 ) -> tuple[int, int]:
     writer: cv2.VideoWriter | None = None
-    size_hw, count = (0, 0), 0
+    size_hw = 0, 0
     try:
-        while True:
-            grabbed = [capture.read() for capture in captures]
-            present = [ok for ok, _ in grabbed]
-            if not any(present):
-                break
-            if not all(present):
-                short = inputs[present.index(False)]
-                raise InputError(f"{short}: ends after {count} frames, before the other; cut them alike")
-            fused = fuse_frame([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for _, frame in grabbed])
+        for _ in range(count):
+            frames = [capture.read()[1] for capture in captures]
+            if any(frame is None for frame in frames):
+                raise InputError("a video changed while it was read; try again")
+            fused = fuse_frame([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in frames])
             if writer is None:
                 size_hw = fused.shape[0] // 2 * 2, fused.shape[1] // 2 * 2
                 writer = cv2.VideoWriter(
@@ -80,12 +154,9 @@ def _copy_frames(
             grey = fused.ndim == 2
             even = fused[: size_hw[0], : size_hw[1]]
             writer.write(cv2.cvtColor(even, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR))
-            count += 1
     finally:
         if writer is not None:
             writer.release()
-    if not count:
-        raise InputError(f"{inputs[0]}: no frame")
     return size_hw
 
 

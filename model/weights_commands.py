@@ -8,7 +8,7 @@ import click
 
 from model.fuse_config import MAIN_TASKS, FuseConfig
 from pipeline.command_line import FILE, FOLDER, Size, run_commands, setting
-from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
+from pipeline.files import WEIGHTS_DIR, InputError, check_output, sha256_file
 
 
 @click.command("list")
@@ -45,7 +45,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     metadata = read_metadata(file) if is_safetensors(file) else {}
     network = load_network(file)
     metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
-    click.echo(save_weights(out, network, metadata, half=half))
+    click.echo(click.format_filename(save_weights(out, network, metadata, half=half)))
 
 
 @click.command()
@@ -64,7 +64,8 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.checkpoint import load_network
     from model.export_onnx import export_onnx
 
-    click.echo(export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw))
+    model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
+    click.echo(click.format_filename(model))
 
 
 #: Optics and exposure as a camera has them.
@@ -112,18 +113,25 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     from model.calibration import calibrate as run_calibration
     from model.calibration_pairs import calibration_pairs
     from model.checkpoint import load_network, read_metadata, save_weights
+    from model.file_checks import is_safetensors
 
+    if jobs == 0 or jobs < -1:
+        raise InputError(f"calibrate: --jobs {jobs}; give the number of processes, or -1 for all cores")
+    check_output(out)
+    metadata = read_metadata(weights) if is_safetensors(weights) else {}
+    metadata |= {"calibrated_from_sha256": sha256_file(weights)}
+    network = load_network(weights)
     known = calibration_pairs(data, pairs, held_out=HELD_OUT_SHARE)
-    network = run_calibration(load_network(weights), known, jobs=jobs)
-    metadata = read_metadata(weights) | {"calibrated_from_sha256": sha256_file(weights)}
-    click.echo(save_weights(out, network, metadata))
+    click.echo(click.format_filename(save_weights(out, run_calibration(network, known, jobs=jobs), metadata)))
 
 
 @click.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
-@click.option("--steps", type=int, default=1934, show_default=True, help="Batches.")
-@click.option("--batch-size", type=int, default=16, show_default=True, help="Crops of each batch.")
+@click.option("--steps", type=click.IntRange(1), default=1934, show_default=True, help="Batches.")
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Crops of each batch."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_size: int, device: str) -> None:

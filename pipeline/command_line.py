@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,15 @@ from pipeline.files import InputError
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+class _Folder(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("the name of the folder is empty; the working folder is .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 ANY_PATH = click.Path(path_type=Path)
 
@@ -26,6 +37,13 @@ class Commands(click.Group):
     Ctrl-C is one line too, and exit status 1.
     """
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # Names of files may hold what the encoding of a terminal or of a log does not.
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -35,6 +53,11 @@ class Commands(click.Group):
         except KeyboardInterrupt as stop:
             click.echo(f"stopped: {stop}" if str(stop) else "stopped", err=True)
             ctx.exit(WITH_FAILURES)
+        except EOFError as error:
+            # Click would take it for the end of the input at a question, and say no more than "Aborted!".
+            where = f" ({error})" if str(error) else ""
+            click.echo(f"error: {ctx.command_path}: a file ends too early{where}; make it again", err=True)
+            ctx.exit(UNUSABLE)
         except BrokenPipeError:
             raise  # the reader of our output has gone; click ends quietly
         except OSError as error:

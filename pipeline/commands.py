@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline.camera_response import CameraConfig
-from pipeline.command_line import FILE, FOLDER, Part, Size, finish, setting
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, Part, Size, finish, setting
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
@@ -42,7 +42,7 @@ def sample(out: Path, **settings: Any) -> None:
 
 
 @click.command()
-@click.argument("manifest", type=FILE)
+@click.argument("manifest", type=ANY_PATH)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset; a stopped run goes on.")
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
 @click.option("--split", help="Which of the manifest's splits.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "model" / "weights"
 #: What :func:`sampled_digest` reads of a file.
 _BLOCKS, _BLOCK_BYTES = 16, 4096
+#: What a temporary name has of the final one at most: up to 160 of the 255 bytes that a name may have.
+_STEM_CHARACTERS = 40
 
 
 class InputError(Exception):
@@ -57,10 +60,11 @@ def check_output(path: Path | str) -> Path:
         InputError: it is a folder, or its folder cannot be made or written to.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
     temporary = _temporary(path)
     try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.stat().st_mode):  # which fails where the name is too long
+                raise InputError(f"{path}: is a folder; give the name of a file")
         temporary.touch()
         temporary.unlink()
     except OSError as error:
@@ -75,9 +79,30 @@ def write_bytes(path: Path | str, data: bytes) -> Path:
     return Path(path)
 
 
+def write_new(path: Path | str, data: bytes) -> bool:
+    """Write ``data`` to ``path`` atomically unless a file stands there; returns whether it did."""
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                open(path, "xb").close()
+    except FileExistsError:
+        return False
+    return True
+
+
+def json_bytes(value: Any) -> bytes:
+    """The sorted, indented JSON of files."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
 def write_json(path: Path | str, value: Any) -> Path:
     """Write ``value`` as sorted, indented JSON, atomically, and return the path."""
-    return write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    return write_bytes(path, json_bytes(value))
 
 
 def read_json(path: Path | str) -> Any:
@@ -155,12 +180,15 @@ def _sampled_digest(path: str, size: int, mtime_ns: int) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it."""
+    """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it.
+
+    Of a long name only the beginning is kept, so that the temporary one is never too long itself.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path.parent}: cannot be made a folder ({error.strerror})") from None
-    return path.with_name(f".{path.stem}.tmp-{uuid.uuid4().hex}{path.suffix}")
+    return path.with_name(f".{path.stem[:_STEM_CHARACTERS]}.tmp-{uuid.uuid4().hex}{path.suffix}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -63,13 +63,14 @@ def read_image(path: Path | str) -> np.ndarray:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 _check_header(picture, path)
                 sixteen_bit = _is_sixteen_bit(picture, data)
-                # Pillow and OpenCV turn a TIFF upright by themselves.
-                orientation = 1 if picture.format == "TIFF" else picture.getexif().get(_ORIENTATION, 1)
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
+                orientation = _orientation(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
                 if upright.mode in _COLOUR_MODES:
                     colours = np.asarray(upright.convert("RGB"))
+                    if _has_grey_palette(upright):
+                        return colours[..., 0].copy()
                     return (
                         _decode_sixteen_bit(data, orientation, colours, path)
                         if sixteen_bit
@@ -159,7 +160,7 @@ def _check_header(picture: Image.Image, path: Path | str) -> None:
         pages = getattr(picture, "n_frames", 1)
     except TypeError:  # Pillow, of a second TIFF page without dimensions
         raise InputError(f"{path}: damaged second page; give one image per file") from None
-    if pages > 1:
+    if pages > 1 and picture.format != "MPO":  # a camera's JPEG, with previews behind the picture
         raise InputError(f"{path}: {pages} pages or frames; give one image per file")
     if picture.mode not in _COLOUR_MODES | _GREY_MODES:
         raise InputError(
@@ -179,6 +180,24 @@ def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:
         )
     if bits == 16 and picture.tag_v2.get(_PHOTOMETRIC) == 0:
         raise InputError(f"{path}: 16-bit with white stored as 0; convert it first")
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Of EXIF; 1 where Pillow and OpenCV turn a picture upright by themselves, or EXIF is malformed."""
+    if picture.format == "TIFF":
+        return 1
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return 1
+
+
+def _has_grey_palette(picture: Image.Image) -> bool:
+    """Whether all colours of a picture's palette are grey, which some programs store grey pictures with."""
+    if picture.mode != "P":
+        return False
+    palette = np.reshape(picture.getpalette() or (), (-1, 3))
+    return bool((palette == palette[:, :1]).all())
 
 
 def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:

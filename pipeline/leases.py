@@ -13,59 +13,89 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 #: Seconds without a sign of life after which a lease may be taken over.
 LEASE_S = 60.0
 
 
 @contextmanager
-def lease(path: Path) -> Iterator[bool]:
-    """Yield whether this process now holds the lease at ``path``; give it back at the end."""
-    if not _acquire(path):
-        yield False
+def lease(path: Path) -> Iterator[str | None]:
+    """Yield the token of the lease at ``path``, None if another process has it; give it back at the end."""
+    token = uuid.uuid4().hex
+    if not _acquire(path, token):
+        yield None
         return
     ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(path, ended), daemon=True)
+    keeper = threading.Thread(target=_keep, args=(path, token, ended), daemon=True)
     keeper.start()
     try:
-        yield True
+        yield token
     finally:
         ended.set()
         keeper.join()
-        path.unlink(missing_ok=True)
+        if holds(path, token):
+            path.unlink(missing_ok=True)
 
 
-def _acquire(path: Path) -> bool:
+def holds(path: Path, token: str) -> bool:
+    """Whether the lease at ``path`` is still the one of ``token``: after a long pause it may be another's."""
+    try:
+        return json.loads(path.read_bytes()).get("token") == token
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _acquire(path: Path, token: str) -> bool:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
-        if not _expired(path):
-            return False
-        # Whoever renames the stale file away owns the right to try again; the others find it gone.
-        stale = path.with_name(f"{path.name}.stale-{uuid.uuid4().hex}")
-        try:
-            path.rename(stale)
-        except FileNotFoundError:
-            return False
-        stale.unlink()
-        return _acquire(path)
+        return _take_away(path) and _acquire(path, token)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+        json.dump({**_here(), "pid": os.getpid(), "token": token}, file)
     return True
 
 
-def _expired(path: Path) -> bool:
+def _take_away(path: Path) -> bool:
+    """Remove the lease if it has expired; of several contenders for it, one gets True."""
+    stale = path.with_name(f"{path.name}.stale-{uuid.uuid4().hex}")
     try:
-        silent_s = _now_of_filesystem(path.parent) - path.stat().st_mtime
-        owner = json.loads(path.read_text())
+        judged = _state(path)
+        if not _expired(path.parent, *judged):
+            return False
+        path.rename(stale)
     except FileNotFoundError:
-        return False  # just given back; the caller will look again
+        return False  # just given back or taken away; the caller will look again
+    if _state(stale) != judged:
+        os.replace(stale, path)  # of a faster contender, or of an owner that woke up
+        return False
+    stale.unlink()
+    return True
+
+
+def _state(path: Path) -> tuple[float, bytes]:
+    return path.stat().st_mtime, path.read_bytes()
+
+
+def _expired(folder: Path, touched: float, content: bytes) -> bool:
+    silent_s = _now_of_filesystem(folder) - touched
+    try:
+        owner = json.loads(content)
     except ValueError:
         return silent_s > LEASE_S  # its owner died, or has not written its name yet
-    here = owner.get("host") == socket.gethostname()
+    here = _here().items() <= owner.items()
     return silent_s > LEASE_S or (here and not _alive(int(owner.get("pid", 0))))
+
+
+def _here() -> dict[str, Any]:
+    """Where numbers of processes mean the same: on one host, and there in one container."""
+    try:
+        container = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        container = None  # not Linux
+    return {"host": socket.gethostname(), "container": container}
 
 
 def _now_of_filesystem(folder: Path) -> float:
@@ -90,9 +120,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _keep(path: Path, ended: threading.Event) -> None:
+def _keep(path: Path, token: str, ended: threading.Event) -> None:
     while not ended.wait(LEASE_S / 6):
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            return  # taken over after a long pause of this machine; the result is the same
+        if holds(path, token):  # else it was taken over during a long pause; the result is the same
+            with suppress(FileNotFoundError):
+                os.utime(path)

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.camera_response import curves_identity
 from pipeline.depth import source_identity
 from pipeline.exposure import ExposureConfig
-from pipeline.files import InputError, canonical_json, read_json, sha256_text, write_json
+from pipeline.files import InputError, canonical_json, json_bytes, read_json, sha256_text, write_new
 from pipeline.focus import FocusConfig
 from pipeline.manifest import SourceSample
 
@@ -104,10 +104,11 @@ def settle_plan(plan: Plan, out: Path) -> None:
     """
     path = out / PLAN_NAME
     ids = [frame.id for frame in plan.frames]
-    if not path.exists():
-        if any(out.glob("shard-*")):
-            raise InputError(f"{out}: holds shards but no {PLAN_NAME}; choose an empty folder")
-        write_json(path, {"digest": plan.digest, "settings": plan.settings, "frames": ids})
+    # In this order: another process may begin just now, and its plan is there before its shards.
+    if any(out.glob("shard-*")) and not path.exists():
+        raise InputError(f"{out}: holds shards but no {PLAN_NAME}; choose an empty folder")
+    content = {"digest": plan.digest, "settings": plan.settings, "frames": ids}
+    if write_new(path, json_bytes(content)):
         return
     before = read_json(path)
     try:

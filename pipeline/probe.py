@@ -23,7 +23,7 @@ from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
 from pipeline.padding import ReflectedConv2d
 from pipeline.published_state import read_published_state
-from pipeline.saved_tensors import canonical
+from pipeline.saved_tensors import canonical, check_finite
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -152,10 +152,15 @@ def load_probe(path: Path | str | None = None, *, device: torch.device | str = "
 
 
 def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, str]) -> Path:
-    """Write weights (float16) and form as safetensors, atomically; ``metadata``: further strings."""
+    """Write weights (float16) and form as safetensors, atomically; ``metadata``: further strings.
+
+    Raises:
+        InputError: the weights are not finite in float16.
+    """
     tensors = {
         key: value.detach().to("cpu", torch.float16).contiguous() for key, value in probe.state_dict().items()
     }
+    check_finite(tensors, path)
     header = {"format": WEIGHTS_FORMAT, "config": json.dumps(asdict(probe.config)), **metadata}
     return write_bytes(path, canonical(save(tensors, metadata=header)))
 

@@ -174,6 +174,8 @@ def _are_strings(value: Any) -> bool:
 
 
 def _existing(path: Path) -> Path:
+    if not path.name:
+        return path  # a folder, as reading it will say
     name = f"{path.name.removesuffix('.toml')}.toml"
     meant = path.with_name(name) in (Path(name), Path(RECIPES.name, name))
     return RECIPES / name if meant and not path.is_file() and (RECIPES / name).is_file() else path
@@ -183,7 +185,7 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: over {_MAX_BYTES} bytes; this is not a manifest")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -96,25 +96,22 @@ def finished_records(plan: Plan, out: Path) -> list[dict[str, Any]]:
     return [record for record in records if record is not None]
 
 
+def forget_damaged(records: Sequence[Mapping[str, Any]], out: Path) -> bool:
+    """Remove the records of shards whose bytes have changed since, for another making; whether any."""
+    entries = [record["entry"] for record in records]
+    damaged = [entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]]
+    for name in damaged:
+        (out / name).with_suffix(".json").unlink(missing_ok=True)
+    return bool(damaged)
+
+
 def write_index(
     plan: Plan, records: Sequence[Mapping[str, Any]], unmatched: Sequence[Unmatched], out: Path
 ) -> Path:
-    """Check every shard's bytes and write ``failures.jsonl`` and then the index, last of all files.
-
-    Raises:
-        InputError: shards have changed since they were written; their records are removed, so that a rerun
-            makes them.
-    """
+    """Write ``failures.jsonl`` and then the index, last of all files."""
     entries = [record["entry"] for record in records]
     failures = [failure for record in records for failure in record["failures"]]
     skipped = [{"id": entry.id, "reason": unmatched_reason(entry)} for entry in unmatched]
-    damaged = [entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]]
-    if damaged:
-        for name in damaged:
-            (out / name).with_suffix(".json").unlink(missing_ok=True)
-        raise InputError(
-            f"{out}: damaged since it was written: {', '.join(damaged)}; run synth again to make it anew"
-        )
     lines = "".join(canonical_json(line) + "\n" for line in [*skipped, *failures])
     write_bytes(out / FAILURES_NAME, lines.encode())
     written = sum(entry["samples"] for entry in entries)

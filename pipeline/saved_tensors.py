@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import lzma
 import pickle
 import struct
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,12 @@ from safetensors import SafetensorError
 
 from pipeline.files import InputError, canonical_json
 
-#: What ``torch.load`` raises for files that are damaged or not its own.
-_UNREADABLE = (
+#: What libraries raise for files of tensors that are damaged or not their own.
+UNREADABLE = (
     SafetensorError,
     zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
     pickle.UnpicklingError,
     struct.error,
     RuntimeError,
@@ -49,13 +54,31 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a {what}, or damaged ({type(error).__name__})") from None
+
+
+def check_finite(state: Mapping[str, torch.Tensor], path: Path | str) -> None:
+    """Refuse weights that could not be loaded again, before they are written.
+
+    Raises:
+        InputError: a tensor holds NaN or infinite values.
+    """
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"{path}: not written, {key} holds NaN or infinite values: the training diverged; "
+                "try another seed or a lower learning rate"
+            )
 
 
 def canonical(data: bytes) -> bytes:
     """The same safetensors file with its header sorted: the library writes metadata in random order."""
-    length = int.from_bytes(data[:8], "little")
-    header = canonical_json(json.loads(data[8 : 8 + length])).encode()
+    header, length = canonical_json(read_header(data)).encode(), int.from_bytes(data[:8], "little")
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """The header of a safetensors file that the library has read or written."""
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -45,10 +45,16 @@ def write_shard(
     """
     arrays = {name: _stack(name, samples, tile) for name in fields_of(attributes["config"])}
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        # In memory first: HDF5 does not survive a full disk.
+        with h5py.File(
+            str(temporary), "w", libver=("v110", "v110"), driver="core", backing_store=False
+        ) as file:
             _write_attributes(file, {**attributes, "num_samples": len(samples)})
             for name, array in arrays.items():
                 _write_dataset(file, name, array, compress)
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
         digests = {name: array_digest(array) for name, array in arrays.items()}
         with open_shard(temporary) as shard:
             for name in arrays:

@@ -18,7 +18,7 @@ from pipeline.leases import LEASE_S
 from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
 from pipeline.plan import SynthesisConfig, make_plan, settle_plan
 from pipeline.progress import Progress
-from pipeline.records import finished_records, unmatched_reason, write_index
+from pipeline.records import finished_records, forget_damaged, unmatched_reason, write_index
 from pipeline.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
@@ -34,7 +34,8 @@ class SynthesisSummary:
     written: int
     skipped: int
     failed: int
-    problems: tuple[str, ...]  # a line for each skipped frame and failed sample; it begins with that word
+    #: A line for each skipped frame and each failed sample of this part; it begins with that word.
+    problems: tuple[str, ...]
     seconds: Mapping[str, float]  # by stage, summed over the workers of this run
 
 
@@ -81,12 +82,18 @@ def synthesise(
         )
         for shard in range(number - 1, plan.num_shards, count)
     ]
-    seconds = _make_all(tasks, options)
+    seconds: dict[str, float] = {}
+    _make_all(tasks, options, seconds)
     records = finished_records(plan, out)
+    if len(records) == plan.num_shards and forget_damaged(records, out):
+        _make_all(tasks, options, seconds)
+        records = finished_records(plan, out)
     index = None
     if len(records) == plan.num_shards:
         index = write_index(plan, records, listing.unmatched, out)
     failures = [failure for record in records for failure in record["failures"]]
+    own = {task.path.name for task in tasks}
+    own_failures = [f for record in records if record["entry"]["name"] in own for f in record["failures"]]
     written = sum(record["entry"]["samples"] for record in records)
     skipped = len(listing.unmatched) * config.tiles_per_frame
     return SynthesisSummary(
@@ -97,7 +104,7 @@ def synthesise(
         failed=len(failures),
         problems=(
             *(f"skipped {entry.id}: {unmatched_reason(entry)}" for entry in listing.unmatched),
-            *(f"failed {failure['id']}: {failure['reason']}" for failure in failures),
+            *(f"failed {failure['id']}: {failure['reason']}" for failure in own_failures),
         ),
         seconds=seconds,
     )
@@ -116,8 +123,11 @@ def _source_frames(
     return frames
 
 
-def _make_all(tasks: Sequence[ShardTask], options: RunOptions) -> dict[str, float]:
-    """Make what is missing, waiting for what other processes make and taking over what they left."""
+def _make_all(tasks: Sequence[ShardTask], options: RunOptions, seconds: dict[str, float]) -> None:
+    """Make what is missing, waiting for what other processes make and taking over what they left.
+
+    The time that each stage took is added to ``seconds``.
+    """
     todo = []
     for task in tasks:
         record = task.record()
@@ -129,7 +139,6 @@ def _make_all(tasks: Sequence[ShardTask], options: RunOptions) -> dict[str, floa
         else:
             # Of a process that was killed between its last byte and giving the shard back; nobody needs it.
             task.path.with_suffix(".lease").unlink(missing_ok=True)
-    seconds: dict[str, float] = {}
     with Progress("synth", total=len(tasks), unit="shard", initial=len(tasks) - len(todo)) as progress:
         while todo:
             elsewhere = []
@@ -141,7 +150,6 @@ def _make_all(tasks: Sequence[ShardTask], options: RunOptions) -> dict[str, floa
                     seconds[stage] = seconds.get(stage, 0.0) + spent[stage]
                 progress.advance()
             todo = _wait(elsewhere, progress)
-    return seconds
 
 
 def _wait(tasks: Sequence[ShardTask], progress: Progress) -> list[ShardTask]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import FILE, FOLDER, given
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, given
 from pipeline.downloads import DOWNLOADS
 
 
@@ -61,7 +61,7 @@ def train_depth(out: Path, **settings: Any) -> None:
 
 
 @click.command("train-probe")
-@click.argument("manifest", type=FILE)
+@click.argument("manifest", type=ANY_PATH)
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
 @click.option("--split", help="Which of the manifest's splits.")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.depth import load_depth_estimator
 from pipeline.device import one_thread, resolve_device
 from pipeline.files import InputError
-from pipeline.leases import lease
+from pipeline.leases import holds, lease
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import load_probe
@@ -52,40 +52,18 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
         InputError: this machine lacks the folder of the run, or has other weights than the plan names.
     """
     _enter(task.folder)
-    with lease(task.path.with_suffix(".lease")) as held:
-        if not held:
+    claim = task.path.with_suffix(".lease")
+    with lease(claim) as token:
+        if token is None:
             return None
         if task.record() is not None:
             return {}  # another process was faster
-        for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
-            litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
-        inputs = inputs_digest(task.frames)
-        with one_thread():  # whatever the engine
-            content = make_samples(task.frames, task.config, _planned_models(task))
-        attributes = {
-            "plan_digest": task.plan_digest,
-            "config": task.settings,
-            "shard": task.shard,
-            "num_shards": task.num_shards,
-            "versions": versions(),
-        }
-        with content.timed("write"):
-            entry = write_shard(
-                task.path,
-                content.samples,
-                tile=task.config.tile,
-                attributes=attributes,
-                compress=task.config.compress,
-            )
-            write_record(
-                task.path,
-                plan_digest=task.plan_digest,
-                inputs=inputs,
-                entry=entry,
-                seen=content.seen,
-                failures=content.failures,
-            )
-    return dict(content.seconds)
+        try:
+            return _make(task)
+        except (InputError, FileNotFoundError):
+            if holds(claim, token):
+                raise
+            return None  # after a long pause: who took over has removed what was begun here
 
 
 @lru_cache(maxsize=2)
@@ -96,6 +74,38 @@ def load_models(depth: str, refine: bool, probe: str, device: str) -> Models:
         depth=load_depth_estimator(depth, device=resolved, refine=refine),
         probe=load_probe(None if probe == "default" else Path(probe), device=resolved),
     )
+
+
+def _make(task: ShardTask) -> dict[str, float]:
+    for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
+        litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
+    inputs = inputs_digest(task.frames)
+    with one_thread():  # whatever the engine
+        content = make_samples(task.frames, task.config, _planned_models(task))
+    attributes = {
+        "plan_digest": task.plan_digest,
+        "config": task.settings,
+        "shard": task.shard,
+        "num_shards": task.num_shards,
+        "versions": versions(),
+    }
+    with content.timed("write"):
+        entry = write_shard(
+            task.path,
+            content.samples,
+            tile=task.config.tile,
+            attributes=attributes,
+            compress=task.config.compress,
+        )
+        write_record(
+            task.path,
+            plan_digest=task.plan_digest,
+            inputs=inputs,
+            entry=entry,
+            seen=content.seen,
+            failures=content.failures,
+        )
+    return dict(content.seconds)
 
 
 def _enter(folder: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +108,8 @@ def test_edited_headers_are_refused(weights: Path, edit: dict[str, str], says: s
         ({"window": 10**6}, "window is"),
         ({"colour": True}, "colour"),
         ({"depth": "two"}, "not understood"),
+        ({"depth": 2.0}, r"not understood \(depth is 2\.0\)"),
+        ({"heads": True}, r"not understood \(heads is True\)"),
         ([1], "not understood"),
     ],
 )
@@ -112,6 +117,28 @@ def test_configurations_that_do_not_fit_are_refused(weights: Path, network_json:
     """Even with a digest that is right, and before anything is built."""
     _rewrite(weights, header={"network": json.dumps(network_json)}, sign=True)
     refuses(load_network, weights, says)
+
+
+def test_metadata_that_is_no_object_is_refused(weights: Path) -> None:
+    _rewrite(weights, header={"metadata": "[1]"}, sign=True)
+    refuses(read_metadata, weights, "metadata is no object")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_a_name_need_not_be_utf8(network: GIFNet, tmp_path: Path) -> None:
+    path = save_weights(tmp_path / os.fsdecode(b"\xff.safetensors"), network, FACTS)
+    assert weights_digest(load_network(path)) == weights_digest(network) and read_metadata(path) == FACTS
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damage_in_a_compressed_archive_is_one_line(tmp_path: Path, compression: int) -> None:
+    path = tmp_path / "state.pt"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a/data.pkl", random.Random(0).randbytes(50) + b"abc" * 5000)
+    damaged = bytearray(path.read_bytes())
+    damaged[50:110] = bytes(byte ^ 0xFF for byte in damaged[50:110])
+    path.write_bytes(damaged)
+    refuses(load_network, path, "not a GIFNet file, or damaged")
 
 
 @pytest.mark.parametrize(

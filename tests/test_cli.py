@@ -152,6 +152,7 @@ def test_the_readme_describes_the_shards() -> None:
     ("arguments", "words"),
     [
         (["synth", "absent.toml", "-o", "OUT"], "absent.toml"),
+        (["synth", "", "-o", "OUT"], "Is a directory"),
         (["synth", "MANIFEST", "-o", "OUT", "--root", "absent"], "absent"),
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "nonsense"], "depth"),
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "files:absent"], "absent"),
@@ -189,16 +190,6 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and words in lines[0], result.output
     assert "Traceback" not in result.output
-
-
-def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt("after step 3; go on with --resume")
-
-    monkeypatch.setattr("model.trainer.train", stopped)
-    result = run("train", tmp_path, "-o", tmp_path / "run")
-    assert result.exit_code == 1
-    assert result.stderr.strip() == "stopped: after step 3; go on with --resume"
 
 
 def test_a_zero_byte_shard_is_named(tmp_path: Path) -> None:

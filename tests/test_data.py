@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -160,6 +162,9 @@ def test_the_manifest_says_what_a_scene_is(tmp_path: Path, scene: str | None, ex
     stored = load_joint([folder], ("infrared",))
     assert len(stored.scenes) == 26 and expected <= set(stored.scenes)
     assert len(set(stored.scenes)) == (2 if len(expected) == 2 else 13)
+    # The digest tells whether what is held out may differ.
+    by_frames = load_joint([write_joint(tmp_path / "plain", frames=13)], ("infrared",))
+    assert (stored.digest == by_frames.digest) == (len(expected) == 3)
     assert len({stored.scenes[i] for i, name in enumerate(stored.ids) if name.startswith("night/003")}) == 1
 
 
@@ -246,6 +251,15 @@ def test_unpaired_pairs_come_with_their_own_truth(
     assert torch.allclose(batch.dp_b - batch.dp_truth, torch.tensor(20 / 255), atol=1e-6)
     assert not torch.allclose(batch.dp_truth, batch.visible, atol=0.05)
     assert data.digest != TrainingData(tiny(), [folder], device=CPU).digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_names_that_are_no_utf8_are_trained_on(tmp_path: Path, make_joint: Joint) -> None:
+    write_triples(tmp_path / "pairs", ("near", "far", "ground_truth"), {"one": (40, 40), "two": (40, 40)})
+    for path in (tmp_path / "pairs").glob("*/one.png"):
+        path.rename(path.with_name(os.fsdecode(b"\xff.png")))
+    data = TrainingData(tiny(dp_folder=str(tmp_path / "pairs")), [make_joint()], device=CPU)
+    assert data.num_validation == 1
 
 
 def test_bad_unpaired_folders_are_named(tmp_path: Path) -> None:

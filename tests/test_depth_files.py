@@ -110,6 +110,15 @@ def test_damaged_files_are_named(tmp_path: Path, suffix: str, content: bytes) ->
         load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
 
 
+def test_suffixes_in_capitals_are_found(tmp_path: Path) -> None:
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    for suffix in (".png", ".npy", ".h5"):
+        _write(tmp_path / f"a{suffix}", np.eye(8, 9).astype(np.uint8) + 1)
+        (tmp_path / f"a{suffix}").rename(tmp_path / f"a{suffix.upper()}")
+        assert np.ptp(depth_of(estimator, smooth_frame(8, 9))) == 1
+        (tmp_path / f"a{suffix.upper()}").unlink()
+
+
 def test_missing_and_ambiguous_maps(tmp_path: Path) -> None:
     estimator = load_depth_estimator(f"files:{tmp_path}")
     with pytest.raises(InputError, match="no depth map for b"):

@@ -224,6 +224,15 @@ def test_results_do_not_go_among_the_images_that_are_read(tmp_path: Path, out: s
     assert not list(tmp_path.rglob("r*"))
 
 
+@pytest.mark.parametrize("line", ['{"step": 1, "lr": 0.001}', '{"name": "1", "output": "1.png"}', "[1]", ""])
+def test_lines_of_others_are_never_replaced(tmp_path: Path, line: str) -> None:
+    methods, lines = write_set(tmp_path), tmp_path / "metrics.jsonl"
+    lines.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl: is there, and not of an evaluation"):
+        evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "metrics.json")
+    assert lines.read_text() == line + "\n" and not list(tmp_path.glob("metrics*images"))
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     write_set(tmp_path)
     a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "r.json"

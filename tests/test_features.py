@@ -63,6 +63,11 @@ def test_limits_and_errors(tmp_path: Path, network: GIFNet) -> None:
     content = content_of(feature_report(network, pairs, tmp_path / "p.html", config=config))
     assert len(content["pairs"]) == 1 and ["not shown, over the limit", 1] in content["facts"]
     assert (tmp_path / "p-features" / "x").is_dir()
+    for size in ((3, 50), (5, 640)):
+        for role in "ab":
+            write_image(tmp_path / role / "x.png", picture(1, size))
+        with pytest.raises(InputError, match=r"x: .* is too small: both sides need 5 pixels"):
+            feature_report(network, pairs, tmp_path / "q.html", config=config)
     write_image(tmp_path / "b" / "x.png", picture(1, (40, 60)))
     with pytest.raises(InputError, match="x: a and b differ in size"):
         feature_report(network, pairs, tmp_path / "q.html")

@@ -30,6 +30,7 @@ from pipeline.files import (
     sha256_text,
     write_bytes,
     write_json,
+    write_new,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,7 +76,7 @@ def test_an_io_error_leaves_what_was_there(
 
 
 def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / f"{'x' * 240}.bin"  # itself short enough for a file system, its temporary name is not
+    path = tmp_path / f"{'x' * 260}.bin"
     with pytest.raises(OSError) as too_long:
         write_bytes(path, b"new")
     with pytest.raises(OSError) as full, atomic_path(tmp_path / "y.bin"):
@@ -86,6 +87,28 @@ def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -
         (tmp_path / "source.bin").read_bytes()
 
 
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_the_first_of_several_writers_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "x.bin"
+    assert write_new(path, b"first") and not write_new(path, b"second")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "夜" * 83], ids=["ascii", "utf-8"])
+def test_a_name_may_be_as_long_as_a_file_system_allows(tmp_path: Path, stem: str) -> None:
+    path = tmp_path / f"{stem}.bin"
+    assert check_output(path) == path
+    assert write_bytes(path, b"new").read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     old = write_bytes(tmp_path / "old.bin", b"old")
     for path in (old, tmp_path / "new" / "folder" / "x.bin"):
@@ -94,7 +117,7 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path, "is a folder"),
         (old / "x.bin", "cannot be made a folder"),
-        (tmp_path / f"{'x' * 240}.bin", "cannot be written"),
+        (tmp_path / f"{'x' * 260}.bin", "cannot be written"),
     ):
         with pytest.raises(InputError, match=reason) as error:
             check_output(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,27 @@ def test_bad_folders(tmp_path: Path) -> None:
         pair_folders({"a": a, "c": touch(tmp_path / "c", "2.png")})
     with pytest.raises(InputError, match="have one name"):
         pair_folders({"a": a, "d": touch(tmp_path / "d", "1.png", "1.jpg")})
+
+
+def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
+    a, b = touch(tmp_path / "a", "1.png"), touch(tmp_path / "b", "1.png", "night/2.png")
+    (a / "night").symlink_to(touch(tmp_path / "disk", "2.png"))
+    for link, target in ((a / "back", a), (b / "other", a), (b / "night/up", b), (a / "dead", a / "dead")):
+        link.symlink_to(target)
+    (tmp_path / "disk/b").symlink_to(b)
+    pairs = pair_folders({"a": a, "b": b})
+    assert pairs.stems == ["1", "night/2"]
+    assert pairs.paths["night/2"]["a"] == a / "night/2.png"
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, scandir = touch(tmp_path / "a", "1.png", "night/2.png"), os.scandir
+
+    def refuse(folder: Path) -> object:
+        if folder == a / "night":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"night: cannot be listed \(Permission denied\)"):
+        pair_folders({"a": a, "b": a})

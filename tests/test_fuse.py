@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from fusing import picture, tiny_network, tiny_weights
 
 from model.colour import Source, colourise
 from model.fuse import fuse
 from model.fuse_config import FuseConfig, parse_memory
+from model.fuse_jobs import Job
+from model.fuse_recipes import Pictures
 from model.strips import FusionEngine
 from pipeline.files import InputError
 from pipeline.images import read_image
@@ -117,6 +121,44 @@ def test_every_failure_is_told_once_and_by_name(
     assert summary.failed["text"].startswith(str(tmp_path / "a/text.png"))
 
 
+def test_what_one_pair_alone_cannot_have_does_not_end_the_run(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("1", "2 host", "3 torch", "4 gpu", "4 opencv", "5", "x" * 251)
+    for name in names:
+        picture(tmp_path / f"a/{name}.png", 1)
+    failures = {
+        "2 host": MemoryError(),
+        "3 torch": RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: no memory"),
+        "4 opencv": cv2.error("(-4:Insufficient memory) Failed to allocate 1 bytes"),
+        "4 gpu": torch.OutOfMemoryError("CUDA out of memory"),
+    }
+    read = Pictures.read
+
+    def greedy(recipe: Pictures, job: Job) -> object:
+        if job.name in failures:
+            raise failures[job.name]
+        return read(recipe, job)
+
+    monkeypatch.setattr(Pictures, "read", greedy)
+    config = FuseConfig(weights=weights, suffix=".tiff")  # which makes the longest name too long
+    summary = fuse(config, [tmp_path / "a"], tmp_path / "out")
+    assert summary.done == ["1", "5"] and summary.failed.keys() == {*failures, names[-1]}
+    assert all("needs more memory" in summary.failed[name] for name in failures)
+    assert "too long" in summary.failed[names[-1]]
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", 1)
+
+    def full(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("model.fuse_recipes.write_image", full)
+    with pytest.raises(OSError, match="No space left"):
+        fuse(FuseConfig(weights=weights), [tmp_path / "a.png"], tmp_path / "out.png")
+
+
 @pytest.mark.parametrize(("resize", "size_hw"), [("a", (31, 40)), ("b", (20, 24))])
 def test_resize_names_the_input_that_gives_way(
     tmp_path: Path, weights: Path, resize: str, size_hw: tuple[int, int]
@@ -210,6 +252,7 @@ def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) 
         {"bits": 16, "suffix": ".jpg"},
         {"suffix": ".gif"},
         {"task": "pansharpen", "suffix": ".jpg"},
+        {"task": "pansharpen", "bits": 16},
         {"memory_bytes": -1},
         {"jobs": 0},
     ],

@@ -95,6 +95,10 @@ def test_palette_and_one_bit(tmp_path: Path) -> None:
     for kind in ("PNG", "TIFF", "BMP"):
         (tmp_path / "x").write_bytes(encoded(palette, kind))
         np.testing.assert_array_equal(read_image(tmp_path / "x"), np.asarray(palette.convert("RGB")))
+    grey = Image.fromarray(pixels("uint8", 1)).quantize(7)
+    for kind in ("PNG", "TIFF", "BMP"):
+        (tmp_path / "x").write_bytes(encoded(grey, kind))
+        np.testing.assert_array_equal(read_image(tmp_path / "x"), np.asarray(grey.convert("L")))
     bits = pixels("uint8", 1) > 127
     for kind in ("PNG", "TIFF", "BMP"):
         (tmp_path / "x").write_bytes(encoded(Image.fromarray(bits), kind))
@@ -188,6 +192,20 @@ def test_a_malformed_tag_beside_the_orientation_does_not_matter(tmp_path: Path) 
             (tmp_path / name).write_bytes(encoded(Image.fromarray(image), kind, **options))
         expected = upright(read_image(tmp_path / "flat"), 6)
         np.testing.assert_array_equal(read_image(tmp_path / "turned"), expected)
+
+
+def test_malformed_exif_is_none(tmp_path: Path) -> None:
+    image = pixels("uint8", 3)
+    (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(image), "PNG", exif=b"Exif\0\0junk"))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image)
+
+
+def test_a_jpeg_with_a_preview_behind_it_is_one_picture(tmp_path: Path) -> None:
+    picture = Image.fromarray(pixels("uint8", 3, 32, 40))
+    (tmp_path / "x.jpg").write_bytes(encoded(picture, "JPEG"))
+    preview = [picture.rotate(180).resize((8, 8))]
+    (tmp_path / "y.jpg").write_bytes(encoded(picture, "MPO", save_all=True, append_images=preview))
+    np.testing.assert_array_equal(read_image(tmp_path / "y.jpg"), read_image(tmp_path / "x.jpg"))
 
 
 def test_an_orientation_that_does_not_exist_is_none(tmp_path: Path) -> None:

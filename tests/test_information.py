@@ -121,9 +121,10 @@ def test_densenet_weights_that_cannot_be_had_are_one_line(
     torch.save({"conv0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="not weights of DenseNet-121"):
         load_measure("densenet121", weights=str(tmp_path / "other.pth"), device=CPU)
-    (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(InputError, match="not weights of DenseNet-121"):
-        load_measure("densenet121", weights=str(tmp_path / "text.pth"), device=CPU)
+    for name, content in (("a.pth", b"no weights"), ("b.pth", b""), ("c.safetensors", b"no weights either")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="not weights of DenseNet-121"):
+            load_measure("densenet121", weights=str(tmp_path / name), device=CPU)
 
     def offline(*_: object, **__: object) -> None:
         raise OSError("network is unreachable\nsecond line")

@@ -7,16 +7,20 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from pipeline.leases import LEASE_S, lease
+import pytest
+
+from pipeline import leases
+from pipeline.leases import LEASE_S, holds, lease
 
 
 def test_only_one_owner(tmp_path: Path) -> None:
     path = tmp_path / "unit.lease"
     with lease(path) as first:
         with lease(path) as second:
-            assert (first, second) == (True, False)
+            assert first is not None and second is None
         assert path.exists(), "who did not get it must not take it away"
     assert not path.exists()
 
@@ -36,9 +40,17 @@ def test_a_dead_process_here_loses_its_lease_at_once(tmp_path: Path) -> None:
     path = tmp_path / "unit.lease"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    path.write_text(json.dumps({"host": socket.gethostname(), "pid": dead.pid}))
+    path.write_text(json.dumps({**leases._here(), "pid": dead.pid}))
     with lease(path) as held:
         assert held
+
+
+def test_a_process_of_another_container_is_not_judged_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "unit.lease"
+    owner = {"host": socket.gethostname(), "container": "pid:[1]", "pid": 1 << 30}
+    path.write_text(json.dumps(owner))
+    with lease(path) as held:
+        assert not held
 
 
 def test_a_process_elsewhere_loses_it_when_it_falls_silent(tmp_path: Path) -> None:
@@ -62,3 +74,40 @@ def test_an_owner_that_died_before_it_signed_does_not_block(tmp_path: Path) -> N
     with lease(path) as held:
         assert held
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_two_contenders_gets_an_expired_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "unit.lease"
+    path.touch()
+    os.utime(path, (1, 1))
+    expired, judged = leases._expired, []
+
+    def overtaken(*arguments: object) -> bool:
+        """Between the judgement and the rename of the first contender the second gets the lease."""
+        result = expired(*arguments)  # type: ignore[arg-type]
+        judged.append(result)
+        if len(judged) == 1:
+            assert leases._acquire(path, "second")
+        return result
+
+    monkeypatch.setattr(leases, "_expired", overtaken)
+    with lease(path) as held:
+        assert held is None and judged == [True, True]
+    assert holds(path, "second") and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lease_that_was_taken_over_is_left_to_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "unit.lease"
+    with lease(path) as token:
+        assert token and holds(path, token)
+        os.utime(path, (1, 1))
+        assert leases._acquire(path, "successor") and not holds(path, token)
+        os.utime(path, (1, 1))
+        ended = threading.Event()
+        answers = [True, False]
+        monkeypatch.setattr(ended, "wait", lambda _: answers.pop())
+        leases._keep(path, token, ended)
+        assert path.stat().st_mtime == 1, "it is not kept alive for another either"
+    assert holds(path, "successor")

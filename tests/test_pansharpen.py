@@ -111,6 +111,43 @@ def test_tags_of_a_resized_input_are_left_out(resize: str, pan: dict, expected: 
     assert sharpened.geography == expected
 
 
+@pytest.mark.parametrize("resize", [None, "a", "b"])
+def test_pixels_without_data_stay_so_and_bend_no_others(resize: str | None) -> None:
+    fine, coarse = (40, 48), (20, 24)
+    size_hw, pan_hw = coarse if resize == "a" else fine, coarse if resize == "b" else fine
+    values, pan = scene(2, "uint16", size_hw) // 8 + 1000, scene(1, "uint16", pan_hw) + 900
+    holes = np.zeros(size_hw, bool)
+    holes[:, : size_hw[1] // 6] = True
+    enlarged = holes.repeat(2, 0).repeat(2, 1) if resize == "a" else holes
+    engine, results = FusionEngine(tiny_network()), []
+    for none in (0, 300, 65535):  # whatever stands for no data
+        tag: dict = {42113: (2, b"%d" % none)}
+        values[:, holes] = none
+        pan[0, :6] = none
+        result = pansharpen(engine, Bands(values, no_data=tag), Bands(pan, no_data=tag), resize=resize)
+        assert result.no_data == tag
+        np.testing.assert_array_equal(result.values == none, np.stack([enlarged] * 2))
+        results.append(result.values[:, ~enlarged])
+    for result in results:
+        np.testing.assert_allclose(result, results[0], rtol=0, atol=1)  # those moved away from it
+        np.testing.assert_allclose(result.mean(1), values[:, ~holes].mean(1), rtol=0.01)
+    if resize is None:  # nothing to take detail from
+        rows = (~enlarged).nonzero()[0]
+        np.testing.assert_array_equal(result[:, rows < 6], values[:, ~holes][:, rows < 6])
+        assert (result[:, rows >= 6] != values[:, ~holes][:, rows >= 6]).mean() > 0.9
+
+
+def test_results_that_look_like_no_data_are_moved() -> None:
+    values, pan = scene(1, "uint8", (20, 24)), scene(1, "uint8", (20, 24))
+    values[0, 0, 0] = 0
+    for none, moved in ((0, 1), (255, 254)):
+        values[0, 1:] = moved
+        tag: dict = {42113: (2, b"%d" % none)}
+        sharpened = pansharpen(FusionEngine(tiny_network()), Bands(values, no_data=tag), Bands(pan)).values
+        np.testing.assert_array_equal(sharpened == none, values == none)
+        assert (sharpened == moved).any()
+
+
 def test_bands_that_do_not_fit_together_are_told_by_the_name_of_the_scene(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tiny_source import make_config, run
 
+from pipeline import plan
 from pipeline.depth.network import DepthNetwork, save_depth_network
-from pipeline.files import InputError
-from pipeline.plan import PLAN_NAME, SynthesisConfig
+from pipeline.files import InputError, write_new
+from pipeline.plan import PLAN_NAME, SynthesisConfig, make_plan, settle_plan
 from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
 from pipeline.shards import read_index
 
@@ -80,6 +81,25 @@ def test_weights_count_by_their_content_not_their_place(source: Path, tmp_path: 
     assert settings["depth"] == "timm:regnetx_002" and str(tmp_path) not in json.dumps(settings)
     with pytest.raises(InputError, match="probe: weights then, default now"):
         run(source, out, replace(config(tmp_path), probe="default"))
+
+
+def test_of_two_plans_at_the_same_time_one_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (make_plan(SynthesisConfig(seed=seed), (), {}, {}) for seed in (1, 2))
+
+    def overtaken(path: Path, data: bytes) -> bool:
+        monkeypatch.undo()
+        settle_plan(first, tmp_path)
+        return write_new(path, data)
+
+    monkeypatch.setattr(plan, "write_new", overtaken)
+    with pytest.raises(InputError, match=r"another plan \(seed: 1 then, 2 now\)"):
+        settle_plan(second, tmp_path)
+    settle_plan(first, tmp_path)
+    (tmp_path / PLAN_NAME).rename(tmp_path / "shard-of-nobody")
+    with pytest.raises(InputError, match="holds shards but no"):
+        settle_plan(first, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,14 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path, published: Path) ->
         load_probe(published)
 
 
-def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = ExposureProbe()
     with torch.no_grad():
         probe.under[0].weight[0] = float("nan")
+    path = tmp_path / "probe.safetensors"
+    with pytest.raises(InputError, match=r"not written, under\.0\.weight holds NaN .*lower learning rate$"):
+        save_probe(path, probe, {})
+    assert not path.exists()
+    monkeypatch.setattr("pipeline.probe.check_finite", lambda *_: None)
     with pytest.raises(InputError, match="not finite"):
-        load_probe(save_probe(tmp_path / "probe.safetensors", probe, {}))
+        load_probe(save_probe(path, probe, {}))

@@ -91,6 +91,12 @@ def test_unreadable_manifests(tmp_path: Path) -> None:
             load_manifest(tmp_path / "odd.toml")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "bom.toml"
+    path.write_text('name = "bom"\n[roles]\nvisible = "{id}.png"\n', encoding="utf-8-sig")
+    assert load_manifest(path).name == "bom"
+
+
 def test_lines_are_found_in_other_layouts(tmp_path: Path) -> None:
     """Comments, quoted and dotted keys, inline tables: the line of the pattern, or of the table."""
     layouts = {

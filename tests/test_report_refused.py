@@ -29,6 +29,12 @@ def test_unusable_input(tmp_path: Path) -> None:
     write_json(tmp_path / "newer.json", json.loads(source.read_text()) | {"format_version": 99})
     with pytest.raises(InputError, match="version 99"):
         report(tmp_path / "newer.json", tmp_path / "r.html")
+    for key in json.loads(source.read_text()).keys() - {"rises_with"}:
+        summary = json.loads(source.read_text())
+        del summary[key]
+        write_json(source.with_name("part.json"), summary)
+        with pytest.raises(InputError, match=r"part\.json: "):
+            report(tmp_path / "part.json", tmp_path / "r.html")
     (tmp_path / "a" / "01.png").unlink()
     with pytest.raises(InputError, match="01 have gone since"):
         report(source, tmp_path / "r.html")
@@ -59,6 +65,21 @@ def test_scores_of_another_evaluation_are_refused(tmp_path: Path) -> None:
         scores.write_text("".join(json.dumps(row) + "\n" for row in others))
         with pytest.raises(InputError, match=r"does not belong to its summary; evaluate again"):
             report(source, tmp_path / "r.html")
+
+
+def test_a_run_with_another_summary_or_half_a_picture(tmp_path: Path) -> None:
+    run = training_run(tmp_path / "run")
+    (run / "pictures/.step-00000040.tmp-0.png").write_bytes(b"half of a picture that a kill left")
+    assert report(run, tmp_path / "r.html").is_file()
+    for other in (
+        [1],
+        {"best_validation": 3},
+        {"best_validation": {"step": 1}},
+        {"training_seconds": "x"},
+    ):
+        write_json(run / "summary.json", other)
+        with pytest.raises(InputError, match=r"summary\.json: not the summary of a training run"):
+            report(run, tmp_path / "r.html")
 
 
 def test_the_name_of_the_page_is_checked_before_anything_is_read(

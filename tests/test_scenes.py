@@ -13,10 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files import InputError, sha256_file
-from pipeline.images import read_image
-from pipeline.manifest import list_samples, load_manifest
-from pipeline.scenes import SampleConfig, Scene, render_scene, write_samples
+from pipeline.files import InputError
+from pipeline.scenes import SampleConfig, Scene, render_scene
 from pipeline.scenes.geometry import Camera, inverse_depth, perspective_view, trace
 from pipeline.scenes.layout import PLACES, build_layout
 from pipeline.scenes.points import gather_points, view_rays
@@ -266,39 +264,6 @@ def test_every_kind_of_place_is_drawn_within_a_few_hundred_scenes(monkeypatch: p
     for index in range(300):
         build_layout(seed=0, index=index)
     assert drawn == PLACES.keys()
-
-
-# --- Files
-
-
-def test_samples_are_read_back_through_their_manifest(tmp_path: Path) -> None:
-    config = SampleConfig(pairs=2, size_hw=(64, 80), seed=9)
-    path = write_samples(config, tmp_path / "samples")
-    assert path == tmp_path / "samples" / "manifest.toml"
-    manifest = load_manifest(path)
-    listing = list_samples(manifest, roles=("visible", "infrared", "inverse_depth")).require_complete()
-    assert [sample.id for sample in listing.samples] == ["00000", "00001"]
-    for index, sample in enumerate(listing.samples):
-        scene = render_scene(seed=9, index=index, size_hw=(64, 80))
-        np.testing.assert_array_equal(read_image(sample.paths["visible"]), scene.visible)
-        np.testing.assert_array_equal(read_image(sample.paths["infrared"]), scene.infrared)
-        stored = read_image(sample.paths["inverse_depth"])
-        assert stored.dtype == np.uint16
-        np.testing.assert_allclose(stored / 65535, scene.inverse_depth, atol=0.5 / 65535 + 1e-7)
-    before = {file: sha256_file(file) for file in sorted((tmp_path / "samples").rglob("*.*"))}
-    write_samples(config, tmp_path / "samples")
-    assert {file: sha256_file(file) for file in sorted((tmp_path / "samples").rglob("*.*"))} == before
-
-
-def test_scenes_of_a_larger_run_are_not_mixed_in(tmp_path: Path) -> None:
-    write_samples(SampleConfig(pairs=2, size_hw=(32, 32)), tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    with pytest.raises(InputError, match=r"00001\.png: left by another, larger run") as error:
-        write_samples(SampleConfig(pairs=1, size_hw=(32, 32)), tmp_path)
-    assert "\n" not in str(error.value)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
-    write_samples(SampleConfig(pairs=3, size_hw=(32, 32)), tmp_path)
-    assert len(list_samples(load_manifest(tmp_path / "manifest.toml")).samples) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -74,6 +75,16 @@ def test_round_trip(tmp_path: Path, compress: str) -> None:
             dtype = FIELDS[name].dtype
             assert arrays[name].dtype == (object if dtype == "str" else np.dtype(dtype))
     assert verify(tmp_path) == []
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left.*shard-00000-of-00002\.h5"):
+        make_dataset(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_digest_does_not_depend_on_compression(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.sources import same_size
+from model.sources import same_size, value_range
 from pipeline.files import InputError
 
 
@@ -31,3 +31,10 @@ def test_any_number_of_bands_is_resized_each_by_itself(
 def test_sizes_that_differ_are_told() -> None:
     with pytest.raises(InputError, match=r"x is 3x4, y is 5x4; .* --resize"):
         same_size([np.zeros((3, 4), np.uint8), np.zeros((5, 4), np.uint8)], ["x", "y"], None)
+
+
+def test_a_constant_image_keeps_its_brightness() -> None:
+    image = np.full((30, 40), 40000, np.uint16)
+    assert value_range(image, "percentile") == (0, 65535)
+    image[:2] = 41000
+    assert value_range(image, "percentile") == (40000, 41000)

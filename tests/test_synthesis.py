@@ -94,6 +94,15 @@ def test_parts_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path)
     assert bytes_of(tmp_path) == bytes_of(dataset)
 
 
+def test_a_part_answers_for_its_own_failures(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    manifest, out = tmp_path / "source" / "manifest.toml", tmp_path / "out"
+    (tmp_path / "source/visible/6.png").write_text("no picture")  # in the last of four shards
+    assert len(run(manifest, out, part=(2, 2)).problems) == 2
+    first = run(manifest, out, part=(1, 2))
+    assert first.index is not None and first.failed == 2 and not first.problems
+
+
 def test_another_place_does_not_change_an_array(source: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(source.parent, tmp_path / "moved")
     moved = tmp_path / "moved" / "manifest.toml"

@@ -13,7 +13,7 @@ import torch
 from training_runs import digest, tiny, without_times
 
 from model.checkpoint import load_network, read_metadata
-from model.curves import summarise
+from model.curves import draw_curves, summarise
 from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import Batch, TrainingData
@@ -25,7 +25,7 @@ from model.schedule import learning_rate
 from model.step import AlternatingStep
 from model.train_config import TrainConfig
 from model.trainer import train
-from model.training_log import LOSSES, read_metrics
+from model.training_log import LOSSES, TrainingLog, read_metrics
 from model.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
@@ -145,13 +145,18 @@ def test_long_gradients_are_shortened_and_told_as_they_were(joint: Path) -> None
 
 def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = straight / "weights.safetensors"
-    train(tiny(steps=1, lr=1e-12, init=str(weights)), joint, tmp_path)
+    unsaid: dict[str, Any] = {"feature_growth": None, "decoder_channels": None}
+    train(tiny(steps=1, lr=1e-12, init=str(weights), **unsaid), joint, tmp_path)
+    config = read_json(tmp_path / "config.json")["config"]
+    assert (config["feature_growth"], config["decoder_channels"], config["head"]) == (8, 16, "plane")
     start, end = (load_network(path).state_dict() for path in (weights, tmp_path / "weights.safetensors"))
     assert all(torch.allclose(start[name], end[name], atol=1e-9) for name in start)
     with pytest.raises(InputError, match="absent"):
         train(tiny(init="absent.safetensors"), joint, tmp_path / "none")
     with pytest.raises(InputError, match=r"head is 'pyramid', but .* has 'plane'"):
         train(tiny(init=str(weights), head="pyramid"), joint, tmp_path / "other")
+    with pytest.raises(InputError, match=r"feature_growth is 32, but .* has 8"):  # the default, if asked for
+        train(tiny(init=str(weights), feature_growth=32), joint, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -200,6 +205,10 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
         {"steps": 0},
         {"crop": 16},
         {"crop": 40, "objective": "fidelity"},
+        {"batch_size": 1, "objective": "fidelity"},
+        {"batch_size": 10**13},
+        {"seed": 2**63},
+        {"information_weights": "densenet.pth"},
         {"amp": "fp8"},
         {"dp_task": "ivif"},
         {"lr": 0.0},
@@ -231,13 +240,48 @@ def test_overflowed_fp16_gradients_are_counted_and_written_as_null() -> None:
     assert summarise([]) == {}
 
 
+def test_validations_that_were_not_finite_do_not_count(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
+    base |= {"mm_gradient_norm": 1.0, "dp_gradient_norm": 1.0}
+    validations = [dict.fromkeys((f"validation_{name}" for name in (*LOSSES, "total")), v) for v in (None, 2)]
+    records = [{**base, **losses, "step": step} for step, losses in enumerate(validations, 1)]
+    assert summarise(records)["best_validation"] == {"step": 2, "total": 2}
+    assert summarise(records[:1])["best_validation"] is None
+    assert draw_curves(records, tmp_path / "curves.png").is_file()
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = iter((math.nan, 2.0))
+    monkeypatch.setattr(AlternatingStep, "validate", lambda *_: {"total": next(totals)})
+    train(tiny(steps=2, validate_every=1), joint, tmp_path)
+    assert read_metadata(tmp_path / "best.safetensors")["step"] == 2
+    assert read_json(tmp_path / "summary.json")["best_validation"] == {"step": 2, "total": 2.0}
+
+
 def test_damaged_metrics_are_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\nnot json\n{"step": 3}\n')
-    with pytest.raises(InputError, match=r"metrics.jsonl:2: not JSON"):
-        read_metrics(path)
+    for line, says in (
+        (b"not json", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"5", "not the record of a step"),
+        (b'{"stop": 5}', "not the record of a step"),
+    ):
+        path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+        with pytest.raises(InputError, match=rf"metrics.jsonl:2: {says}"):
+            read_metrics(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_metrics(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_names_the_log(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error, TrainingLog(RunFolder(tmp_path), 0) as log:
+        log._file.close()
+        log._file = open("/dev/full", "w")  # noqa: SIM115 - the log closes it
+        log.write({"step": 1})
+    assert error.value.filename == str(tmp_path / "metrics.jsonl")
 
 
 def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:

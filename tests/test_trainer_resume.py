@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -23,15 +24,17 @@ from model.checkpoint import load_network
 from model.digest import content_digest, weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
+from model.information import load_measure
 from model.objectives import FidelityObjective
 from model.run_folder import RunFolder
-from model.step import _Snapshot
+from model.start import start_network
+from model.step import AlternatingStep, NonFiniteError, _Snapshot
 from model.train_config import TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
 from model.training_state import load_training_state
 from pipeline.device import computes_bfloat16
-from pipeline.files import InputError, read_json
+from pipeline.files import InputError, read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,6 +44,26 @@ def test_a_run_that_was_made_longer_equals_a_long_one(joint: Path, tmp_path: Pat
     assert train(tiny(), joint, tmp_path, resume=True) == tmp_path / "weights.safetensors"
     assert digest(tmp_path) == digest(straight)
     assert without_times(tmp_path)[2:] == without_times(straight)[2:]
+    with pytest.raises(InputError, match="4 steps are done already, not 3; give --steps 4 or more"):
+        train(tiny(steps=3), joint, tmp_path, resume=True)
+
+
+def test_what_a_kill_left_is_cleared_and_made_up_for(joint: Path, tmp_path: Path, straight: Path) -> None:
+    run = shutil.copytree(straight, tmp_path / "run")
+    for lost in ("curves.png", "summary.json"):
+        (run / lost).unlink()
+    for litter in (".best.tmp-0.safetensors", "checkpoints/.step-5.tmp-0.pt", "pictures/.step-5.tmp-0.png"):
+        (run / litter).write_bytes(b"half")
+    train(tiny(), joint, run, resume=True)
+    assert (run / "curves.png").is_file() and (run / "summary.json").is_file()
+    assert not list(run.rglob(".*"))
+
+
+def test_a_summary_is_not_that_of_a_shorter_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.summary.write_text("{}")
+    folder.forget_after(2)
+    assert not folder.summary.exists()
 
 
 def test_ctrl_c_finishes_the_step_and_saves(
@@ -88,8 +111,10 @@ def test_resume_restores_average_best_and_metrics(
         weights_digest(load_network(tmp_path / run / "best.safetensors")) for run in ("killed", "straight")
     ]
     assert best[0] == best[1]
-    # What is written is the average, not the network that learns.
-    state = load_training_state(RunFolder(tmp_path / "killed").checkpoint(4))
+    # What is written, and what the checkpoint gives as weights, is the average, not the network that learns.
+    path = RunFolder(tmp_path / "killed").checkpoint(4)
+    assert weights_digest(load_network(path)) == digest(tmp_path / "killed")
+    state = load_training_state(path)
     result = load_network(tmp_path / "killed/weights.safetensors").state_dict()
     assert all(torch.equal(result[name], value) for name, value in state.extra["average"].items())
     assert any(not torch.equal(result[name], value) for name, value in state.network.items())
@@ -107,6 +132,10 @@ def test_changed_settings_or_data_stop_with_what_differs(joint: Path, tmp_path: 
         train(tiny(steps=1), other, run, resume=True)
     with pytest.raises(InputError, match="not empty and not a training run"):
         train(tiny(steps=1), joint, joint)
+    for resume, foreign in ((True, {"architectures": []}), (True, [1]), (False, {})):
+        write_json(tmp_path / "foreign/config.json", foreign)
+        with pytest.raises(InputError, match=r"config\.json: not of a training run"):
+            train(tiny(steps=1), joint, tmp_path / "foreign", resume=resume)
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
@@ -139,7 +168,7 @@ def test_a_kill_before_the_first_file_is_no_obstacle(joint: Path, tmp_path: Path
 def test_going_on_needs_no_weights_to_start_from(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = tmp_path / "start.safetensors"
     weights.write_bytes((straight / "weights.safetensors").read_bytes())
-    config = {"init": str(weights)}
+    config = {"init": str(weights), "feature_growth": None, "decoder_channels": None}
     train(tiny(steps=1, **config), joint, tmp_path / "run")
     weights.unlink()
     train(tiny(steps=2, **config), joint, tmp_path / "run", resume=True)
@@ -217,6 +246,24 @@ def test_a_failed_step_is_undone_where_it_gave_the_first_gradient() -> None:
     update(early)
     snapshot.restore()
     assert float(optimizer.state[early]["step"]) == 2
+
+
+def test_a_failed_step_leaves_the_scale_as_it_was(joint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, device = tiny(), torch.device("cpu")
+    network = start_network(config)
+    measure = load_measure("pyramid", weights="", device=device)
+    step = AlternatingStep(network, config, measure=measure, team=Team("cpu"))
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)  # MM's update lets it grow
+    monkeypatch.setattr(model.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.nan)
+    with pytest.raises(NonFiniteError):
+        step(TrainingData(config, [joint], device=device).batch(0), 1e-3)
+    assert step.scaler.state_dict()["scale"] == 8.0
+
+
+def test_several_processes_need_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="is not set; start it with torchrun, or unset WORLD_SIZE"):
+        Team("cpu")
 
 
 def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:

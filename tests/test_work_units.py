@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_source import make_config, make_source, run
 
-from pipeline import synthesis
+from pipeline import synthesis, work_units
 from pipeline.engines import RunOptions
 from pipeline.files import InputError
 from pipeline.plan import SynthesisConfig
@@ -88,6 +88,20 @@ def test_a_worker_with_other_weights_does_not_make_the_shard(
     with pytest.raises(InputError, match="--probe default: a worker has other weights than the plan"):
         make_shard(replace(task, settings=settings))
     assert not task.path.exists() and not task.path.with_suffix(".lease").exists()
+
+
+def test_a_paused_process_whose_shard_was_taken_over_leaves_it(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _tasks(source, monkeypatch)[0]
+    claim = task.path.with_suffix(".lease")
+
+    def paused(path: Path, *_: Any, **__: Any) -> None:
+        claim.write_text('{"token": "successor"}')
+        raise InputError(f"{path}: no such shard")
+
+    monkeypatch.setattr(work_units, "write_shard", paused)
+    assert make_shard(task) is None and claim.exists()
 
 
 def test_a_worker_that_moves_does_not_keep_the_weights_of_another_folder(

@@ -19,6 +19,12 @@ from pipeline.files import InputError
 from pipeline.images import read_grey, read_image
 from pipeline.progress import Progress
 
+#: What is read of a summary.
+_KEYS = {
+    *("baselines", "colour", "config", "convention", "error_maps", "folders", "images", "images_folder"),
+    *("left_out", "marks", "means", "methods", "metrics", "standard_errors", "win_rates"),
+}
+
 _Reader = Callable[[str], np.ndarray]
 
 
@@ -30,11 +36,12 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
     """
     if not isinstance(summary, dict) or summary.get("format") != FORMAT:
         raise InputError(f"{path}: not the summary of an evaluation; give what evaluate wrote")
-    if summary["format_version"] != FORMAT_VERSION:
+    if (version := summary.get("format_version")) != FORMAT_VERSION:
         raise InputError(
-            f"{path}: version {summary['format_version']} of {FORMAT}, this program reads {FORMAT_VERSION};"
-            " evaluate again"
+            f"{path}: version {version} of {FORMAT}, this program reads {FORMAT_VERSION}; evaluate again"
         )
+    if missing := sorted(_KEYS - summary.keys()):
+        raise InputError(f"{path}: {', '.join(missing)} is missing; evaluate again")
     methods, metrics = summary["methods"], _names(summary)
     scores = _scores(path.with_suffix(".jsonl"), summary)
     config_of = summary["config"]

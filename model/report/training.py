@@ -98,7 +98,7 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
 
 def _pictures(folder: Path, config: ReportConfig) -> tuple[list[dict[str, Any]], str]:
     """Validation pictures by step, spread over the run where the limit does not allow all."""
-    files = sorted(folder.glob("*.png")) if folder.is_dir() else []
+    files = sorted(folder.glob("[!.]*.png")) if folder.is_dir() else []  # what a kill left is hidden
     shown: dict[int, str] = {}
     used = 0
     for index in spread(len(files)) if files else []:
@@ -126,10 +126,13 @@ def _summary_facts(path: Path) -> list[list[Any]]:
         return [["state", "not finished"]]
     summary = read_json(path)
     facts: list[list[Any]] = []
-    if best := summary.get("best_validation"):
-        facts.append(["best validation", f"{best['total']:.4g} at step {best['step']}"])
-    if seconds := summary.get("training_seconds"):
-        facts.append(["training time", _duration(seconds)])
+    try:
+        if best := summary.get("best_validation"):
+            facts.append(["best validation", f"{best['total']:.4g} at step {best['step']}"])
+        if seconds := summary.get("training_seconds"):
+            facts.append(["training time", _duration(seconds)])
+    except (AttributeError, TypeError, LookupError, ValueError):
+        raise InputError(f"{path}: not the summary of a training run; resume the run, or delete it") from None
     return facts
 
 

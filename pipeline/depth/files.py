@@ -14,7 +14,7 @@ from pipeline.files import InputError, check_folder
 from pipeline.images import MAX_PIXELS, read_image
 from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
 
-#: Endings that are looked for.
+#: Endings that are looked for, also in capitals.
 SUFFIXES = (".png", ".npy", ".h5")
 
 
@@ -47,7 +47,7 @@ class FileDepth:
 
     def _read(self, frame: np.ndarray, id_: str) -> np.ndarray:
         path = self._find(id_)
-        values = {".png": read_image, ".npy": _read_npy, ".h5": _read_depth}[path.suffix](path)
+        values = {".png": read_image, ".npy": _read_npy, ".h5": _read_depth}[path.suffix.lower()](path)
         if values.ndim != 2:
             raise InputError(
                 f"{path}: {values.ndim} dimensions or colour; a depth map has one value per pixel"
@@ -55,7 +55,7 @@ class FileDepth:
         if values.shape != frame.shape[:2]:
             found, wanted = _size(values), _size(frame)
             raise InputError(f"{path}: the map is {found}, its frame {wanted}; give maps of the frame's size")
-        if path.suffix == ".h5":
+        if path.suffix.lower() == ".h5":
             return _invert(values, path)
         if not np.isfinite(values).all():
             raise InputError(f"{path}: holds NaN or infinite values; fill them first")
@@ -66,7 +66,12 @@ class FileDepth:
         stem = self.folder / id_
         if self.folder.resolve() not in stem.resolve().parents:
             raise InputError(f"{self.folder}: the id {id_} leaves the depth folder")
-        found = [path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
+        found: list[Path] = []
+        for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)):
+            path = stem.with_name(stem.name + suffix)
+            # Where a file system ignores case, both spellings are one file.
+            if path.is_file() and not any(path.samefile(other) for other in found):
+                found.append(path)
         if not found:
             raise InputError(f"{stem}{{{','.join(SUFFIXES)}}}: no depth map for {id_}")
         if len(found) > 1:

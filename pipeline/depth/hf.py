@@ -16,6 +16,8 @@ from pipeline.inverse_depth import full_size
 
 #: Model families whose output is depth; all others give inverse depth unless their config says "metric".
 DEPTH_FAMILIES = ("glpn", "zoedepth")
+#: Never used in the DPT family, and therefore absent from some of its checkpoints, such as Intel/dpt-large.
+_UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +63,7 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     """Load ``hf:MODEL``: a local folder or an id of the hub, which transformers fetches and keeps.
 
     Raises:
-        InputError: transformers is not installed, or the model is missing or no depth estimator.
+        InputError: transformers is not installed, or the model is missing, damaged or no depth estimator.
     """
     try:
         from transformers import AutoImageProcessor, AutoModelForDepthEstimation
@@ -70,16 +72,28 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     model_id = source.partition(":")[2]
     try:
         processor = AutoImageProcessor.from_pretrained(model_id)
-        model = AutoModelForDepthEstimation.from_pretrained(model_id, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        model, info = AutoModelForDepthEstimation.from_pretrained(
+            model_id, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # noqa: BLE001 - what a damaged model raises is written down nowhere
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"--depth {source}: cannot be loaded for depth estimation ({reason})") from None
+    state = model.state_dict()
+    # transformers fills these at random.
+    missing = sorted(info["missing_keys"])
+    if needed := [key for key in missing if not key.startswith(_UNUSED)]:
+        raise InputError(
+            f"--depth {source}: its checkpoint lacks {len(needed)} tensors, such as {needed[0]}; "
+            "use a complete one for depth estimation"
+        )
+    for key in missing:
+        state[key].zero_()
     config = model.config
     metric = getattr(config, "depth_estimation_type", "relative") == "metric"
     device = device or torch.device("cpu")
     return TransformersDepth(
         name=source,
-        digest=_digest(model.state_dict()),
+        digest=_digest(state),
         model=model.float().eval().to(device),
         processor=processor,
         gives_depth=metric or config.model_type in DEPTH_FAMILIES,

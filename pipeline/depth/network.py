@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
+from pipeline.saved_tensors import check_finite
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
@@ -89,12 +90,16 @@ def save_depth_network(
 
     The metadata holds all that :func:`load_depth_network` needs, and ``training``, the facts (as JSON) of how
     the weights were made.
+
+    Raises:
+        InputError: the weights are not finite.
     """
     state = {
         key: value.detach().to("cpu", torch.float16 if value.ndim > 1 else torch.float32).contiguous()
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
+    check_finite(state, path)
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -74,7 +74,7 @@ def _block(path: Path, seed: int, start: int, size_hw: tuple[int, int], randomis
     try:
         with np.load(path) as arrays:
             return SceneSet(*(arrays[name] for name in _ARRAYS))
-    except (FileNotFoundError, BadZipFile, KeyError, ValueError):
+    except (FileNotFoundError, BadZipFile, EOFError, KeyError, ValueError):
         pass  # not rendered yet, or damaged: render it (again)
     count = int(path.stem.rpartition("+")[2])
     scenes = [

@@ -113,6 +113,7 @@ def write_samples(config: SampleConfig, out: Path | str) -> Path:
     out = Path(out)
     for role in ("visible", "infrared", "inverse_depth"):
         refuse_numbers_beyond(out / role, config.pairs - 1)
+    (out / "manifest.toml").unlink(missing_ok=True)  # until the pictures are all of this run
     height, width = config.size_hw
     with Progress("sample", total=config.pairs, unit="pair") as progress:
         for index in range(config.pairs):

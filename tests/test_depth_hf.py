@@ -1,0 +1,77 @@
+"""Depth models of transformers: from a folder, incomplete, damaged, or without the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from depth_frames import depth_of, smooth_frame
+from safetensors.torch import load_file, save_file
+
+from pipeline.depth import load_depth_estimator
+from pipeline.files import InputError
+
+CPU = torch.device("cpu")
+
+
+def _depth_anything(folder: Path, **settings: Any) -> None:
+    """A tiny random model in the files of transformers; skips where that is not installed."""
+    transformers = pytest.importorskip("transformers")
+    backbone = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=56, patch_size=14,
+        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
+    )  # fmt: skip
+    sizes = {
+        "head_hidden_size": 8,
+        "reassemble_hidden_size": 16,
+        "neck_hidden_sizes": [8] * 4,
+        "fusion_hidden_size": 8,
+    }
+    config = transformers.DepthAnythingConfig(backbone_config=backbone, **sizes, **settings)
+    torch.manual_seed(0)
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    transformers.DPTImageProcessor(size={"height": 56, "width": 56}).save_pretrained(folder)
+
+
+def test_transformers_model_from_a_folder(tmp_path: Path) -> None:
+    _depth_anything(tmp_path)
+    estimator = load_depth_estimator(f"hf:{tmp_path}", device=CPU)
+    assert len(estimator.digest) == 64
+    frame = smooth_frame(48, 70)
+    np.testing.assert_array_equal(depth_of(estimator, frame), depth_of(estimator, frame))
+    _depth_anything(tmp_path, depth_estimation_type="metric", max_depth=20)
+    depth_of(load_depth_estimator(f"hf:{tmp_path}", device=CPU), frame)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_depth_estimator(f"hf:{tmp_path / 'nothing'}", device=CPU)
+
+
+def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:
+    _depth_anything(tmp_path)
+    path, source = tmp_path / "model.safetensors", f"hf:{tmp_path}"
+    state = load_file(path)
+
+    def keep_without(prefix: str) -> None:
+        save_file({key: state[key] for key in state if not key.startswith(prefix)}, path, {"format": "pt"})
+
+    keep_without("neck.fusion_stage.layers.0.residual_layer1.")
+    digests = {load_depth_estimator(source, device=CPU).digest for _ in range(2)}
+    assert len(digests) == 1, "what is never used may lack"
+    keep_without("head.")
+    with pytest.raises(InputError, match=r"lacks 6 tensors, such as head\.conv1\.bias; use a complete one"):
+        load_depth_estimator(source, device=CPU)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"cannot be loaded for depth estimation \(Error while"):
+        load_depth_estimator(source, device=CPU)
+
+
+def test_transformers_that_is_not_installed_is_one_line() -> None:
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match=r"gifnet\[hf\]"):
+            load_depth_estimator("hf:some/model", device=CPU)
+    else:
+        pytest.skip("transformers is installed")

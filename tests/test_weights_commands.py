@@ -1,0 +1,68 @@
+"""Commands about weights and training: what cannot be used is refused before the work; who prints what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fusing import tiny_network
+
+import cli
+from model.export_onnx import export_onnx
+from pipeline.files import InputError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["calibrate", "WEIGHTS", "DATA", "-o", "FILE/c.safetensors"], "cannot be made a folder"),
+        (["calibrate", "WEIGHTS", "DATA", "-o", "c.safetensors", "--jobs", 0], "--jobs 0; give"),
+        (["calibrate", "FILE", "DATA", "-o", "c.safetensors"], "FILE: not a GIFNet file"),
+        (["train-fusion", "DATA", "-o", "OUT", "--steps", 0], "--steps"),
+        (["train-fusion", "DATA", "-o", "OUT", "--batch-size", 1], "--batch-size"),
+    ],
+    ids=str,
+)
+def test_unusable_arguments_are_found_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], says: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    for name in ("model.calibration_pairs.calibration_pairs", "model.calibration.calibrate"):
+        monkeypatch.setattr(name, never)
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("no weights")
+    result = run("weights", *arguments)
+    assert result.exit_code == 2 and says in result.stderr, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size_hw", "says"),
+    [
+        ("file/network.onnx", (16, 16), "cannot be made a folder"),
+        ("network.onnx", (10**6, 10**6), "1000000x1000000 is too large"),
+    ],
+)
+def test_a_model_that_cannot_be_written_is_not_exported(
+    tmp_path: Path, name: str, size_hw: tuple[int, int], says: str
+) -> None:
+    pytest.importorskip("onnxscript")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=says):
+        export_onnx(tiny_network(), tmp_path / name, size_hw=size_hw)
+
+
+@pytest.mark.parametrize(("rank", "printed"), [("0", "weights.safetensors\n"), ("1", "")])
+def test_one_of_several_processes_prints_the_result(
+    monkeypatch: pytest.MonkeyPatch, rank: str, printed: str
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr("model.trainer.train", lambda *_, **__: Path("weights.safetensors"))
+    assert run("train", "shards", "-o", "run").stdout == printed

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.head import HEADS, PyramidHead
+from model.head import HEADS
+from model.pyramid_head import PyramidHead
 from model.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
 from pipeline.files import InputError
 
@@ -34,7 +35,7 @@ class NetworkConfig:
     #: Channels of the decoders' first convolution; the next two have a half and a quarter of it.
     decoder_channels: int = 64
     #: What the global decoder gives: the fused plane itself, as published, or the shares of the two inputs
-    #: in their Laplacian pyramids (pyramid); see model/head.py.
+    #: in their Laplacian pyramids (pyramid); see model/pyramid_head.py.
     head: str = "plane"
     #: Side of an attention window in pixels; even.
     window: int = 8

@@ -1,8 +1,7 @@
 """Laplacian pyramids of torch planes, and the blend of their bands that the ``pyramid`` head steers.
 
 Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans. Communications 1983. The choice
-of the stronger detail: Burt and Adelson, "Merging images through pattern decomposition", SPIE 1985; by its
-strength around a pixel: Burt and Kolczynski, "Enhanced image capture through fusion", ICCV 1993.
+of the stronger detail: Burt and Adelson, "Merging images through pattern decomposition", SPIE 1985.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ FLAT = 0.25 / 255
 NEARLY = 8 / 255
 #: A blended base gets at most this many times its contrast back.
 MOST_CONTRAST = 2.0
-#: Side of the window, in pixels of the band, in which the strength of a detail is measured.
-WINDOW = 3
 
 
 def decompose(planes: Tensor) -> list[Tensor]:
@@ -76,28 +73,27 @@ def base_of(planes: Tensor) -> Tensor:
     return planes
 
 
-def strengths(details: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of the magnitude of details and of its root mean square in a 3x3 window, shaped alike."""
-    power = details.square()
-    around = F.avg_pool2d(power, WINDOW, 1, WINDOW // 2, count_include_pad=False)
-    return (power + FLAT**2).log() / 2, (around + FLAT**2).log() / 2
-
-
-def blend_details(
-    details: Tensor, strength: Tensor, logit: Tensor, sharpness: Tensor, gain: Tensor
-) -> Tensor:
+def blend_details(details: Tensor, choice: Tensor, least: Tensor, gain: Tensor) -> Tensor:
     """Blend a detail band of two planes: (B, 2, h, w) -> (B, 1, h, w).
 
-    The first plane's share is sigmoid(logit + sharpness * log(A / B)), where A and B are the strengths of the
-    details: a logit of 0 gives the choice of the stronger detail, softened. The blend is multiplied by e to
-    the power of the tanh of its gain: by 0.4 to 2.7.
+    The first plane's share is sigmoid(choice), but neither plane's is less than the least share. The blend is
+    multiplied by e to the power of the tanh of its gain: by 0.4 to 2.7.
 
     Args:
-        strength: logarithms, (B, 2, h, w).
-        logit, sharpness, gain: (B, 1, h, w).
+        choice, least, gain: (B, 1, h, w); ``least`` from 0 to 1/2.
     """
-    share = (logit + sharpness * (strength[:, :1] - strength[:, 1:])).sigmoid()
+    share = least + (1 - 2 * least) * choice.sigmoid()
     return torch.lerp(details[:, 1:], details[:, :1], share) * gain.tanh().exp()
+
+
+def halved(planes: Tensor) -> Tensor:
+    """Means over blocks of 2x2 pixels, cut at the far borders: a map of a band at the size of the next."""
+    return F.avg_pool2d(planes, 2, ceil_mode=True)
+
+
+def doubled(planes: Tensor, shape: torch.Size) -> Tensor:
+    """A map of a band at the size ``shape`` of the finer one."""
+    return _expand(planes, shape)
 
 
 def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
@@ -141,34 +137,9 @@ def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
     return fused - darker + brighter
 
 
-def unlikeness(bases: Tensor) -> Tensor:
-    """How little two bases agree over the image: (B, 2, h, w) -> (B, 1, 1, 1) in [0, 2].
-
-    One minus their correlation: next to nothing for a focus pair, about a tenth for two exposures of a scene,
-    most for two kinds of camera.
-    """
-    a, b = (bases - _mean(bases)).split(1, dim=1)
-    powers = (_mean(a.square()) + FLAT**2) * (_mean(b.square()) + FLAT**2)
-    return 1 - (_mean(a * b) + FLAT**2) / powers.sqrt()
-
-
 def _mean(planes: Tensor) -> Tensor:
     """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
     return planes.mean(dim=(2, 3), keepdim=True)
-
-
-def likeness(planes: Tensor) -> Tensor:
-    """How alike two planes are around each pixel of the base: (B, 2, H, W) -> (B, 1, h, w) in [-1, 1].
-
-    Their correlation in 3x3 blocks of 16x16 pixels, 0 where one of them is flat.
-    """
-    a, b = planes.split(1, dim=1)
-    moments = block_means(torch.cat([a, b, a.square(), b.square(), a * b], dim=1))[-1]
-    around = F.avg_pool2d(moments, 3, 1, 1, count_include_pad=False)
-    mean_a, mean_b, square_a, square_b, cross = around.split(1, dim=1)
-    variances = [(square_a - mean_a.square()), (square_b - mean_b.square())]
-    power_a, power_b = (variance.clamp_min(0) + FLAT**2 for variance in variances)
-    return ((cross - mean_a * mean_b) / (power_a * power_b).sqrt()).clamp(-1, 1)
 
 
 def spread(base: Tensor, bands: list[Tensor]) -> list[Tensor]:

@@ -13,10 +13,11 @@ from model import calibration
 from model.baselines import BASELINES
 from model.calibration import MOVES, _best, calibrate
 from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
+from model.cues import CUE_SCALE
 from model.data import is_held_out
-from model.head import CUE_SCALE, PyramidHead
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet, NetworkConfig
+from model.pyramid_head import PyramidHead
 from model.strips import FusionEngine
 from pipeline.files import InputError
 from pipeline.focus import gaussian_blur

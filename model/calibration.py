@@ -128,8 +128,7 @@ def calibrate(network: GIFNet, pairs: Mapping[str, Sequence[np.ndarray]], *, job
     Raises:
         InputError: another head, no pair, or jobs that are no number of processes.
     """
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"jobs {jobs}: give the number of processes, or -1 for all cores")
+    check_jobs(jobs)
     if not isinstance(network.head, PyramidHead):
         raise InputError("only a pyramid head can be calibrated; give weights of --head pyramid")
     if not any(map(len, pairs.values())):
@@ -147,10 +146,19 @@ def calibrate(network: GIFNet, pairs: Mapping[str, Sequence[np.ndarray]], *, job
                 moves = _best(start, np.stack(slopes, axis=1), errors)
                 tried = [_moved(head, share * moves) for share in SHARES]
                 looks = [(head, start), *((one, _look(one, known, pool, progress)[0]) for one in tried)]
+                before = head
                 head, start = max(looks, key=lambda look: _likelihood(look[1], errors))
+                if head is before:
+                    break  # its slopes are known already
     result = deepcopy(network)
     result.head = deepcopy(head)
     return result
+
+
+def check_jobs(jobs: int) -> None:
+    """Refuse what is no number of processes, nor -1."""
+    if jobs == 0 or jobs < -1:
+        raise InputError(f"calibrate: --jobs {jobs}; give the number of processes, or -1 for all cores")
 
 
 def _best(start: np.ndarray, slopes: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.pyramid import FLAT, block_means
+from model.pyramid import FLAT, block_means, plane_means
 
 #: Weights of the cues are multiplied by it: they are few, and have far to go.
 CUE_SCALE = 20.0
@@ -73,11 +73,6 @@ def unlikeness(bases: Tensor) -> Tensor:
     One minus their correlation: next to nothing for a focus pair, about a tenth for two exposures of a scene,
     most for two kinds of camera.
     """
-    a, b = (bases - _mean(bases)).split(1, dim=1)
-    powers = (_mean(a.square()) + FLAT**2) * (_mean(b.square()) + FLAT**2)
-    return 1 - (_mean(a * b) + FLAT**2) / powers.sqrt()
-
-
-def _mean(planes: Tensor) -> Tensor:
-    """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
-    return planes.mean(dim=(2, 3), keepdim=True)
+    a, b = (bases - plane_means(bases)).split(1, dim=1)
+    powers = (plane_means(a.square()) + FLAT**2) * (plane_means(b.square()) + FLAT**2)
+    return 1 - (plane_means(a * b) + FLAT**2) / powers.sqrt()

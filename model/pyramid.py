@@ -31,7 +31,7 @@ def decompose(planes: Tensor) -> list[Tensor]:
     bands = []
     for _ in range(LEVELS):
         smaller = _reduce(planes)
-        bands.append(planes - _expand(smaller, planes.shape))
+        bands.append(planes - doubled(smaller, planes.shape))
         planes = smaller
     return [*bands, planes]
 
@@ -40,7 +40,7 @@ def compose(bands: list[Tensor]) -> Tensor:
     """Inverse of :func:`decompose`."""
     *details, planes = bands
     for detail in reversed(details):
-        planes = _expand(planes, detail.shape) + detail
+        planes = doubled(planes, detail.shape) + detail
     return planes
 
 
@@ -91,11 +91,6 @@ def halved(planes: Tensor) -> Tensor:
     return F.avg_pool2d(planes, 2, ceil_mode=True)
 
 
-def doubled(planes: Tensor, shape: torch.Size) -> Tensor:
-    """A map of a band at the size ``shape`` of the finer one."""
-    return _expand(planes, shape)
-
-
 def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
     """Blend the bases of two planes: (B, 2, h, w), (B, 1, h, w) and (B, 1, h, w) -> (B, 1, h, w).
 
@@ -105,11 +100,11 @@ def blend_bases(bases: Tensor, logit: Tensor, gain: Tensor) -> Tensor:
     """
     share = logit.sigmoid()
     blended = torch.lerp(bases[:, 1:], bases[:, :1], share)
-    mean = _mean(blended)
+    mean = plane_means(blended)
     difference = blended - mean
-    deviations = (_mean((bases - _mean(bases)).square()) + FLAT**2).sqrt()
-    before = torch.lerp(deviations[:, 1:], deviations[:, :1], _mean(share))
-    after = (_mean(difference.square()) + FLAT**2).sqrt()
+    deviations = (plane_means((bases - plane_means(bases)).square()) + FLAT**2).sqrt()
+    before = torch.lerp(deviations[:, 1:], deviations[:, :1], plane_means(share))
+    after = (plane_means(difference.square()) + FLAT**2).sqrt()
     return mean + difference * (before / after).clamp(1.0, MOST_CONTRAST) * gain.tanh().exp()
 
 
@@ -137,7 +132,7 @@ def make_room(fused: Tensor, planes: Tensor, bands: list[Tensor]) -> Tensor:
     return fused - darker + brighter
 
 
-def _mean(planes: Tensor) -> Tensor:
+def plane_means(planes: Tensor) -> Tensor:
     """Of every plane: (B, P, H, W) -> (B, P, 1, 1)."""
     return planes.mean(dim=(2, 3), keepdim=True)
 
@@ -146,7 +141,7 @@ def spread(base: Tensor, bands: list[Tensor]) -> list[Tensor]:
     """Maps of the base, (B, P, h, w), at the size of each detail band, finest first."""
     found: list[Tensor] = []
     for band in reversed(bands):
-        base = _expand(base, band.shape)
+        base = doubled(base, band.shape)
         found.insert(0, base)
     return found
 
@@ -176,7 +171,7 @@ def _reduce(planes: Tensor) -> Tensor:
     return planes
 
 
-def _expand(planes: Tensor, shape: torch.Size) -> Tensor:
+def doubled(planes: Tensor, shape: torch.Size) -> Tensor:
     """Twice the size, cut to ``shape``: the binomial filter on a grid with zeros between, without them."""
     planes = replication_pad(planes, 1)
     if planes.is_cuda:

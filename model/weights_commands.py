@@ -111,12 +111,12 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
         gifnet weights calibrate run/weights.safetensors data -o calibrated.safetensors
     """
     from model.calibration import calibrate as run_calibration
+    from model.calibration import check_jobs
     from model.calibration_pairs import calibration_pairs
     from model.checkpoint import load_network, read_metadata, save_weights
     from model.file_checks import is_safetensors
 
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"calibrate: --jobs {jobs}; give the number of processes, or -1 for all cores")
+    check_jobs(jobs)
     check_output(out)
     metadata = read_metadata(weights) if is_safetensors(weights) else {}
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}

@@ -1,9 +1,11 @@
-"""Pictures that the metric tests share."""
+"""Pictures that the tests of metrics and pyramids share."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def picture(seed: int, shape: tuple[int, int] = (50, 57)) -> np.ndarray:
@@ -11,3 +13,13 @@ def picture(seed: int, shape: tuple[int, int] = (50, 57)) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(shape)
     smooth = cv2.GaussianBlur(noise, (0, 0), 1.5)
     return np.rint(np.clip(128 + 110 * smooth / np.abs(smooth).max(), 40, 215)).astype(np.uint8)
+
+
+def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
+    """Two images of random planes, (2, channels, H, W) in [0, 1], the same each time."""
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def unit(*planes: np.ndarray) -> Tensor:
+    """uint8 planes (H, W) as one image, (1, N, H, W) in [0, 1]."""
+    return torch.from_numpy(np.stack(planes).astype(np.float32) / 255)[None]

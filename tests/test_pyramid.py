@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_pictures import picture
+from metric_pictures import picture, planes_of, unit
 from pretended_gpu import pretended_gpu
-from torch import Tensor
 
 from model.baselines import laplacian_pyramid
 from model.cues import likeness, unlikeness
@@ -30,14 +29,6 @@ from pipeline.device import repeatable
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
-    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * width))
-
-
-def unit(*planes: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.stack(planes).astype(np.float32) / 255)[None]
 
 
 @settings(max_examples=25, deadline=None)

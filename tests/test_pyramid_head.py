@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from metric_pictures import picture
-from torch import Tensor
+from metric_pictures import picture, planes_of, unit
 
 from model.cues import CUE_SCALE
 from model.metrics.similarity import ground_truth_psnr
@@ -23,14 +22,6 @@ from model.pyramid_head import SCALE, PyramidHead
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
-    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * width))
-
-
-def unit(*planes: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.stack(planes).astype(np.float32) / 255)[None]
 
 
 def test_untrained_it_fuses_about_as_the_classic_does() -> None:

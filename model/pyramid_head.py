@@ -96,7 +96,7 @@ class PyramidHead(nn.Module):
         *details, bases = decompose(planes)
         cues = base_cues(likeness(planes), bases)
         found = self._found(details, cues)
-        base = self._base(maps, bases, cues, halved(found[-1].evidence))
+        base = self._base(maps, bases, cues, halved(found[-1].told))
         return self._blend(maps, planes, details, found, base)
 
     def fuse(self, maps: list[Tensor], planes: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class PyramidHead(nn.Module):
 
         bases = whole(lambda rows: base_of(rows.seen(planes)))
         cues = base_cues(whole(lambda rows: likeness(rows.seen(planes))), bases)
-        base = self._base(maps, bases, cues, whole(lambda rows: halved(found(rows)[1][-1].evidence)))
+        base = self._base(maps, bases, cues, whole(lambda rows: halved(found(rows)[1][-1].told)))
         fused = planes.new_empty((len(planes), 1, height, width))
         for rows in strips:
             parts = [rows.seen(map_, level) for level, map_ in zip(self.levels, maps, strict=True)]
@@ -155,10 +155,11 @@ class PyramidHead(nn.Module):
             of_pixel, around = strengths(detail)
             steered = self._steered(level, detail_cues(spread_cues, around))
             compared = torch.lerp(of_pixel, around, steered["window"].sigmoid())
-            evidence = compared[:, :1] - compared[:, 1:]
+            own, told = (strength[:, :1] - strength[:, 1:] for strength in (compared, around))
             if found:
-                evidence = evidence + steered["finer"] * halved(found[-1].evidence)
-            found.append(_Found(evidence, steered))
+                finer = steered["finer"] * halved(found[-1].told)
+                own, told = own + finer, told + finer
+            found.append(_Found(own, told, steered))
         return found
 
     def _steered(self, level: int, cues: Tensor) -> dict[str, Tensor]:
@@ -181,11 +182,12 @@ class PyramidHead(nn.Module):
     ) -> Tensor:
         logits, gains, moves = self._by_kind(maps)
         bands = [base]
-        coarser: Tensor | None = None
+        before: Tensor | None = None
         for level in reversed(range(LEVELS)):
-            evidence, steered = found[level]
-            if coarser is not None:
-                evidence = evidence + steered["coarser"] * doubled(coarser, evidence.shape)
+            evidence, told, steered = found[level]
+            if before is not None:
+                coarser = steered["coarser"] * doubled(before, evidence.shape)
+                evidence, told = evidence + coarser, told + coarser
             sharpness = (moves[level] + steered["sharpness"]).tanh()
             band = blend_details(
                 details[level],
@@ -194,14 +196,20 @@ class PyramidHead(nn.Module):
                 gains[level] + steered["gain"],
             )
             bands.insert(0, band)
-            coarser = evidence
+            before = told
         return make_room(compose(bands), planes, details).clamp(0, 1)
 
 
 class _Found(NamedTuple):
-    """Of a band: logarithms of A's strength over B's, (B, 1, h, w), and what its cues say."""
+    """Of a band: logarithms of A's strength over B's, (B, 1, h, w), for its own choice and for other bands,
+    and what its cues say.
+
+    Others are told of the strength around a pixel: that of one pixel, where a detail may pass through 0, is
+    half chance, and would decide details that are not small.
+    """
 
     evidence: Tensor
+    told: Tensor
     steered: dict[str, Tensor]
 
 

@@ -91,7 +91,7 @@ def test_what_is_behind_comes_up_and_the_network_stays(
 def test_moves_that_give_nothing_are_not_kept(
     network: GIFNet, focus_pairs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "_best", lambda *_: np.array([-move.most for move in MOVES]))
+    monkeypatch.setattr(calibration, "_best", lambda *_: np.array([-20 * move.most for move in MOVES]))
     monkeypatch.setattr(calibration, "ROUNDS", 1)
     result = calibrate(network, {"focus": focus_pairs[:1]}, jobs=1)
     for key, value in network.state_dict().items():

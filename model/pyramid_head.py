@@ -175,7 +175,11 @@ class PyramidHead(nn.Module):
         if level < LEVELS - 1:
             weights["coarser"] = self.coarser_by_cues[level]
         sums = weighted(torch.stack([*weights.values()]), cues)
-        return dict(zip(weights, sums.split(1, dim=1), strict=True))
+        steered = dict(zip(weights, sums.split(1, dim=1), strict=True))
+        # No band counts more than the one that chooses: from band to band, rounding would grow with them.
+        return steered | {
+            name: steered[name].clamp(-1.0, 1.0) for name in ("finer", "coarser") if name in steered
+        }
 
     def _blend(
         self, maps: list[Tensor], planes: Tensor, details: list[Tensor], found: list[_Found], base: Tensor

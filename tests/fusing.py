@@ -20,6 +20,11 @@ def tiny_network(seed: int = 0, **shape: object) -> GIFNet:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
+            if network.config.head == "pyramid":
+                # As large as trained ones: what the head takes exponentials of is some units, not hundreds.
+                network.global_decoder.decoder[-1].weight *= 0.1
+                for parameter in network.head.parameters():
+                    parameter *= 0.3
     return network
 
 

@@ -20,7 +20,6 @@ from model.digest import content_digest
 from model.file_checks import (
     FORMAT_VERSION,
     build,
-    check_finite,
     check_format,
     is_safetensors,
     network_config,
@@ -30,7 +29,7 @@ from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.saved_tensors import UNREADABLE, canonical, read_header
+from pipeline.saved_tensors import UNREADABLE, canonical, check_finite, read_header
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -46,10 +45,6 @@ def load_network(path: Path | str | None) -> GIFNet:
     Raises:
         InputError: there is no such file, or it is damaged, of another kind, or of another version.
     """
-    if path is None and not DEFAULT_WEIGHTS.is_file():
-        raise InputError(
-            f"{DEFAULT_WEIGHTS}: this version ships no default weights; train some or name a weights file"
-        )
     path = DEFAULT_WEIGHTS if path is None else Path(path)
     if is_safetensors(path):
         return _read_weights(path)[0]

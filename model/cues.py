@@ -16,6 +16,8 @@ from model.pyramid import FLAT, block_means, plane_means
 
 #: Weights of the cues are multiplied by it: they are few, and have far to go.
 CUE_SCALE = 20.0
+#: How many there are of a band.
+DETAIL_CUES = 6
 #: Strength of a detail that counts as 0 where it steers; e times as strong counts as 1/2.
 MIDDLE_STRENGTH = 8 / 255
 #: Side of the window, in pixels of the band, in which the strength of a detail is measured.
@@ -33,17 +35,17 @@ def base_cues(alike: Tensor, bases: Tensor) -> Tensor:
 
 
 def detail_cues(cues: Tensor, around: Tensor) -> Tensor:
-    """The five cues of a band: a constant, likeness, distance, strength, and likeness times strength.
+    """The cues of a band: a constant, likeness, distance, strength, and both of the former times strength.
 
     Args:
         cues: of :func:`base_cues` at the size of the band, (B, 2, h, w).
         around: of :func:`strengths`, (B, 2, h, w).
 
     Returns:
-        (B, 5, h, w).
+        (B, DETAIL_CUES, h, w).
     """
     strength = (around.amax(dim=1, keepdim=True) - math.log(MIDDLE_STRENGTH)) / 2
-    return torch.cat([torch.ones_like(strength), cues, strength, cues[:, :1] * strength], dim=1)
+    return torch.cat([torch.ones_like(strength), cues, strength, cues * strength], dim=1)
 
 
 def strengths(details: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,14 +78,9 @@ def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> G
                 f"{path}: {name} does not fit the network of this version; use the version that wrote the "
                 "file, or train anew"
             )
-    check_finite(tensors, path)
-    network = GIFNet(config)
-    network.load_state_dict(dict(tensors))
-    return network.eval()
-
-
-def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Stop at a tensor that is not finite."""
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(f"{path}: {name} has values that are not finite; use an earlier checkpoint")
+    network = GIFNet(config)
+    network.load_state_dict(dict(tensors))
+    return network.eval()

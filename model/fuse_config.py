@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model.colour import COLOUR_MODES, TASKS
 from model.sources import check_range
 from pipeline.files import InputError
-from pipeline.images import SUFFIXES
+from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
 
 if TYPE_CHECKING:
     from model.transformer import Task
@@ -21,7 +21,6 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAIN_TASKS: dict[str, Task] = {"mfif": "dp", "ivif": "mm"}
 RESIZE_CHOICES = ("a", "b")
 BIT_DEPTHS = (8, 16)
-SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 BAND_SUFFIXES = (".tif", ".tiff")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -30,7 +29,7 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**
 class FuseConfig:
     """How images are fused."""
 
-    #: Who gives structure and who gives colour: a name in ``model.colour.TASKS``.
+    #: Who gives the colour, or pansharpen: a name in ``model.colour.TASKS``.
     task: str = "auto"
     #: Stream that is decoded; the published results use mfif for every task.
     main_task: str = "mfif"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.folders import Images, ListedFiles, check_apart, pair_folders
-from model.fuse_config import BAND_SUFFIXES, SIXTEEN_BIT_SUFFIXES, FuseConfig
+from model.fuse_config import BAND_SUFFIXES, FuseConfig
 from pipeline.files import InputError
-from pipeline.images import SUFFIXES
+from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
 
 #: What OpenCV is asked to read and write as video.
 VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")

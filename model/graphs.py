@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 
 #: Runs before the record: kernels are chosen, libraries make their workspaces.
 WARM_UPS = 2
@@ -46,8 +46,9 @@ class Recorded:
             try:
                 self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
             except RuntimeError as error:
-                reason = str(error).strip().partition("\n")[0]
-                raise InputError(f"{self._device}: no CUDA graph ({reason}); use --no-cuda-graphs") from error
+                raise InputError(
+                    f"{self._device}: no CUDA graph ({first_line(error)}); use --no-cuda-graphs"
+                ) from error
         else:
             torch._foreach_copy_(self._inputs, list(inputs))
         return self._launch()

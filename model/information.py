@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 from pipeline.saved_tensors import UNREADABLE
 
 #: (B, 1, H, W) float planes in [0, 1] -> g, (B,).
@@ -126,13 +126,13 @@ def _densenet121(weights: str) -> nn.Sequential:
         try:
             return _features(timm.create_model("densenet121", pretrained=False, checkpoint_path=weights))
         except UNREADABLE as error:
-            raise InputError(f"{weights}: not weights of DenseNet-121 ({_first_line(error)})") from None
+            raise InputError(f"{weights}: not weights of DenseNet-121 ({first_line(error)})") from None
     try:
         return _features(timm.create_model("densenet121", pretrained=True))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError, RuntimeError) as error:
         raise InputError(
             "DenseNet-121 weights cannot be downloaded; give a file (information_weights) or use the pyramid"
-            f" measure ({_first_line(error)})"
+            f" measure ({first_line(error)})"
         ) from None
 
 
@@ -140,7 +140,3 @@ def _features(network: nn.Module) -> nn.Sequential:
     features = network.features
     assert isinstance(features, nn.Sequential), type(features)
     return features
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from model.folded import FoldedNetwork
-from model.transformer import Statistics
+from model.transformer import EPSILON, Statistics
 
 #: Values whose moments a CPU takes at once: they are read three times and should stay in the cache.
 MOMENT_VALUES = 1 << 19
-#: Added to the variance, as revised layer norm does.
-EPSILON = 1e-5
 
 
 class Moments(Protocol):

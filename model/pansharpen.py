@@ -84,12 +84,11 @@ def match_histogram(values: np.ndarray, target: np.ndarray) -> np.ndarray:
     Equal values stay equal: each goes to where the target's cumulative distribution reaches the middle of
     its own step.
     """
-    levels, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     target_levels, target_counts = np.unique(target, return_counts=True)
     middle = (np.cumsum(counts) - counts / 2) / values.size
     target_middle = (np.cumsum(target_counts) - target_counts / 2) / target.size
     mapped = np.interp(middle, target_middle, target_levels.astype(np.float64))
-    assert levels.shape == mapped.shape
     return mapped[inverse].reshape(values.shape).astype(np.float32)
 
 

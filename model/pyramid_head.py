@@ -13,7 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.cues import CUE_SCALE, base_cues, detail_cues, likeness, strengths, unlikeness, weighted
+from model.cues import (
+    CUE_SCALE,
+    DETAIL_CUES,
+    base_cues,
+    detail_cues,
+    likeness,
+    strengths,
+    unlikeness,
+    weighted,
+)
 from model.pyramid import (
     BLOCK,
     LEVELS,
@@ -68,18 +77,19 @@ class PyramidHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Of a constant, likeness, distance, strength, and likeness times strength. Planes of one camera and
-        # of two need different gains and choices; likeness tells them apart. Strength tells noise from edges.
-        self.gain_by_cues = nn.Parameter(torch.zeros(LEVELS, 5))
-        self.sharpness_by_cues = nn.Parameter(torch.zeros(LEVELS, 5))
+        # Of a constant, likeness, distance, strength, and each of these two times strength. Planes of one
+        # camera and of two need different gains and choices, and so do a focus pair and two exposures:
+        # likeness and distance tell them apart. Strength tells noise from edges.
+        self.gain_by_cues = nn.Parameter(torch.zeros(LEVELS, DETAIL_CUES))
+        self.sharpness_by_cues = nn.Parameter(torch.zeros(LEVELS, DETAIL_CUES))
         # At first the strength around a pixel decides between like planes, that of the pixel between others.
-        self.window_by_cues = nn.Parameter(torch.tensor([[0, 3 / CUE_SCALE, 0, 0, 0]]).repeat(LEVELS, 1))
+        self.window_by_cues = nn.Parameter(torch.tensor([[0, 3 / CUE_SCALE, 0, 0, 0, 0]]).repeat(LEVELS, 1))
         # How much it counts for a band what the next finer one tells, and the next coarser one: of like
         # planes the sharper one is so at all scales.
-        telling = torch.tensor([[0.15, 0.55, 0, 0, 0]]).repeat(LEVELS - 1, 1) / CUE_SCALE
+        telling = torch.tensor([[0.15, 0.55, 0, 0, 0, 0]]).repeat(LEVELS - 1, 1) / CUE_SCALE
         self.finer_by_cues, self.coarser_by_cues = nn.Parameter(telling), nn.Parameter(telling.clone())
         # The least share of either plane.
-        self.least_by_cues = nn.Parameter(torch.tensor([[0.04 / CUE_SCALE, 0, 0, 0, 0]]).repeat(LEVELS, 1))
+        self.least_by_cues = nn.Parameter(torch.tensor([[0.04 / CUE_SCALE, 0, 0, 0, 0, 0]]).repeat(LEVELS, 1))
         # Of a constant, likeness, distance, and how little the bases agree over the image.
         self.base_gain_by_cues = nn.Parameter(torch.zeros(4))
         # How much it counts for the base what the details tell: where it is the same in both planes, where
@@ -163,7 +173,7 @@ class PyramidHead(nn.Module):
         return found
 
     def _steered(self, level: int, cues: Tensor) -> dict[str, Tensor]:
-        """What cues (B, 5, h, w) say of a band, (B, 1, h, w) each."""
+        """What cues (B, DETAIL_CUES, h, w) say of a band, (B, 1, h, w) each."""
         weights = {
             "gain": self.gain_by_cues[level],
             "sharpness": self.sharpness_by_cues[level],

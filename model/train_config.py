@@ -17,7 +17,7 @@ HEADS = ("plane", "pyramid")
 MEASURES = ("pyramid", "densenet121")
 #: Shape of a fresh network, the published one (see model/network.py).
 SHAPE: dict[str, Any] = {"feature_growth": 32, "decoder_channels": 64, "head": "plane"}
-#: Below this side the coarsest of the five MS-SSIM scales and of the information pyramid would be empty.
+#: DenseNet-121, one of the information measures, halves five times (model/information.py).
 MIN_CROP = 32
 #: Below this side the coarsest window of VIF, which the fidelity objective rewards, has no place.
 MIN_FIDELITY_CROP = 41
@@ -58,10 +58,10 @@ class TrainConfig:
 
     #: Learning rate of Adam.
     lr: float = 1e-3
-    #: constant (as published), or cosine: down to 0 at the last step.
+    #: constant (as published), or cosine: falling towards 0, which it would reach one step after the last.
     schedule: str = "constant"
-    #: Steps of linear warm-up from 0 to lr. The paper has none, and there Adam's first steps, all of full
-    #: length, can drive the decoder's tanh on dark images so far that it is flat: black, with no way back.
+    #: Steps of linear warm-up, from lr / steps to lr. The paper has none, and there Adam's first steps, all
+    #: of full length, can drive the decoder's tanh on dark images so far that it is flat: black for good.
     warmup_steps: int = 100
     #: Longer gradients are shortened to this norm; 0: never. The paper does not. Fidelity scores are steep on
     #: some images, and Adam would go slowly for a thousand steps after each.
@@ -115,7 +115,7 @@ class TrainConfig:
     exposure_lead: float = 0.01
     focus_lead: float = 0.0
 
-    #: Share of the frames held out for validation; 0: none.
+    #: Share of the scenes held out for validation; 0: none.
     validation_share: float = 0.05
     #: Steps between two validations.
     validate_every: int = 500

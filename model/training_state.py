@@ -14,7 +14,6 @@ from torch import Tensor
 from model.digest import content_digest
 from model.file_checks import (
     FORMAT_VERSION,
-    check_finite,
     check_format,
     is_safetensors,
     network_config,
@@ -22,6 +21,7 @@ from model.file_checks import (
 )
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError, atomic_path
+from pipeline.saved_tensors import check_finite
 
 TRAINING_FORMAT = "gifnet-training"
 

@@ -19,6 +19,9 @@ from pipeline.padding import ReflectedConv2d, reflection_pad
 #: Multi-modal (infrared + visible) or digital-photography (multi-focus, multi-exposure) stream.
 Task = Literal["mm", "dp"]
 
+#: Added to the variance by the revised layer norm.
+EPSILON = 1e-5
+
 
 class CrossTaskTransformer(nn.Module):
     """Cross-fusion gating: refines the main task's features with the help of the other task's.
@@ -63,15 +66,9 @@ class CrossTaskTransformer(nn.Module):
             dp = mm if same else reflection_pad(dp, (0, right, 0, bottom))
         return self.embed_mm(mm), self.embed_dp(dp)
 
-    def cross_fuse(
-        self, mm: Tensor, dp: Tensor, *, main: Task, statistics: tuple[Statistics, Statistics] | None = None
-    ) -> Tensor:
-        """First block and gate: embedded streams (B, C, H, W) -> main stream.
-
-        ``statistics`` are those of (mm, dp) where they are known beforehand, for instance of a whole image
-        of which ``mm`` and ``dp`` are a strip.
-        """
-        mm, dp = self.cross_block.cross(mm, dp, main=main, statistics=statistics)
+    def cross_fuse(self, mm: Tensor, dp: Tensor, *, main: Task) -> Tensor:
+        """First block and gate: embedded streams (B, C, H, W) -> main stream."""
+        mm, dp = self.cross_block.cross(mm, dp, main=main)
         return mm + self.lambda_mm * dp if main == "mm" else dp + self.lambda_dp * mm
 
 
@@ -88,21 +85,18 @@ class TransformerBlock(nn.Module):
         self.heads, self.window, self.shifted = heads, window, shifted
         self.local_path_quirk = local_path_quirk
 
-    def forward(self, x: Tensor, *, task: Task, statistics: Statistics | None = None) -> Tensor:
-        """One stream alone: (B, C, H, W) -> same shape. ``statistics`` as in ``layer_statistics(x)``."""
+    def forward(self, x: Tensor, *, task: Task) -> Tensor:
+        """One stream alone: (B, C, H, W) -> same shape."""
         stream = self.mm if task == "mm" else self.dp
-        statistics = statistics or layer_statistics(x)
-        return self._main(stream, x, statistics, self.position_bias())[0]
+        return self._main(stream, x, layer_statistics(x), self.position_bias())[0]
 
-    def cross(
-        self, mm: Tensor, dp: Tensor, *, main: Task, statistics: tuple[Statistics, Statistics] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def cross(self, mm: Tensor, dp: Tensor, *, main: Task) -> tuple[Tensor, Tensor]:
         """Both streams, (mm, dp) -> (mm, dp); the other one attends with the main stream's queries.
 
         The attention part of the other stream (values, keys, windows, local path, projection) carries no
         gradient; its rescale, rebias and MLP do.
         """
-        mm_statistics, dp_statistics = statistics or (layer_statistics(mm), layer_statistics(dp))
+        mm_statistics, dp_statistics = layer_statistics(mm), layer_statistics(dp)
         bias = self.position_bias()
         if main == "mm":
             mm, query, value = self._main(self.mm, mm, mm_statistics, bias)
@@ -142,7 +136,8 @@ class TransformerBlock(nn.Module):
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each image over (C, H, W), both (B, 1, 1, 1), at least float32."""
+    """Mean and standard deviation over (C, H, W): (B, 1, 1, 1) each of a batch, at least float32; float64
+    scalars of one image's strips."""
 
     mean: Tensor
     deviation: Tensor
@@ -151,7 +146,7 @@ class Statistics(NamedTuple):
 def layer_statistics(x: Tensor) -> Statistics:
     """Statistics of the revised layer norm: (B, C, H, W) -> two (B, 1, 1, 1), float32 also under autocast.
 
-    The deviation is sqrt(population variance + 1e-5).
+    The deviation is sqrt(population variance + :data:`EPSILON`).
     """
     # Channels last: that is how their gradients, which are as large as x, will lie too.
     x = (x if x.dtype == torch.float64 else x.float()).permute(0, 2, 3, 1)
@@ -159,7 +154,7 @@ def layer_statistics(x: Tensor) -> Statistics:
     # Two passes: as exact as torch.var_mean, which takes ten times as long on a CPU. The variance is at its
     # least in the mean, so it passes no gradient to it.
     variance = (x - mean.detach()).square().mean(dim=(1, 2, 3), keepdim=True)
-    return Statistics(mean, (variance + 1e-5).sqrt())
+    return Statistics(mean, (variance + EPSILON).sqrt())
 
 
 class Stream(nn.Module):

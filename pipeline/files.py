@@ -25,6 +25,11 @@ class InputError(Exception):
     """Bad input. The message is one line for the user: what is wrong, where, and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says in one line, for a message of ours; its type where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``.

@@ -23,6 +23,8 @@ from pipeline.ycbcr import luminance
 
 #: File name endings that a folder of images is searched for.
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+#: Those that can hold 16 bits per channel.
+SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 #: Refuse larger files and pictures before decoding them. Pillow's own limit is 178,956,970 pixels.
 MAX_BYTES = 1 << 30
 MAX_PIXELS = 1 << 27
@@ -30,7 +32,6 @@ MAX_PIXELS = 1 << 27
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _COLOUR_MODES = {"RGB", "P", "YCbCr"}
 _GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
-_SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 #: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
 #: quicker to pack, and smaller; older versions give no choice.
@@ -106,9 +107,9 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
     path = check_suffix(path)
     assert image.dtype in (np.uint8, np.uint16), image.dtype
     suffix = path.suffix.lower()
-    if image.dtype == np.uint16 and suffix not in _SIXTEEN_BIT_SUFFIXES:
+    if image.dtype == np.uint16 and suffix not in SIXTEEN_BIT_SUFFIXES:
         raise InputError(
-            f"{path}: {suffix} holds 8 bits; use {', '.join(_SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
+            f"{path}: {suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
         )
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]

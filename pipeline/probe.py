@@ -23,7 +23,7 @@ from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
 from pipeline.padding import ReflectedConv2d
 from pipeline.published_state import read_published_state
-from pipeline.saved_tensors import canonical, check_finite
+from pipeline.saved_tensors import canonical, check_finite, differing
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -212,9 +212,7 @@ def _load_published(folder: Path) -> ExposureProbe:
 
 
 def _fill(probe: ExposureProbe, state: Mapping[str, Tensor], path: Path) -> ExposureProbe:
-    expected = {key: tuple(value.shape) for key, value in probe.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    wrong = differing(probe.state_dict(), state)
     if wrong:
         raise InputError(f"{path}: not an exposure probe ({len(wrong)} tensors differ, first {wrong[0]})")
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):

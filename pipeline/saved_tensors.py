@@ -58,6 +58,12 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         raise InputError(f"{path}: not a {what}, or damaged ({type(error).__name__})") from None
 
 
+def differing(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors that one of two state dicts alone has, or that differ in shape, sorted."""
+    shapes = [{key: value.shape for key, value in state.items()} for state in (expected, found)]
+    return sorted(key for key in expected.keys() | found.keys() if shapes[0].get(key) != shapes[1].get(key))
+
+
 def check_finite(state: Mapping[str, torch.Tensor], path: Path | str) -> None:
     """Refuse weights that could not be loaded again, before they are written.
 
@@ -67,8 +73,8 @@ def check_finite(state: Mapping[str, torch.Tensor], path: Path | str) -> None:
     for key, value in state.items():
         if not value.isfinite().all():
             raise InputError(
-                f"{path}: not written, {key} holds NaN or infinite values: the training diverged; "
-                "try another seed or a lower learning rate"
+                f"{path}: not written, {key} holds NaN or infinite values; where a training diverged, try "
+                "another seed or a lower learning rate"
             )
 
 

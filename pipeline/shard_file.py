@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.files import InputError, atomic_path, canonical_json, sha256_file, sha256_text
+from pipeline.files import InputError, atomic_path, canonical_json, first_line, sha256_file, sha256_text
 from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
 
 #: Refuse shards that declare more than this before anything is allocated.
@@ -74,10 +74,10 @@ class Shard:
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self.path = file, path
-        self.attributes = _check_attributes(file, path)
-        self.num_samples = int(self.attributes["num_samples"])
-        self.fields = fields_of(self.attributes["config"])
-        self.tile = _check_datasets(file, self.fields, self.num_samples, path)
+        attributes = _check_attributes(file, path)
+        self.num_samples = int(attributes["num_samples"])
+        self.fields = fields_of(attributes["config"])
+        _check_datasets(file, self.fields, self.num_samples, path)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read samples ``start:stop`` of one field; text comes as an object array of str."""
@@ -86,9 +86,7 @@ class Shard:
         try:
             values = self._file[name][start:stop]
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: {name} is damaged ({_first_line(error)}); make it again"
-            ) from None
+            raise InputError(f"{self.path}: {name} is damaged ({first_line(error)}); make it again") from None
         if FIELDS[name].dtype == "str":
             try:
                 return np.array([value.decode() for value in values], dtype=object)
@@ -110,12 +108,12 @@ def open_shard(path: Path | str) -> Iterator[Shard]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard") from None
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
+        raise InputError(f"{path}: not a readable HDF5 file ({first_line(error)})") from None
     with file:
         try:
             shard = Shard(file, path)
         except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: damaged shard ({_first_line(error)}); make it again") from None
+            raise InputError(f"{path}: damaged shard ({first_line(error)}); make it again") from None
         yield shard
 
 
@@ -198,8 +196,8 @@ def _check_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, path: Path) -> int:
-    """Check names, links, storage, filters, types and shapes; return the tile side T."""
+def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, path: Path) -> None:
+    """Check names, links, storage, filters, types and shapes."""
     if set(file) != set(fields):
         raise InputError(f"{path}: fields {sorted(set(file) ^ set(fields))} are missing or unknown")
     for name in fields:
@@ -223,8 +221,3 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
         declared += dataset.size * dataset.dtype.itemsize
     if declared > MAX_SHARD_BYTES:
         raise InputError(f"{path}: declares {declared} bytes, over the limit of {MAX_SHARD_BYTES}")
-    return tile
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -215,7 +215,6 @@ def test_gpu_agrees_with_cpu_and_with_itself(random_network: str) -> None:
 # --- the shipped weights --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not DEFAULT_WEIGHTS.exists(), reason="no default weights yet")
 def test_default_weights_see_near_and_far() -> None:
     estimator = load_depth_estimator("default", device=CPU)
     random = np.random.default_rng(0)
@@ -227,7 +226,6 @@ def test_default_weights_see_near_and_far() -> None:
     assert DEFAULT_WEIGHTS.stat().st_size < 20e6
 
 
-@pytest.mark.skipif(not DEFAULT_WEIGHTS.exists(), reason="no default weights yet")
 def test_default_weights_see_people_in_the_dark_by_their_warmth() -> None:
     estimator = load_depth_estimator("default", device=CPU)
     height, width = 240, 320

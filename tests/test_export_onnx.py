@@ -42,7 +42,7 @@ def _export_of_another(export: Callable[..., Any]) -> Callable[..., Any]:
     ("exported", "size_hw", "main", "head"),
     [
         (None, (24, 80), "dp", "plane"),
-        (None, (48, 80), "dp", "pyramid"),
+        pytest.param(None, (48, 80), "dp", "pyramid", marks=pytest.mark.slow),
         pytest.param((21, 34), (21, 34), "dp", "pyramid", marks=pytest.mark.slow),
         pytest.param(None, (48, 56), "mm", "plane", marks=pytest.mark.slow),
     ],

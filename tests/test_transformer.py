@@ -96,18 +96,6 @@ def test_quirk_acts_with_mm_as_main_task_alone() -> None:
         assert (plain(a, b, main="mm") - quirky(a, b, main="mm")).abs().max() > 1e-5
 
 
-def test_known_statistics_replace_those_of_the_part_that_is_seen() -> None:
-    """What strips rest on: whole windows of a part, with the image's statistics, equal the whole image."""
-    transformer = random_network(seed=9).transformer.double()
-    mm, dp = (torch.randn(1, 98, 32, 16, dtype=torch.float64) for _ in "ab")
-    statistics = (layer_statistics(mm), layer_statistics(dp))
-    with torch.inference_mode():
-        whole = transformer.cross_fuse(mm, dp, main="dp")
-        part = transformer.cross_fuse(mm[..., :24, :], dp[..., :24, :], main="dp", statistics=statistics)
-    # The local path reaches two rows beyond a window.
-    torch.testing.assert_close(part[..., :22, :], whole[..., :22, :], rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize("main", ["mm", "dp"])
 def test_attention_of_the_other_stream_learns_nothing(main: Task, amp: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.device import one_thread
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 from pipeline.inverse_depth import full_size
 
 #: Model families whose output is depth; all others give inverse depth unless their config says "metric".
@@ -76,8 +76,9 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
             model_id, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # noqa: BLE001 - what a damaged model raises is written down nowhere
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"--depth {source}: cannot be loaded for depth estimation ({reason})") from None
+        raise InputError(
+            f"--depth {source}: cannot be loaded for depth estimation ({first_line(error)})"
+        ) from None
     state = model.state_dict()
     # transformers fills these at random.
     missing = sorted(info["missing_keys"])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.files import InputError
 from pipeline.published_state import read_published_state
+from pipeline.saved_tensors import differing
 
 #: Height and width that the authors evaluated at; both sides of an input must be multiples of 16.
 INPUT_SIZE_HW = (384, 512)
@@ -45,9 +46,8 @@ def load_hourglass(path: Path | str) -> Hourglass:
     """
     network = Hourglass()
     state = read_published_state(Path(path))
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    expected = network.state_dict()
+    wrong = differing(expected, state)
     if wrong:
         raise InputError(
             f"{path}: not the MegaDepth hourglass ({len(wrong)} of {len(expected)} tensors differ, the first "

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
-from pipeline.saved_tensors import check_finite
+from pipeline.saved_tensors import check_finite, differing
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
@@ -157,12 +157,9 @@ def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any
 
 def _check_tensors(network: DepthNetwork, state: Mapping[str, Tensor], path: Path | str) -> None:
     expected = {
-        key: tuple(value.shape)
-        for key, value in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+        key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
     }
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    wrong = differing(expected, state)
     if wrong:
         raise InputError(f"{path}: {len(wrong)} tensors do not fit the network, the first is {wrong[0]}")
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]

@@ -52,10 +52,11 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     state.restore(folder / "checkpoint.pt")
     held_out = _held_out(config, folder / "scenes")
     if state.step < config.steps:
-        _run_stage(state, _training_scenes(config, folder / "scenes"), held_out, config.steps, out)
+        scenes = _mixed_scenes(config, folder / "scenes", first=0, count=config.scenes)
+        _run_stage(state, scenes, held_out, config.steps, out)
     if state.step < config.all_steps:
         state.fix_base()
-        scenes = _infrared_scenes(config, folder / "scenes")
+        scenes = _mixed_scenes(config, folder / "scenes", first=config.scenes, count=config.infrared_scenes)
         _run_stage(state, scenes, held_out, config.all_steps, out)
     if not state.is_exported(out):
         state.export(out, folder / "metrics.json")
@@ -86,14 +87,6 @@ def _run_stage(
                 losses = []
                 state.export(out, folder / "metrics.json")
                 state.save(folder / "checkpoint.pt")  # last: what a kill leaves undone is done again
-
-
-def _training_scenes(config: DepthTrainingConfig, folder: Path) -> SceneSet:
-    return _mixed_scenes(config, folder, first=0, count=config.scenes)
-
-
-def _infrared_scenes(config: DepthTrainingConfig, folder: Path) -> SceneSet:
-    return _mixed_scenes(config, folder, first=config.scenes, count=config.infrared_scenes)
 
 
 def _mixed_scenes(config: DepthTrainingConfig, folder: Path, *, first: int, count: int) -> SceneSet:

@@ -11,7 +11,7 @@ import torch
 from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
-from pipeline.files import InputError, write_bytes, write_json
+from pipeline.files import InputError, first_line, write_bytes, write_json
 from pipeline.randomness import random_stream
 from pipeline.saved_tensors import read_saved
 
@@ -150,8 +150,8 @@ def _check_encoder(network: DepthNetwork, config: DepthTrainingConfig) -> None:
             with torch.inference_mode():
                 network(torch.zeros(1, 3, *size_hw))
         except (AssertionError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"encoder {config.encoder}: does not take frames of {size_hw[0]}x{size_hw[1]} ({reason}); "
+                f"encoder {config.encoder}: does not take frames of {size_hw[0]}x{size_hw[1]} "
+                f"({first_line(error)}); "
                 "use one of convolutions"
             ) from None

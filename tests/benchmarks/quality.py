@@ -34,11 +34,13 @@ import torch
 from joblib import Parallel, delayed
 
 from model.baselines import BASELINES
+from model.calibration_pairs import SIDE
 from model.checkpoint import load_network
 from model.data import is_held_out, to_luminance
 from model.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
 from model.strips import FusionEngine
+from model.weights_commands import HELD_OUT_SHARE
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
@@ -46,7 +48,6 @@ from pipeline.samples import Models, make_samples
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 DATA = SHARED / "data"
-HELD_OUT = 0.1
 #: No less than the better of the published weights and the Laplacian pyramid ...
 FIDELITY = ("Qabf", "VIF", "SSIM", "SCD", "MI")
 #: ... and no less than the Laplacian pyramid.
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="Ours; the shipped ones unless given.")
     parser.add_argument("--tasks", default=",".join(TASKS), help="Comma-separated.")
     parser.add_argument("--limit", type=int, default=0, help="Pairs of each set; 0 = all.")
-    parser.add_argument("--side", type=int, default=640, help="Larger pictures are scaled down to this side.")
+    parser.add_argument("--side", type=int, default=SIDE, help="Larger pictures are scaled to this side.")
     parser.add_argument("--metrics", default="", help="Comma-separated; all unless given.")
     parser.add_argument("--jobs", type=int, default=1, help="Pairs scored at a time.")
     parser.add_argument("--json", type=Path, help="Write the means there too.")
@@ -95,17 +96,17 @@ def main() -> None:
 
 def roadscene() -> Iterator[Pair]:
     """Held-out infrared and visible frames."""
-    yield from _folder(DATA / "roadscene/infrared", DATA / "roadscene/visible", HELD_OUT)
+    yield from _folder(DATA / "roadscene/infrared", DATA / "roadscene/visible", HELD_OUT_SHARE)
 
 
 def focus_pairs() -> Iterator[Pair]:
     """Held-out scenes of MFIFB."""
-    yield from _folder(DATA / "mfif/near", DATA / "mfif/far", HELD_OUT)
+    yield from _folder(DATA / "mfif/near", DATA / "mfif/far", HELD_OUT_SHARE)
 
 
 def exposure_pairs() -> Iterator[Pair]:
     """Held-out scenes of MEFB."""
-    yield from _folder(DATA / "mefb/over", DATA / "mefb/under", HELD_OUT)
+    yield from _folder(DATA / "mefb/over", DATA / "mefb/under", HELD_OUT_SHARE)
 
 
 def medical() -> Iterator[Pair]:
@@ -147,7 +148,7 @@ def _made(near: str, far: str) -> Iterator[Pair]:
     device = torch.device("cpu")
     pairs = pair_folders({role: DATA / "roadscene" / role for role in ("infrared", "visible")})
     frames = [SourceSample(id=stem, paths=pairs.paths[stem]) for stem in pairs.stems]
-    held_out = [frame for frame in frames if is_held_out(frame.id, HELD_OUT)]
+    held_out = [frame for frame in frames if is_held_out(frame.id, HELD_OUT_SHARE)]
     config = SynthesisConfig(tile=224, tiles_per_frame=1, samples_per_shard=1, seed=1)
     models = Models(
         depth=load_depth_estimator("default", device=device), probe=load_probe(None, device=device)

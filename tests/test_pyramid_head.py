@@ -184,3 +184,16 @@ def test_what_strength_steers_is_learned() -> None:
     for planes, stretched in ((faint, True), (strong, False)):
         fused = head(head.pooled(torch.zeros(1, head.channels, 64, 96)), planes)
         assert (float(fused.detach().std() / planes.std()) > 1) == stretched
+
+
+def test_strength_where_bases_lie_apart_leaves_a_focus_pair_alone() -> None:
+    head, steered = PyramidHead(), PyramidHead()
+    with torch.no_grad():
+        steered.gain_by_cues[:, 5] = -4 / CUE_SCALE
+    generator = torch.Generator().manual_seed(5)
+    texture = 0.03 * (torch.rand((1, 1, 64, 96), generator=generator) - 0.5)
+    maps = head.pooled(torch.zeros(1, head.channels, 64, 96))
+    with torch.inference_mode():
+        focus, exposures = (torch.cat([low + texture, 0.6 + texture], dim=1) for low in (0.6, 0.2))
+        torch.testing.assert_close(steered(maps, focus), head(maps, focus), rtol=0, atol=1e-6)
+        assert steered(maps, exposures).std() > 1.2 * head(maps, exposures).std()

@@ -9,7 +9,7 @@ import click
 from model.commands import evaluate, fuse, report
 from model.train_command import train
 from model.weights_commands import calibrate, export, import_weights, list_weights, train_fusion
-from pipeline.command_line import FOLDER, Commands, run_commands
+from pipeline.command_line import FOLDER, Commands, finish, run_commands
 from pipeline.commands import inspect, sample, synth
 from pipeline.contact_sheet import contact_sheet
 from pipeline.files import WEIGHTS_DIR
@@ -49,7 +49,10 @@ for command in (
 
 
 #: Few enough steps for a demo, and small ones: they begin with weights that are good already.
-DEMO_TRAINING = ("--steps", 60, "--batch-size", 4, "--crop", 64, "--lr", 1e-4, "--resume")
+DEMO_TRAINING = (
+    *("--steps", 60, "--batch-size", 4, "--crop", 64),
+    *("--lr", 3e-5, "--warmup-steps", 20, "--resume"),
+)
 
 
 @main.command()
@@ -71,7 +74,7 @@ def demo(ctx: click.Context, out: Path) -> None:
     scenes, dataset, run, fused = out / "scenes", out / "dataset", out / "run", out / "fused"
     sources = ["-a", scenes / "infrared", "-b", scenes / "visible"]
     results = out / "results.json"
-    run_commands(
+    failures = run_commands(
         ctx,
         ["sample", scenes, "--pairs", 12],
         ["synth", scenes / "manifest.toml", "-o", dataset, "--tiles-per-frame", 4],
@@ -89,6 +92,7 @@ def demo(ctx: click.Context, out: Path) -> None:
     click.echo(f"\nsources and fused pictures: {write_image(out / 'fused.png', sheet)}")
     click.echo(f"samples of the dataset:     {out / 'samples.png'}")
     click.echo(f"measures and gallery:       {out / 'report.html'}")
+    finish(failures)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ TASKS = {
     "meif": Preset("all", "over- and under-exposed; both give the colour"),
     "nir": Preset("second", "a near infrared, b visible, which gives the colour"),
     "medical": Preset("first", "a PET or SPECT in colour, b MRI or CT"),
-    "pansharpen": Preset("all", "a multispectral bands, b panchromatic; every band is fused with b"),
+    "pansharpen": Preset(
+        "all", "a bands (of a folder: B2 before B10), b panchromatic, fused with every band"
+    ),
 }
 
 

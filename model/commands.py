@@ -71,7 +71,8 @@ def fuse(
     first, second, _ = chosen_sources(manifest, a, b, root=root, split=split)
     if first is None:
         raise InputError("fuse: no input; give -a, or --manifest")
-
+    if also and second is None:
+        raise InputError("fuse: -c is a further input beside -a and -b; give -b")
     budget = None if memory is None else parse_memory(memory)
     inputs = [images for images in (first, second, *also) if images is not None]
     summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)
@@ -93,7 +94,12 @@ def fuse(
 @click.option("--ground-truth", type=FOLDER, help="True images  [default: the manifest's, if any].")
 @click.option("-o", "--out", type=FILE, required=True, help="Summary, .json; tables go beside.")
 @setting(EvaluateConfig, "convention", type=click.Choice(list(CONVENTIONS)), help="Whose definitions.")
-@click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="Only this metric, and those of a ground truth; may be repeated.",
+)
 @setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
 @setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")
 def evaluate(

@@ -42,6 +42,7 @@ class PlaneSet:
     ids: tuple[str, ...]  # of the N samples; "frame#tile"
     scenes: tuple[str, ...]  # what each of them shows; samples of one scene are alike
     digest: str  # of the data set they come from
+    one_scene: bool = False  # whether they show one alone, of which each frame stands for a scene
 
     @property
     def tile(self) -> int:
@@ -80,7 +81,8 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         scenes.extend(_scenes(arrays["id"].tolist(), folder))
         digests.append(digest)
     frames = [_frame_of(sample_id) for sample_id in ids]
-    if len(set(scenes)) == 1:
+    one_scene = len(set(scenes)) == 1
+    if one_scene:
         scenes = frames
     tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
     if len(set(tiles.values())) > 1:
@@ -95,6 +97,7 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         ids=tuple(ids),
         scenes=tuple(scenes),
         digest=digest,
+        one_scene=one_scene,
     )
 
 

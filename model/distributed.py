@@ -12,8 +12,9 @@ the processes is exactly the gradient that one process would have had.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
@@ -58,14 +59,25 @@ class Team:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def part(self, batch_size: int, name: str = "batch_size") -> slice:
-        """This process's samples of the global batch; ``name`` says in an error what was to be split.
+    def check_batch(self, batch_size: int, mm_samples: Callable[[int], int]) -> None:
+        """Check that the samples of a global batch, and those that MM takes of it, can be split evenly.
 
         Raises:
-            InputError: the batch cannot be split evenly.
+            InputError: they cannot; the message names the next larger batch size with which they can.
         """
-        if batch_size % self.size:
-            raise InputError(f"train: {name} {batch_size} cannot be split over {self.size} processes evenly")
+
+        def even(size: int) -> bool:
+            return size % self.size == 0 and mm_samples(size) % self.size == 0
+
+        if not even(batch_size):
+            better = next(filter(even, itertools.count(batch_size)))
+            raise InputError(
+                f"train: batch_size {batch_size}, of which MM takes {mm_samples(batch_size)}, cannot be"
+                f" split over {self.size} processes evenly; use --batch-size {better}"
+            )
+
+    def part(self, batch_size: int) -> slice:
+        """This process's samples of a batch that can be split evenly."""
         share = batch_size // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 

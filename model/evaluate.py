@@ -8,7 +8,6 @@ maps where there is a ground truth). ``report`` makes a page of it. Scoring need
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +17,11 @@ import joblib
 
 from model.baselines import BASELINES
 from model.evaluation_tables import csv_table, markdown_table, summarise
-from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders
+from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from model.scoring import COLOUR, EvaluateConfig, folder_name, score_pair
-from pipeline.files import InputError, write_bytes, write_json
+from pipeline.files import InputError, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 
 FORMAT, FORMAT_VERSION = "gifnet-evaluation", 1
@@ -76,8 +75,8 @@ def evaluate(
     Raises:
         InputError: folders do not hold the same images (those that a manifest left out do not count), an
             image cannot be read or has another size than its sources, names clash, ``out`` lies where
-            images are read, or another program's lines stand beside it, such as the log of a run. Nothing of
-            the summary is written then.
+            images are read, or a file to be replaced is not of an evaluation, such as the log of a run.
+            Nothing of the summary is written then.
     """
     out = Path(out)
     if out.suffix != ".json":
@@ -87,7 +86,7 @@ def evaluate(
         folders["ground truth"] = ground_truth
     _check_names(methods)
     check_apart(out, folders.values())
-    _check_lines(out.with_suffix(".jsonl"))
+    _check_replaced(out)
     pairs = pair_folders(folders).require_complete()
     images = out.with_name(f"{out.stem}-images")
     rows = _score_all(config, pairs, images)
@@ -138,6 +137,25 @@ def _check_names(methods: Mapping[str, Path]) -> None:
             raise InputError(f"-f {name}=...: the name is too like {other!r}; choose another")
 
 
+def _check_replaced(out: Path) -> None:
+    """Refuse to replace files that are not of an evaluation."""
+    lines = out.with_suffix(".jsonl")
+    _check_lines(lines)
+    there = [path for suffix in (".json", ".md", ".csv") if (path := out.with_suffix(suffix)).exists()]
+    # A stopped evaluation has left lines, which are written first, and no summary, which is last.
+    ours = _is_summary(out) if out.exists() else lines.exists()
+    if there and not ours:
+        raise InputError(f"{there[0]}: is there, and not of an evaluation; choose another -o")
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        summary = read_json(path)
+    except InputError:
+        return False
+    return isinstance(summary, dict) and summary.get("format") == FORMAT
+
+
 def _check_lines(path: Path) -> None:
     """Refuse to replace lines that are not those of an evaluation: they may be the only log of a run."""
     try:
@@ -159,12 +177,8 @@ def _recorded(images: Images, out: Path) -> str | dict[str, Any]:
     return _portable(images, out)
 
 
-def _portable(folder: Path, out: Path) -> str:
-    """Path relative to the summary where there is one, so that both can move together."""
-    try:
-        return Path(os.path.relpath(folder, out.parent)).as_posix()
-    except ValueError:  # another drive
-        return folder.resolve().as_posix()
+def _portable(path: Path, out: Path) -> str:
+    return Path(path_from(out.parent, path)).as_posix()
 
 
 def _score_all(config: EvaluateConfig, pairs: FolderPairs, images: Path) -> list[dict[str, Any]]:
@@ -202,5 +216,5 @@ def _common_metrics(
     }
     metrics = {name: metric for name, metric in wanted.items() if name not in left_out}
     if not metrics:
-        raise InputError(f"the images are too small for {', '.join(left_out)}; choose other --metrics")
+        raise InputError(f"the images are too small for {', '.join(left_out)}; choose another --metric")
     return metrics, left_out

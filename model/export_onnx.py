@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,13 @@ def export_onnx(
     check_output(path)
     step = math.lcm(SIZE_STEP, network.head.block)
     height, width = size_hw or (6 * step, 7 * step)
-    fusion = _Fusion(copy.deepcopy(network).cpu().eval(), main)
+    fusion = _Fusion(copy.deepcopy(network).cpu(), main).eval()
     dynamic = None
     if size_hw is None:
         rows, columns = (torch.export.Dim(name, min=2, max=1 << 12) * step for name in ("rows", "columns"))
         dynamic = {name: {2: rows, 3: columns} for name in "ab"}
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the exporter; what came out is checked
         program = torch.onnx.export(
             fusion,
             _planes(height, width),

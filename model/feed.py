@@ -66,7 +66,7 @@ class TrainingData:
             CropFeed(one, config, name=name, device=device)
             for one, name in zip(sets, ("joint", "unpaired"), strict=False)
         ]
-        self._dp_tasks = dp_tasks
+        self._dp_tasks, self._one_scene = dp_tasks, sets[0].one_scene
         self.digest = sets[0].digest if len(sets) == 1 else sha256_text("".join(one.digest for one in sets))
 
     @property
@@ -90,6 +90,11 @@ class TrainingData:
     def num_validation(self) -> int:
         """Samples that are held out."""
         return min(feed.num_validation for feed in self._feeds)
+
+    @property
+    def validates_on_trained_scene(self) -> bool:
+        """Whether held-out samples are other frames of the one scene that is trained on."""
+        return self._one_scene and self.num_validation > 0
 
     def validation_batches(self) -> Iterator[Batch]:
         """Every held-out sample once, cut in the middle, in batches of at most the batch size.

@@ -21,6 +21,7 @@ class ListedFiles:
     name: str  # what they are, such as "infrared"
     files: dict[str, Path]  # stem -> file
     left_out: frozenset[str] = frozenset()  # stems without a partner, which are told elsewhere
+    folders: frozenset[Path] = frozenset()  # where these files are looked for, so that no others may go there
 
 
 #: Where the images of a role come from.
@@ -85,20 +86,35 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
     return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)
 
 
+def path_from(folder: Path, path: Path) -> str:
+    """Path that leads from ``folder`` to ``path``, so that both can move together; absolute on another drive.
+
+    Links above them are resolved, since ``..`` leads out of the folder behind a link; ``path`` itself may be
+    a link and keeps its name.
+    """
+    real = os.path.join(os.path.realpath(path.parent), path.name)
+    try:
+        return os.path.relpath(real, os.path.realpath(folder))
+    except ValueError:
+        return real
+
+
 def check_apart(out: Path, inputs: Iterable[Images]) -> None:
     """Refuse to write at or below a folder of images: the next run would take results for inputs.
 
     Args:
         out: the file or folder to be written, which need not exist.
-        inputs: what is read; files cannot have anything below them.
+        inputs: what is read; single files cannot have anything below them, those of a manifest have folders.
 
     Raises:
         InputError: ``out`` is or lies in one of the folders, by whatever path.
     """
     place = out.resolve()
     for images in inputs:
-        if isinstance(images, Path) and images.is_dir() and place.is_relative_to(images.resolve()):
-            raise InputError(f"{out} would be among the inputs in {images}; choose another output folder")
+        folders = sorted(images.folders) if isinstance(images, ListedFiles) else [images]
+        for folder in folders:
+            if folder.is_dir() and place.is_relative_to(folder.resolve()):
+                raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
 
 
 def _images_by_stem(root: Path, role: str) -> dict[str, Path]:

@@ -70,6 +70,8 @@ class FuseConfig:
             raise InputError(f"fuse: sharpened bands end in {', '.join(BAND_SUFFIXES)}, not {self.suffix}")
         if self.task == "pansharpen" and self.bits != 8:
             raise InputError(f"fuse: sharpened bands have the bits of theirs; leave out --bits {self.bits}")
+        if self.task == "pansharpen" and self.colour != "true":
+            raise InputError(f"fuse: sharpened bands have no chroma; leave out --colour {self.colour}")
         if self.bits == 16 and self.suffix not in (None, *SIXTEEN_BIT_SUFFIXES):
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:

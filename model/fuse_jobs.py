@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,12 +42,14 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
         inputs: one or more files, or up to 26 folders, or files of a manifest, whose images are paired by
             relative stem. For pan-sharpening two: a file or a folder of multispectral images and the
             panchromatic ones. There a folder beside a single panchromatic file holds the bands of one scene,
-            one file each, in order of their names.
+            one file each, in order of their names with numbers as numbers: B2 before B10. The panchromatic
+            file may lie among them.
         out: a folder, outside those of the inputs; or, for files, the result itself if it has a suffix.
 
     Raises:
         InputError: something is missing, files and folders are mixed, a result cannot have the format of its
-            name, or results would take the place of inputs or lie among them.
+            name, ``config.suffix`` is set where it decides on nothing, or results would take the place of
+            inputs or lie among them.
     """
     if not inputs:
         raise InputError("fuse: no input; give one file or folder or more")
@@ -60,7 +63,7 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
     folders = [path.is_dir() for path in paths]
     if config.task == "pansharpen" and folders == [True, False]:
         bands, pan = paths
-        listed = JobList([_file_job(config, [*_band_files(bands), pan], out, bands.resolve().name)], {})
+        listed = JobList([_file_job(config, [*_band_files(bands, pan), pan], out, bands.resolve().name)], {})
     elif all(folders):
         listed = _folder_jobs(config, inputs, out)
     elif any(folders) or len(paths) < len(inputs):
@@ -94,6 +97,8 @@ def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) 
         return Job(name, tuple(inputs), out / f"{name}{suffix}")
     if out.suffix.lower() not in endings:
         raise InputError(f"{out}: {what} end in {', '.join(endings)}; if it is a folder, make it first")
+    if config.suffix is not None:
+        raise InputError(f"{out}: the name of one result has its ending; leave out --suffix {config.suffix}")
     return Job(name, tuple(inputs), out)
 
 
@@ -104,6 +109,8 @@ def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
     if is_video(first):
         if config.bits != 8:
             raise InputError(f"{first}: videos hold 8 bits; leave out --bits {config.bits}")
+        if config.suffix is not None:
+            raise InputError(f"{first}: videos keep their ending; leave out --suffix {config.suffix}")
         return "videos", VIDEO_SUFFIXES, first.suffix.lower()
     endings = SIXTEEN_BIT_SUFFIXES if config.bits == 16 else SUFFIXES
     return f"{config.bits}-bit pictures", endings, _suffix(config)
@@ -120,10 +127,20 @@ def _suffix(config: FuseConfig) -> str:
     return config.suffix or (BAND_SUFFIXES[0] if config.task == "pansharpen" else ".png")
 
 
-def _band_files(folder: Path) -> list[Path]:
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+def _band_files(folder: Path, pan: Path) -> list[Path]:
+    files = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.resolve() != pan.resolve()
+    ]
     if not files:
-        raise InputError(f"{folder}: no image ({', '.join(SUFFIXES)}) in this folder")
-    return files
+        raise InputError(f"{folder}: no band ({', '.join(SUFFIXES)}) in this folder")
+    return sorted(files, key=_natural_order)
+
+
+def _natural_order(path: Path) -> tuple[list[str | int], str]:
+    """By name, numbers as numbers; names that differ in leading zeros alone by their characters."""
+    parts = re.split(r"(\d+)", path.name)  # text and digits by turns
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name

@@ -83,6 +83,8 @@ class Scenes:
         parts = [_read_bands(path) for path in band_files]
         if len({(part.values.shape[1:], part.values.dtype) for part in parts}) > 1:
             raise InputError("bands of different size or type; give files that are alike")
+        if len({part.none() for part in parts}) > 1:
+            raise InputError("bands with different no-data values; give files that are alike")
         pan = _read_bands(pan_file)
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from model.folders import path_from
 from model.fuse_jobs import Job
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, sampled_digest, write_bytes
 
 LOG_NAME = "fused.jsonl"
 
@@ -19,9 +20,10 @@ class FusedLog:
     """Log of one output folder.
 
     Each line is an object with ``name``, ``output`` and ``inputs`` (relative to the folder, so that all may
-    move together), ``size_hw``, ``seconds`` (of the network, without reading and writing) and ``settings``
-    (all that decides on pixels, the digest of the weights among it). The last line of an output counts: what
-    is made again is described by the line before until the new one is there.
+    move together), ``digests`` (of the content of the inputs; absent in older logs), ``size_hw``, ``seconds``
+    (of the network, without reading and writing) and ``settings`` (all that decides on pixels, the digest of
+    the weights among it). The last line of an output counts: what is made again is described by the line
+    before until the new one is there.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -32,6 +34,8 @@ class FusedLog:
 
     def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
         """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done.
+
+        What was made of files that have been replaced since is to do again.
 
         Raises:
             InputError: a result that would stay was made of other inputs or with other settings.
@@ -49,6 +53,7 @@ class FusedLog:
                     f"{job.output} was made with different {', '.join(differing)}; "
                     "use --overwrite or another output folder"
                 )
+        done = [job for job in done if not self._replaced(job)]
         finished = {job.output for job in done}
         return [job for job in jobs if job.output not in finished], done
 
@@ -66,6 +71,7 @@ class FusedLog:
             "name": job.name,
             "output": self._relative(job.output),
             "inputs": self._inputs(job),
+            "digests": _digests(job),
             "size_hw": list(size_hw),
             "seconds": round(seconds, 4),
             "settings": self._settings,
@@ -78,10 +84,12 @@ class FusedLog:
         return [self._relative(path) for path in job.inputs]
 
     def _relative(self, path: Path) -> str:
-        try:
-            return os.path.relpath(path, self._folder)
-        except ValueError:  # another drive
-            return os.path.abspath(path)
+        return path_from(self._folder, path)
+
+    def _replaced(self, job: Job) -> bool:
+        """Whether an input has other content than when the result was made, as far as the log knows."""
+        digests = self._records.get(self._relative(job.output), {}).get("digests")
+        return digests is not None and digests != _digests(job)
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
@@ -97,6 +105,10 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     except (ValueError, LookupError, TypeError):
         raise InputError(f"{path}: damaged; remove it to start a new one") from None
     return records, not cut and len(records) == len(lines)
+
+
+def _digests(job: Job) -> list[str | None]:
+    return [sampled_digest(path) for path in job.inputs]
 
 
 def _origin(record: Mapping[str, Any]) -> dict[str, Any]:

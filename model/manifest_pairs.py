@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.folders import ListedFiles
 from pipeline.files import InputError
-from pipeline.manifest import list_samples, load_manifest
+from pipeline.manifest import SampleListing, list_samples, load_manifest
 
 #: Roles that are fused with each other, A first; a manifest's pair is the first of which it has both.
 SOURCE_ROLES = (
@@ -56,9 +56,26 @@ def manifest_pairs(
     listing = list_samples(manifest, root=root, split=split, roles=(*known[0], *truth))
     left_out = frozenset(entry.id for entry in listing.unmatched)
     a, b, *rest = (
-        ListedFiles(role, {sample.id: sample.paths[role] for sample in listing.samples}, left_out)
+        ListedFiles(
+            role,
+            {sample.id: sample.paths[role] for sample in listing.samples},
+            left_out,
+            _folders(listing, role),
+        )
         for role in (*known[0], *truth)
     )
     return ManifestPairs(
         a=a, b=b, ground_truth=rest[0] if rest else None, unmatched=[str(one) for one in listing.unmatched]
     )
+
+
+def _folders(listing: SampleListing, role: str) -> frozenset[Path]:
+    """Where a role's files are looked for; of a pattern that starts at the root, where they were found."""
+    fixed = {
+        pattern.text.replace("{split}", listing.split or "").partition("{id}")[0].rpartition("/")[0]
+        for pattern in listing.manifest.roles[role]
+    }
+    folders = {listing.root / folder for folder in fixed if folder}
+    if "" in fixed:
+        folders |= {sample.paths[role].parent for sample in listing.samples}
+    return frozenset(folders)

@@ -33,9 +33,9 @@ def pansharpen(
     The result has the type and the no-data value of the bands, and the geographic tags of the panchromatic
     image, or of the bands if that has none; never those of an input that was resized, which do not fit.
 
-    Pixels without data stay so, and bend no others: the network sees their band's mean, and histograms leave
-    them out. Where only the panchromatic image has no data, bands keep their own values. Values that come
-    out as the no-data value are moved by 1.
+    Pixels without data stay so, and bend no others: the network sees the nearest value of their band in their
+    place, and histograms leave them out. Where only the panchromatic image has no data, bands keep their own
+    values. Values that come out as the no-data value are moved by 1.
 
     Raises:
         InputError: the sizes differ and ``resize`` does not say which one gives way.
@@ -93,15 +93,20 @@ def match_histogram(values: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _filled(bands: Bands) -> np.ndarray:
-    """Values of bands, (B, H, W), with the mean of the others in pixels without data."""
+    """Values of bands, (B, H, W); a pixel without data has that of the nearest one with data in its band."""
     none = bands.none()
     if none is None:
         return bands.values
     values = bands.values.copy()
     for band in values:
         absent = band == none
-        if not absent.all():
-            band[absent] = np.rint(band[~absent].mean())
+        if absent.any() and not absent.all():
+            _, nearest = cv2.distanceTransformWithLabels(
+                absent.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+            )
+            levels = np.zeros(nearest.max() + 1, band.dtype)
+            levels[nearest[~absent]] = band[~absent]
+            band[:] = levels[nearest]
     return values
 
 

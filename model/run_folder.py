@@ -116,15 +116,14 @@ class RunFolder:
         write_json(self.config, value)
 
     def _latest(self) -> TrainingState | None:
-        failure: InputError | None = None
-        for path in reversed(self.checkpoints()):
+        paths = self.checkpoints()
+        for path in reversed(paths):
             try:
-                state = load_training_state(path)
+                return load_training_state(path)
             except InputError as error:
                 print(f"passed over: {error}", file=sys.stderr)
-                failure = failure or error
-                continue
-            return state
-        if failure is not None:
-            raise failure
+        if paths:
+            raise InputError(
+                f"{self.path}: no checkpoint of this run can be read; delete the run or choose another -o"
+            )
         return None

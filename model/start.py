@@ -1,4 +1,4 @@
-"""The network that a training begins with: a fresh one, or one that has learned already."""
+"""What a training begins with: a network, fresh or taught already, and words about what may surprise."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import load_network
+from model.feed import TrainingData
 from model.network import GIFNet, NetworkConfig
+from model.schedule import learning_rate
 from model.train_config import SHAPE, TrainConfig
 from pipeline.files import InputError
 
@@ -28,3 +30,20 @@ def start_network(config: TrainConfig) -> GIFNet:
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(config.seed)
         return GIFNet(NetworkConfig(**{name: getattr(config, name) for name in SHAPE}))
+
+
+def notices(config: TrainConfig, data: TrainingData) -> list[str]:
+    """What a run does otherwise than its settings suggest, a line each."""
+    lines = []
+    if config.steps < config.warmup_steps:
+        highest = learning_rate(config, config.steps - 1)
+        lines.append(
+            f"train: the learning rate only reaches {highest:.3g}: warm-up of {config.warmup_steps} steps in "
+            f"a run of {config.steps}; --warmup-steps changes that"
+        )
+    if data.validates_on_trained_scene:
+        lines.append(
+            "train: all samples show one scene: frames of it are held out, so that validation sees the scene "
+            "that is trained on"
+        )
+    return lines

@@ -21,7 +21,7 @@ from model.train_config import (
     SHAPE,
     TrainConfig,
 )
-from pipeline.command_line import FOLDER, setting
+from pipeline.command_line import FOLDER, refuse_idle, setting
 
 
 def loss_weights(command: Any) -> Any:
@@ -50,7 +50,7 @@ def _shape(name: str, **attributes: Any) -> Any:
 @setting(TrainConfig, "flip", "--flip/--no-flip", "flip", help="Mirror crops at random.")
 @setting(TrainConfig, "lr", help="Learning rate of Adam.")
 @setting(TrainConfig, "schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
-@setting(TrainConfig, "warmup_steps", help="Steps of linear warm-up.")
+@setting(TrainConfig, "warmup_steps", help="Steps of linear warm-up; fewer than --steps.")
 @setting(TrainConfig, "amp", type=click.Choice(AMP_NAMES), help="Mixed precision; auto is fp16 on CUDA.")
 @setting(TrainConfig, "dp_task", type=click.Choice(DP_TASKS), help="Digital-photography task.")
 @setting(
@@ -104,6 +104,8 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
     """
     from model.trainer import train as run_training
 
+    if not settings["validation_share"]:
+        refuse_idle(["validate_every", "picture_every"], "with --validation-share 0")
     weights = run_training(TrainConfig(**settings), shards, out, resume=resume)
     if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes
         click.echo(click.format_filename(weights))

@@ -181,6 +181,11 @@ class TrainConfig:
             raise InputError(
                 f"train: information_weights means nothing with information {self.information}; leave it out"
             )
+        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
+            raise InputError(
+                f"train: warmup_steps is {self.warmup_steps}; with schedule cosine give fewer than steps, "
+                f"{self.steps}"
+            )
         if not 0 < self.lr < math.inf:
             raise InputError(f"train: lr is {self.lr}; it must be above 0")
         if not 0 <= self.clip_norm < math.inf:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -33,10 +34,10 @@ from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
 from model.schedule import learning_rate
 from model.signals import stop_on_signal
-from model.start import start_network
+from model.start import notices, start_network
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import SHAPE, TrainConfig
-from model.training_log import TrainingLog, read_metrics
+from model.training_log import TrainingLog, progress_note, read_metrics
 from model.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
 from pipeline.files import InputError, write_json
@@ -65,8 +66,7 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
         repeatable(team.device, deterministic=config.deterministic),
         kept_in_process(team.device),
     ):
-        team.part(config.batch_size)
-        team.part(OBJECTIVES[config.objective].mm_samples(config.batch_size), "number of samples for MM")
+        team.check_batch(config.batch_size, OBJECTIVES[config.objective].mm_samples)
         folders = [shards] if isinstance(shards, str | Path) else list(shards)
         data = TrainingData(config, [Path(folder) for folder in folders], device=team.device)
         folder = RunFolder(Path(out))
@@ -108,18 +108,20 @@ class _Run:
             stop_requested = stack.enter_context(stop_on_signal())
             log = progress = None
             if self.team.is_first:
+                for line in notices(self.config, self.data):
+                    print(line, file=sys.stderr)
                 self.folder.write_config(self.config, self.data.digest)
                 log = stack.enter_context(TrainingLog(self.folder, self.done))
                 self.folder.forget_after(self.done)
-                steps = self.config.steps
-                progress = stack.enter_context(Progress("train", total=steps, unit="step", initial=self.done))
+                progress = Progress("train", total=self.config.steps, unit="step", initial=self.done)
+                stack.enter_context(progress)
             while self.done < self.config.steps:
                 record = self._one_step()
                 stopping = self.team.any(stop_requested())
                 if log is not None and progress is not None:
                     record |= self._watch(log)
                     log.write(record)
-                    progress.advance(note=_note(record))
+                    progress.advance(note=progress_note(record))
                     if stopping or self._due(self.config.checkpoint_every):
                         self._save(last=stopping)
                 if stopping:
@@ -219,8 +221,7 @@ class _Run:
 
     def _finish(self) -> None:
         save_weights(self.folder.weights, self.result, self._facts())
-        records = read_metrics(self.folder.metrics)
-        if records:
+        if records := read_metrics(self.folder.metrics):
             draw_curves(records, self.folder.curves)
         summary = summarise(records) | {
             "weights_digest": weights_digest(self.result),
@@ -243,11 +244,6 @@ class _Run:
 
     def _facts(self) -> dict[str, Any]:
         return {"step": self.done, "config": self.config.to_json(), "data_digest": self.data.digest}
-
-
-def _note(record: dict[str, Any]) -> str:
-    mm, dp = (record[f"{task}_task"] + record[f"{task}_public"] for task in ("mm", "dp"))
-    return f"mm {mm:.4f} dp {dp:.4f} lambda {record['lambda_mm']:.3f} {record['lambda_dp']:.3f}"
 
 
 def _device_name(device: torch.device) -> str:

@@ -48,6 +48,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def progress_note(record: dict[str, Any]) -> str:
+    """A step's losses and gates, for the line of progress."""
+    mm, dp = (record[f"{task}_task"] + record[f"{task}_public"] for task in ("mm", "dp"))
+    return f"mm {mm:.4f} dp {dp:.4f} lambda {record['lambda_mm']:.3f} {record['lambda_dp']:.3f}"
+
+
 class TrainingLog:
     """The open log of a run. A context manager.
 

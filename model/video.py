@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,11 @@ _ATTEMPTS = 32
 #: Share of its frames that a Matroska file may seem to lack: OpenCV works out their number from a duration,
 #: which is that of the sound where that is longer.
 _ESTIMATE_SHARE = 0.05
+#: Identifier of the element of a Matroska file that holds all frames.
+_SEGMENT = b"\x18\x53\x80\x67"
+
+# FFmpeg, of which OpenCV asks this once, is to leave standard error to one line of ours.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def fuse_video(
@@ -61,9 +67,9 @@ def count_frames(path: Path) -> int:
     """Decode a video to its end and return how many frames it has.
 
     A video is not whole if frames can be read after one that cannot, or if there are fewer than its header
-    has. In .avi that number is exact. In .mkv it is an estimate, so one frame or a twentieth may be missing.
-    In .mp4 and .mov it includes what was trimmed without encoding anew, so there it counts only if the file
-    ends within a box.
+    has. In .avi that number is exact. In .mkv it is an estimate, so one frame or a twentieth may be missing
+    unless the file is shorter than it says. In .mp4 and .mov it includes what was trimmed without encoding
+    anew, so there it counts only if the file ends within a box.
 
     Raises:
         InputError: there is no frame, or the video is not whole.
@@ -76,7 +82,7 @@ def count_frames(path: Path) -> int:
         beyond = sum(capture.grab() for _ in range(_ATTEMPTS))
     suffix, missing = path.suffix.lower(), promised - count
     if suffix == ".mkv":
-        short = missing > max(1, _ESTIMATE_SHARE * promised)
+        short = missing > max(1, _ESTIMATE_SHARE * promised) or (missing > 0 and _ends_within_segment(path))
     else:
         short = missing > 0 and (suffix == ".avi" or _ends_within_a_box(path))
     if beyond or short:
@@ -126,6 +132,25 @@ def _ends_within_a_box(path: Path) -> bool:
                 return False
             place += max(length, 8)
     return place > size
+
+
+def _ends_within_segment(path: Path) -> bool:
+    """Whether a Matroska file is shorter than its segment; not where that says no size, as of a stream."""
+    size, place = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(12).ljust(12, b"\0")  # an identifier of up to 4 bytes, a size of up to 8
+            name_end = 9 - head[0].bit_length()  # leading zeros of the first byte tell how many follow
+            if name_end > 4 or not head[name_end]:
+                return False  # no element
+            size_end = name_end + 9 - head[name_end].bit_length()
+            largest = (1 << 7 * (size_end - name_end)) - 1  # stands for an unknown size
+            length = int.from_bytes(head[name_end:size_end], "big") & largest
+            place += size_end + length
+            if head[:name_end] == _SEGMENT:
+                return length < largest and place > size
+    return False
 
 
 def _copy_frames(

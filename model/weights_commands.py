@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from model.fuse_config import MAIN_TASKS, FuseConfig
-from pipeline.command_line import FILE, FOLDER, Size, run_commands, setting
+from pipeline.command_line import FILE, FOLDER, Size, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, InputError, check_output, sha256_file
 
 
@@ -52,7 +52,12 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
 @click.option("-w", "--weights", "source", type=FILE, help="Weights to export  [default: the shipped ones].")
 @click.option("-o", "--out", type=FILE, required=True, help="Model to write, .onnx.")
 @setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
-@click.option("--size", "size_hw", type=Size(), help="Fixed rows x columns  [default: any, in steps of 8].")
+@click.option(
+    "--size",
+    "size_hw",
+    type=Size(),
+    help="Fixed rows x columns  [default: any, in steps of 8; with the pyramid head 16].",
+)
 def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, int] | None) -> None:
     """Write GIFNet as one ONNX file, for other runtimes (extra onnx).
 
@@ -83,11 +88,13 @@ FUSION_SETS = (
 )
 #: Share of the scenes that neither training nor calibration sees.
 HELD_OUT_SHARE = 0.1
+#: Steps of warm-up; half of a run that is shorter than two of them.
+WARMUP_STEPS = 100
 #: How: a network of less than half of the published width, taught by fidelity.
 FUSION_TRAINING = (
     *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
     *("--head", "pyramid", "--crop", 160, "--lr", 0.0013, "--schedule", "cosine"),
-    *("--warmup-steps", 100, "--structure-weight", 8, "--complement-weight", 5),
+    *("--structure-weight", 8, "--complement-weight", 5),
     *("--mutual-information-weight", 4.5, "--visual-information-weight", 0.5, "--truth-weight", 3.5),
     *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
     *("--clip-norm", 10, "--ema-decay", 0.998, "--validation-share", HELD_OUT_SHARE, "--resume"),
@@ -158,8 +165,12 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     calibrates = has_pairs(data)
     trained, calibrated = out / "run/weights.safetensors", out / "calibrated.safetensors"
     last = calibrated if calibrates else trained
-    chosen = ("--steps", steps, "--batch-size", batch_size, "--amp", amp, "--device", device)
-    run_commands(
+    warmup = min(WARMUP_STEPS, steps // 2)
+    chosen = (
+        *("--steps", steps, "--warmup-steps", warmup, "--batch-size", batch_size),
+        *("--amp", amp, "--device", device),
+    )
+    failures = run_commands(
         ctx,
         *(
             ["synth", recipe, "--root", data / folder, "-o", out / name, *options]
@@ -169,3 +180,4 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
         *([["weights", "calibrate", trained, data, "-o", calibrated]] if calibrates else []),
         ["weights", "import", last, "-o", out / "gifnet.safetensors", "--half"],
     )
+    finish(failures)

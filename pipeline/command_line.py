@@ -8,27 +8,30 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.files import InputError
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
 
 
-class _Folder(click.Path):
+class _Path(click.Path):
+    """A path that has a name: an empty one, as of a variable that is not set, is no place."""
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):
-            self.fail("the name of the folder is empty; the working folder is .", param, ctx)
+            self.fail("the name is empty; give one (the working folder is .)", param, ctx)
         return super().convert(value, param, ctx)
 
 
-FOLDER = _Folder(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
-ANY_PATH = click.Path(path_type=Path)
+FOLDER = _Path(path_type=Path, file_okay=False)
+FILE = _Path(path_type=Path, dir_okay=False)
+ANY_PATH = _Path(path_type=Path)
 
 
 class Commands(click.Group):
@@ -114,14 +117,56 @@ def finish(failures: bool) -> None:
     click.get_current_context().exit(WITH_FAILURES if failures else DONE)
 
 
-def run_commands(ctx: click.Context, *commands: Sequence[object]) -> None:
-    """Print and run one command after the other; the first that fails ends it all with its status."""
-    program = ctx.find_root().command
+def refuse_idle(names: Collection[str], why: str) -> None:
+    """Refuse options of the running command that were given, though they would do nothing.
+
+    Args:
+        names: of the parameters.
+        why: what follows "has no effect", such as "without --focus thin-lens".
+
+    Raises:
+        InputError: one of them stands on the command line.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in names and given:
+            option = "/".join([*parameter.opts, *parameter.secondary_opts])
+            raise InputError(f"{option}: has no effect {why}; leave it out")
+
+
+def run_commands(ctx: click.Context, *commands: Sequence[object]) -> bool:
+    """Print and run one command after the other; the first that fails ends it all with its status.
+
+    A dataset that lacks some frames can be used: after such a ``synth`` it goes on, with a word.
+
+    Returns:
+        Whether a dataset lacks some, which is what :func:`finish` takes.
+    """
+    root, failures = ctx.find_root(), False
     for command in commands:
         arguments = [str(argument) for argument in command]
         click.secho(f"\n$ gifnet {shlex.join(arguments)}", bold=True)
-        if status := program.main(arguments, standalone_mode=False):
+        status = _run(root, arguments)
+        if status == WITH_FAILURES and arguments[0] == "synth":
+            failures = True
+            click.echo("some frames were skipped or failed; going on with what was written", err=True)
+        elif status:
             ctx.exit(status)
+    return failures
+
+
+def _run(root: click.Context, arguments: list[str]) -> int:
+    """The status of one command; what stops it, such as bad input or Ctrl-C, is left to the caller's."""
+    assert isinstance(root.command, click.Group)
+    name, command, rest = root.command.resolve_command(root, arguments)
+    assert command is not None
+    try:
+        with command.make_context(name, rest, parent=root) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    return DONE
 
 
 def given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from pipeline.camera_response import CameraConfig
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, Part, Size, finish, setting
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, Part, Size, finish, refuse_idle, setting
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
-from pipeline.files import InputError, check_output
+from pipeline.files import check_output
 from pipeline.focus import FOCUS_MODES, FocusConfig
 from pipeline.plan import COMPRESSIONS, SynthesisConfig
 from pipeline.scenes import SampleConfig
@@ -64,8 +63,8 @@ def sample(out: Path, **settings: Any) -> None:
 )
 @setting(SynthesisConfig, "probe", help="default, a weights file, or the folder of the authors' two files.")
 @setting(FocusConfig, "mode", "--focus", type=click.Choice(FOCUS_MODES), help="How focus pairs are made.")
-@setting(FocusConfig, "blur_sigma_min_px", help="Paper focus: least sigma of the blur, in pixels.")
-@setting(FocusConfig, "blur_sigma_max_px", help="Paper focus: largest sigma of the blur.")
+@setting(FocusConfig, "blur_sigma_min_px", help="Least sigma of the blur, px; sets a lens's f-number.")
+@setting(FocusConfig, "blur_sigma_max_px", help="Largest sigma of the blur.")
 @setting(
     ExposureConfig, "mode", "--exposure", type=click.Choice(EXPOSURE_MODES), help="How exposures are made."
 )
@@ -103,6 +102,7 @@ def synth(
     out: Path,
     root: Path | None,
     split: str | None,
+    depth: str,
     focus: str,
     exposure: str,
     device: str,
@@ -121,14 +121,19 @@ def synth(
     """
     from pipeline.synthesis import synthesise
 
-    blur = _mode_settings(FocusConfig, settings, "--focus paper", focus == "paper")
+    if depth.startswith("files:"):
+        refuse_idle(["refine_depth"], "with --depth files:, whose maps are taken as they are")
+    if exposure != "probe":
+        refuse_idle(["probe"], "without --exposure probe")
+    blur = {name: settings.pop(name) for name in ("blur_sigma_min_px", "blur_sigma_max_px")}
     lens = _mode_settings(ThinLens, settings, "--focus thin-lens", focus == "thin-lens")
     camera = _mode_settings(
         CameraConfig, settings, "--exposure camera-response", exposure == "camera-response"
     )
     config = SynthesisConfig(
-        focus=replace(blur, mode=focus, lens=lens),
+        focus=FocusConfig(mode=focus, lens=lens, **blur),
         exposure=ExposureConfig(mode=exposure, camera=camera),
+        depth=depth,
         **settings,
     )
     options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
@@ -147,11 +152,9 @@ def synth(
 
 def _mode_settings(config: type, settings: dict[str, Any], needs: str, wanted: bool) -> Any:
     """Take the settings of one mode's config; without that mode none may be given, as it would do nothing."""
-    context = click.get_current_context()
     own = {field.name: settings.pop(field.name) for field in fields(config) if field.name in settings}
-    given = [name for name in own if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if given and not wanted:
-        raise InputError(f"--{given[0].replace('_', '-')}: has no effect without {needs}")
+    if not wanted:
+        refuse_idle(own, f"without {needs}")
     return config(**own)
 
 

@@ -134,7 +134,8 @@ def draw_focus(
             if lens is not None:
                 return replace(draw, lens=lens)
             sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
-    aperture = "" if config.mode == "paper" else " and a blur within the lens's f-numbers"
+    sigmas = f"{config.blur_sigma_min_px:g}..{config.blur_sigma_max_px:g} px"
+    aperture = "" if config.mode == "paper" else f" and a blur of {sigmas} within the lens's f-numbers"
     raise SampleFailure(
         f"no depth threshold leaves {config.min_side_share:.0%} of frame and tile on both sides{aperture} "
         f"in {config.max_draws} draws"

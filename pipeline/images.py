@@ -235,5 +235,5 @@ def _decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, pa
 
 def _eight_bit(image: np.ndarray, path: Path | str) -> np.ndarray:
     if image.dtype != np.uint8:
-        raise InputError(f"{path}: 16-bit; this step takes 8-bit images")
+        raise InputError(f"{path}: 16-bit; this step takes 8-bit images: convert it to 8 bits")
     return image

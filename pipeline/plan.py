@@ -119,7 +119,8 @@ def settle_plan(plan: Plan, out: Path) -> None:
             changed.append(_frames_difference(before["frames"], ids))
     except (AttributeError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; choose another folder") from None
-    raise InputError(f"{out}: was begun with another plan ({'; '.join(changed)}); choose another folder")
+    why = "; ".join(changed)
+    raise InputError(f"{out}: was begun with another plan ({why}); delete it or choose another folder")
 
 
 def _differences(before: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -135,5 +136,6 @@ def _differences(before: Mapping[str, Any], today: Mapping[str, Any], prefix: st
 
 def _frames_difference(before: Sequence[str], today: Sequence[str]) -> str:
     added, gone = sorted(set(today) - set(before)), sorted(set(before) - set(today))
-    parts = [f"{len(ids)} {word}, such as {ids[0]}" for ids, word in ((added, "new"), (gone, "gone")) if ids]
+    found = "added (or completed by a partner that was missing)"
+    parts = [f"{len(ids)} {word}, such as {ids[0]}" for ids, word in ((added, found), (gone, "gone")) if ids]
     return f"frames: {', '.join(parts) or 'another order'}"

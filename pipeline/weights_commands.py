@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, given
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, given, refuse_idle
 from pipeline.downloads import DOWNLOADS
 
 
@@ -37,8 +37,8 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
 @click.option("--encoder", help="timm model.")
 @click.option("--steps", type=int, help="Optimiser steps of the network for visible frames.")
-@click.option("--scenes", type=int, help="Rendered scenes from which it learns.")
-@click.option("--base", type=FILE, help="Weights whose network is kept, instead of these steps.")
+@click.option("--scenes", type=int, help="Rendered scenes from which it learns; with --base: passed over.")
+@click.option("--base", type=FILE, help="Weights whose network is kept, instead of --steps.")
 @click.option("--infrared-steps", type=int, help="Optimiser steps of the correction by infrared frames.")
 @click.option("--infrared-scenes", type=int, help="Further rendered scenes from which that learns.")
 @click.option("--batch-size", type=int, help="Views per step.")
@@ -57,6 +57,10 @@ def train_depth(out: Path, **settings: Any) -> None:
     from pipeline.depth.training import train_depth as run_training
     from pipeline.depth.training_config import DepthTrainingConfig
 
+    if settings["base"]:
+        refuse_idle(["steps"], "with --base, whose network is kept")
+    if settings["infrared_steps"] == 0:
+        refuse_idle(["infrared_scenes"], "with --infrared-steps 0")
     click.echo(run_training(DepthTrainingConfig(**given(settings)), out))
 
 

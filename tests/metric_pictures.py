@@ -1,11 +1,18 @@
-"""Pictures that the tests of metrics and pyramids share."""
+"""Pictures that the tests of metrics, evaluations and pyramids share."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from pipeline.images import write_image
+
+#: Names of the pictures of :func:`write_set`.
+STEMS = ("day/1", "day/2", "night/1")
 
 
 def picture(seed: int, shape: tuple[int, int] = (50, 57)) -> np.ndarray:
@@ -23,3 +30,17 @@ def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
 def unit(*planes: np.ndarray) -> Tensor:
     """uint8 planes (H, W) as one image, (1, N, H, W) in [0, 1]."""
     return torch.from_numpy(np.stack(planes).astype(np.float32) / 255)[None]
+
+
+def write_set(root: Path, shape: tuple[int, int] = (50, 57), colour: bool = False) -> dict[str, Path]:
+    """Sources a (grey) and b, and two methods: one copies b, the other averages."""
+    for index, stem in enumerate(STEMS):
+        a, b = picture(index, shape), picture(10 + index, shape)
+        if colour:
+            b = np.stack([b, picture(20 + index, shape), b[::-1]], axis=-1)
+        grey_b = b if b.ndim == 2 else b[..., 1]
+        write_image(root / "a" / f"{stem}.png", a)
+        write_image(root / "b" / f"{stem}.bmp", b)
+        write_image(root / "copy" / f"{stem}.png", b)
+        write_image(root / "mean" / f"{stem}.tif", ((a.astype(int) + grey_b) // 2).astype(np.uint8))
+    return {"copy of b": root / "copy", "mean | <b>": root / "mean"}

@@ -153,7 +153,7 @@ def test_the_readme_describes_the_shards() -> None:
     ("arguments", "words"),
     [
         (["synth", "absent.toml", "-o", "OUT"], "absent.toml"),
-        (["synth", "", "-o", "OUT"], "Is a directory"),
+        (["synth", ".", "-o", "OUT"], "Is a directory"),
         (["synth", "MANIFEST", "-o", "OUT", "--root", "absent"], "absent"),
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "nonsense"], "depth"),
         (["synth", "MANIFEST", "-o", "OUT", "--depth", "files:absent"], "absent"),
@@ -227,7 +227,7 @@ def test_lens_and_camera_are_set_by_options(tmp_path: Path) -> None:
     assert camera.items() <= config["exposure"]["camera"].items()
 
 
-def test_the_blur_of_the_default_focus_is_set_by_options(tmp_path: Path) -> None:
+def test_the_blur_of_either_focus_is_set_by_options(tmp_path: Path) -> None:
     scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
     assert run("sample", scenes, "--pairs", 1, "--size", "64x96").exit_code == 0
     arguments = ["synth", scenes / "manifest.toml", "--tile", 32, "--tiles-per-frame", 3, "--jobs", 1]
@@ -236,8 +236,10 @@ def test_the_blur_of_the_default_focus_is_set_by_options(tmp_path: Path) -> None
     assert run(*arguments, "-o", dataset, *blur).exit_code in (0, 1)
     sigma = load_arrays(dataset, ["blur_sigma_px"])[0]["blur_sigma_px"]
     assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
-    refused = run(*arguments, "-o", tmp_path / "lens", "--focus", "thin-lens", *blur)
-    assert refused.exit_code == 2 and "--focus paper" in refused.stderr
+    lens = ["--focus", "thin-lens", "--f-number-min", 0.01]
+    assert run(*arguments, "-o", tmp_path / "lens", *lens, *blur).exit_code in (0, 1)
+    sigma = load_arrays(tmp_path / "lens", ["blur_sigma_px"])[0]["blur_sigma_px"]
+    assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
 
 
 def test_weights_list_names_size_digest_and_card() -> None:

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
+from pipeline.files import InputError
+from pipeline.synthesis import SynthesisSummary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -39,10 +41,22 @@ def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch,
     assert result.stderr.strip().endswith("a file ends too early (No data left in file); make it again")
 
 
-def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "", "--pairs", 1),
+        ("fuse", "-a", "", "-o", "out"),
+        ("fuse", "-a", "a", "-o", ""),
+        ("evaluate", "-a", "a", "-b", "b", "-f", "m=c", "-o", ""),
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments)),
+)
+def test_a_path_without_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("sample", "", "--pairs", 1)
-    assert result.exit_code == 2 and "the name of the folder is empty" in result.stderr
+    result = run(*arguments)
+    assert result.exit_code == 2 and "the name is empty; give one" in result.stderr
     assert not any(tmp_path.iterdir())
 
 
@@ -63,3 +77,71 @@ def test_output_that_an_encoding_lacks_is_escaped(tmp_path: Path) -> None:
         environment = os.environ | {"PYTHONIOENCODING": encoding}
         result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, env=environment, check=False)
         assert result.returncode == 2 and b"error: caf\\udce9: no index" in result.stderr, result.stderr
+
+
+def _chain(monkeypatch: pytest.MonkeyPatch, outcome: SynthesisSummary | BaseException) -> Result:
+    """The training of the shipped weights where each synthesis ends so and nothing else computes."""
+
+    def synthesise(*_: object, **__: object) -> SynthesisSummary:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr("pipeline.synthesis.synthesise", synthesise)
+    monkeypatch.setattr("model.trainer.train", lambda _, __, out, **___: out / "weights.safetensors")
+    for name in ("load_network", "save_weights"):
+        monkeypatch.setattr(f"model.checkpoint.{name}", lambda *_, **__: Path("gifnet.safetensors"))
+    monkeypatch.setattr("model.weights_commands.sha256_file", lambda _: "0")
+    monkeypatch.setattr("model.file_checks.is_safetensors", lambda _: False)
+    Path("data/llvip").mkdir(parents=True)
+    return run("weights", "train-fusion", "data", "-o", "out", "--device", "cpu")
+
+
+def test_a_chain_goes_on_with_a_dataset_that_lacks_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("model.calibration_pairs.has_pairs", lambda _: False)
+    summary = SynthesisSummary(
+        index=None, seen=2, written=1, skipped=1, failed=0, problems=("skipped 7: no infrared",), seconds={}
+    )
+    result = _chain(monkeypatch, summary)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.count("some frames were skipped or failed; going on") == 1
+    assert result.stdout.count("$ gifnet") == 3 and "gifnet.safetensors" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "says"),
+    [(InputError("llvip: damaged"), 2, "error: llvip: damaged"), (KeyboardInterrupt(), 1, "stopped")],
+)
+def test_a_chain_stops_where_a_dataset_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: BaseException, status: int, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _chain(monkeypatch, outcome)
+    assert result.exit_code == status and result.stderr.splitlines()[-1] == says
+    assert result.stdout.count("$ gifnet") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("synth", "llvip", "--depth", "files:maps", "--no-refine"), "--refine/--no-refine: has no effect"),
+        (("synth", "llvip", "--exposure", "camera-response", "--probe", "default"), "--probe: has no effect"),
+        (("train", "set", "--validation-share", "0", "--validate-every", "5"), "--validate-every: has no"),
+        (("train", "set", "--validation-share", "0", "--picture-every", "1000"), "--picture-every: has no"),
+        (("weights", "train-depth", "--base", "x", "--steps", "4000"), "--steps: has no effect with --base"),
+        (
+            ("weights", "train-depth", "--infrared-steps", "0", "--infrared-scenes", "9"),
+            "--infrared-scenes: has no effect with --infrared-steps 0",
+        ),
+    ],
+    ids=" ".join,
+)
+def test_options_that_would_do_nothing_are_refused(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    result = run(*arguments, "-o", tmp_path / "out.safetensors")
+    assert result.exit_code == 2 and says in result.stderr
+    assert not any(tmp_path.iterdir())

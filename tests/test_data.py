@@ -22,6 +22,7 @@ from pretended_gpu import pretended_gpu
 from model.data import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
 from model.feed import TrainingData
 from model.sampling import Crops, SampleOrder, centre_crops
+from model.start import notices
 from model.train_config import TrainConfig
 from pipeline.files import InputError
 from pipeline.shards import load_arrays
@@ -227,6 +228,21 @@ def test_validation_shows_each_held_out_sample_once(make_joint: Joint) -> None:
     assert data.num_validation == 6
     everything = TrainingData(tiny(validation_share=0), [folder], device=CPU)
     assert everything.num_validation == 0 and not list(everything.validation_batches())
+
+
+def test_what_a_run_does_otherwise_is_told(tmp_path: Path, make_joint: Joint) -> None:
+    alone = write_joint(tmp_path / "alone", scene="night", frames=13)
+    several = make_joint()
+
+    def told(folder: Path, **settings: Any) -> list[str]:
+        config = tiny(**settings)
+        return notices(config, TrainingData(config, [folder], device=CPU))
+
+    assert told(several, steps=100) == told(alone, validation_share=0) == []
+    (line,) = told(alone)
+    assert "one scene" in line
+    (line,) = told(several, warmup_steps=100, steps=10, lr=1e-3)
+    assert "only reaches 0.0001: warm-up of 100 steps in a run of 10" in line
 
 
 def test_crop_larger_than_the_tiles_is_refused(make_joint: Joint) -> None:

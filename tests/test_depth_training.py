@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,12 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
         with pytest.raises(KeyboardInterrupt):
             train_depth(TINY, out)
     assert load_depth_network(out)[1]["training"]["steps_done"] == 5
-    train_depth(TINY, out)
+    # As older versions wrote it, and under another name of the device.
+    path = out.with_name("depth.training") / "checkpoint.pt"
+    saved = torch.load(path)
+    saved["config"]["device"] = "cuda:7"
+    torch.save(saved, path)
+    train_depth(replace(TINY, device="auto" if not torch.cuda.is_available() else "cpu"), out)
     assert out.read_bytes() == trained.read_bytes()
 
 

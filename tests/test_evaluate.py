@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metric_pictures import picture
+from metric_pictures import STEMS, picture, write_set
 
 from model.baselines import BASELINES
 from model.evaluate import evaluate, parse_method, parse_methods
@@ -22,21 +22,6 @@ from pipeline.files import InputError
 from pipeline.images import write_image
 
 FEW = EvaluateConfig(metrics=("EN", "SF", "SCD", "Qabf", "SSIM", "MSE"), jobs=1)
-STEMS = ("day/1", "day/2", "night/1")
-
-
-def write_set(root: Path, shape: tuple[int, int] = (50, 57), colour: bool = False) -> dict[str, Path]:
-    """Sources a (grey) and b, and two methods: one copies b, the other averages."""
-    for index, stem in enumerate(STEMS):
-        a, b = picture(index, shape), picture(10 + index, shape)
-        if colour:
-            b = np.stack([b, picture(20 + index, shape), b[::-1]], axis=-1)
-        grey_b = b if b.ndim == 2 else b[..., 1]
-        write_image(root / "a" / f"{stem}.png", a)
-        write_image(root / "b" / f"{stem}.bmp", b)
-        write_image(root / "copy" / f"{stem}.png", b)
-        write_image(root / "mean" / f"{stem}.tif", ((a.astype(int) + grey_b) // 2).astype(np.uint8))
-    return {"copy of b": root / "copy", "mean | <b>": root / "mean"}
 
 
 def read_rows(out: Path) -> list[dict]:
@@ -212,25 +197,6 @@ def test_bad_input_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
     assert "day/2: a and method copy of b differ in size, 57x50 and 57x60" in str(error.value)
     assert "night/1.tif" in str(error.value) and "\n" not in str(error.value)
     assert not out.exists()
-
-
-@pytest.mark.parametrize("out", ["copy/r.json", "copy/x/r.json", "a/r.json", "b/r.json", "truth/r.json"])
-def test_results_do_not_go_among_the_images_that_are_read(tmp_path: Path, out: str) -> None:
-    methods = write_set(tmp_path)
-    (tmp_path / "truth").symlink_to(tmp_path / "b")
-    with pytest.raises(InputError, match=r"would be among the inputs in .*; choose another output folder"):
-        sources = tmp_path / "a", tmp_path / "b"
-        evaluate(FEW, *sources, methods, tmp_path / out, ground_truth=tmp_path / "truth")
-    assert not list(tmp_path.rglob("r*"))
-
-
-@pytest.mark.parametrize("line", ['{"step": 1, "lr": 0.001}', '{"name": "1", "output": "1.png"}', "[1]", ""])
-def test_lines_of_others_are_never_replaced(tmp_path: Path, line: str) -> None:
-    methods, lines = write_set(tmp_path), tmp_path / "metrics.jsonl"
-    lines.write_text(line + "\n")
-    with pytest.raises(InputError, match=r"metrics\.jsonl: is there, and not of an evaluation"):
-        evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "metrics.json")
-    assert lines.read_text() == line + "\n" and not list(tmp_path.glob("metrics*images"))
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

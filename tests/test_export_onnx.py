@@ -48,7 +48,7 @@ def _export_of_another(export: Callable[..., Any]) -> Callable[..., Any]:
     ],
     ids=str,
 )
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_agrees_with_the_network(
     tmp_path: Path, exported: tuple[int, int] | None, size_hw: tuple[int, int], main: str, head: str
 ) -> None:
@@ -77,6 +77,17 @@ def test_a_model_that_is_wrong_is_not_written(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match=r"off by .* at 24x32; nothing was written"):
         export_onnx(tiny_network(), tmp_path / "network.onnx", size_hw=(24, 32))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_exported_is_in_evaluation_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+
+    def seen(fusion: torch.nn.Module, *_: object, **__: object) -> None:
+        raise InputError(f"training: {fusion.training}")
+
+    monkeypatch.setattr(torch.onnx, "export", seen)
+    with pytest.raises(InputError, match="training: False"):
+        export_onnx(tiny_network().train(), tmp_path / "network.onnx")
 
 
 def test_too_small(tmp_path: Path) -> None:

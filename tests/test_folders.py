@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.folders import ListedFiles, pair_folders
+from model.folders import ListedFiles, check_apart, pair_folders, path_from
 from pipeline.files import InputError
 
 
@@ -105,3 +105,25 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"night: cannot be listed \(Permission denied\)"):
         pair_folders({"a": a, "b": a})
+
+
+def test_nothing_goes_where_listed_files_are_looked_for(tmp_path: Path) -> None:
+    root = touch(tmp_path / "set", "ir/1.png")
+    listed = ListedFiles("infrared", {"1": root / "ir/1.png"}, folders=frozenset({root / "ir"}))
+    (tmp_path / "link").symlink_to(root / "ir")
+    for out in (root / "ir", root / "ir/deep/x.json", tmp_path / "link/x"):
+        with pytest.raises(InputError, match=r"would be among the inputs in .*ir; choose another"):
+            check_apart(out, [listed])
+    for out in (root, root / "ir-fused"):
+        check_apart(out, [listed])
+
+
+def test_a_path_from_a_folder_leads_there_behind_links(tmp_path: Path) -> None:
+    touch(tmp_path / "disk/deep/out", "r.json")
+    touch(tmp_path / "data", "1.png")
+    (tmp_path / "out").symlink_to(tmp_path / "disk/deep/out")
+    (tmp_path / "data/link.png").symlink_to(tmp_path / "data/1.png")
+    for name in ("data", "data/1.png", "data/link.png", "out", "out/r.json", "data/..", "out/.."):
+        path = tmp_path / name
+        assert (tmp_path / "out" / path_from(tmp_path / "out", path)).samefile(path), name
+    assert path_from(tmp_path, tmp_path / "data/link.png") == "data/link.png"

@@ -253,6 +253,7 @@ def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) 
         {"suffix": ".gif"},
         {"task": "pansharpen", "suffix": ".jpg"},
         {"task": "pansharpen", "bits": 16},
+        {"task": "pansharpen", "colour": "upstream"},
         {"memory_bytes": -1},
         {"jobs": 0},
     ],

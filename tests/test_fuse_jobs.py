@@ -116,3 +116,23 @@ def test_no_folder_of_a_stack_is_dropped(root: Path) -> None:
     assert len(listed.jobs[0].inputs) == 26
     refused(PLAIN, [root / "a"] * 27, root / "out", "27 folders; give 26 at most")
     assert len(list_jobs(PLAIN, [root / "a/1.png"] * 30, root / "out").jobs[0].inputs) == 30
+
+
+def test_bands_come_in_the_order_of_their_numbers_without_the_pan_among_them(root: Path) -> None:
+    scene = root / "scene"
+    for name in ("B1", "B10", "B2", "B8A", "B8", "B08", "pan"):
+        write_bands(scene / f"{name}.tif", Bands(np.zeros((1, 20, 24), np.uint8)))
+    (root / "link.tif").symlink_to(scene / "pan.tif")
+    for pan in (scene / "pan.tif", scene / "../scene/pan.tif", root / "link.tif"):
+        (job,) = list_jobs(BANDS, [scene, pan], root / "out").jobs
+        assert [path.stem for path in job.inputs[:-1]] == ["B1", "B2", "B08", "B8", "B8A", "B10"]
+    (root / "alone").mkdir()
+    (root / "pan.tif").rename(root / "alone/pan.tif")
+    refused(BANDS, [root / "alone", root / "alone/pan.tif"], root / "out", "alone: no band")
+
+
+def test_a_suffix_that_decides_on_nothing_is_refused(root: Path) -> None:
+    suffix = FuseConfig(suffix=".bmp")
+    refused(suffix, [root / "a/1.png"], root / "s.png", r"s\.png: .*leave out --suffix \.bmp")
+    refused(suffix, [root / "v.avi"], root / "out", r"videos keep their ending; leave out --suffix")
+    assert list_jobs(suffix, [root / "a/1.png"], root / "out").jobs[0].output == root / "out/1.bmp"

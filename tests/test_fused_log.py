@@ -125,3 +125,30 @@ def test_a_damaged_log_is_named(tmp_path: Path, config: FuseConfig) -> None:
         (out / "fused.jsonl").write_bytes(text)
         with pytest.raises(InputError, match=r"fused\.jsonl: damaged; remove it"):
             fuse(config, inputs, out)
+
+
+def test_results_of_replaced_pictures_are_made_again(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    fuse(config, inputs, out)
+    before = (out / "1.png").read_bytes()
+    picture(tmp_path / "b/1.png", 7)
+    again = fuse(config, inputs, out)
+    assert (again.done, again.skipped) == (["1"], ["0"]) and (out / "1.png").read_bytes() != before
+    assert fuse(config, inputs, out).skipped == ["0", "1"]
+    assert len(lines_of(out)) == 2
+    picture(tmp_path / "b/1.png", 8)
+    older = [{key: record[key] for key in record if key != "digests"} for record in lines_of(out)]
+    (out / "fused.jsonl").write_text("".join(json.dumps(record) + "\n" for record in older))
+    assert fuse(config, inputs, out).skipped == ["0", "1"]  # of which no digest tells
+
+
+def test_inputs_of_the_log_are_found_from_behind_links(tmp_path: Path, config: FuseConfig) -> None:
+    folders(tmp_path / "disk/data", 1)
+    (tmp_path / "disk/results/deep").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk/data")
+    (tmp_path / "out").symlink_to(tmp_path / "disk/results/deep")
+    (tmp_path / "disk/data/a/0.png").rename(tmp_path / "disk/stored")
+    (tmp_path / "disk/data/a/0.png").symlink_to(tmp_path / "disk/stored")
+    fuse(config, [tmp_path / "data/a", tmp_path / "data/b"], tmp_path / "out")
+    (record,) = lines_of(tmp_path / "disk/results/deep")
+    assert record["inputs"] == ["../../data/a/0.png", "../../data/b/0.png"]

@@ -28,7 +28,7 @@ def test_read_rgb_and_read_grey(tmp_path: Path) -> None:
     assert np.abs(read_grey(tmp_path / "colour.png") - exact).max() <= 0.5 + 1e-3
     write_image(tmp_path / "deep.png", pixels("uint16", 1))
     for read in (read_rgb, read_grey):
-        with pytest.raises(InputError, match="16-bit; this step takes 8-bit"):
+        with pytest.raises(InputError, match="16-bit; this step takes 8-bit images: convert it to 8 bits"):
             read(tmp_path / "deep.png")
 
 

@@ -89,21 +89,23 @@ def test_evaluate_takes_a_manifest_and_report_finds_its_images(tmp_path: Path) -
 
 @pytest.mark.parametrize("missing", ["truth/01.png", "lytro-01-A.png"])
 def test_results_of_pairs_that_cannot_be_scored_are_no_error(tmp_path: Path, missing: str) -> None:
-    write_set(tmp_path)
-    (tmp_path / missing).unlink()  # there is a result for it, as when the file went or was never there
-    arguments = ("--manifest", tmp_path / "mine.toml", "-f", f"copy={tmp_path / 'copy'}", "--metric", "EN")
-    result = run("evaluate", *arguments, "--jobs", 1, "-o", tmp_path / "r.json")
+    root, out = tmp_path / "set", tmp_path / "r.json"
+    write_set(root)
+    (root / missing).unlink()  # there is a result for it, as when the file went or was never there
+    arguments = ("--manifest", root / "mine.toml", "-f", f"copy={root / 'copy'}", "--metric", "EN")
+    result = run("evaluate", *arguments, "--jobs", 1, "-o", out)
     assert result.exit_code == 0, result.output
     assert "unmatched: '01'" in result.stderr
-    assert json.loads((tmp_path / "r.json").read_text())["images"] == ["00", "02"]
-    assert run("report", tmp_path / "r.json", "-o", tmp_path / "r.html").exit_code == 0
+    assert json.loads(out.read_text())["images"] == ["00", "02"]
+    assert run("report", out, "-o", tmp_path / "r.html").exit_code == 0
 
 
 def test_a_method_must_have_exactly_the_pairs_of_the_manifest(tmp_path: Path) -> None:
-    write_set(tmp_path)
-    (tmp_path / "copy" / "01.png").unlink()
-    sources = ("--manifest", tmp_path / "mine.toml")
-    result = run("evaluate", *sources, "-f", f"copy={tmp_path / 'copy'}", "-o", tmp_path / "r.json")
+    root = tmp_path / "set"
+    write_set(root)
+    (root / "copy" / "01.png").unlink()
+    sources = ("--manifest", root / "mine.toml")
+    result = run("evaluate", *sources, "-f", f"copy={root / 'copy'}", "-o", tmp_path / "r.json")
     assert result.exit_code == 2 and "method copy lacks 01" in result.stderr
 
 
@@ -126,6 +128,7 @@ def test_fuse_takes_a_manifest(tmp_path: Path) -> None:
         (["fuse", "--manifest", "M", "-a", "X"], "leave out -a and -b"),
         (["fuse", "-a", "X", "--root", "X"], "belong to --manifest"),
         (["fuse"], "no input"),
+        (["fuse", "-a", "X", "-c", "X"], "-c is a further input beside -a and -b; give -b"),
         (["evaluate", "-a", "X", "-f", "m=X"], "give -a and -b, or --manifest"),
         (["evaluate", "--manifest", "M", "--split", "test", "-f", "m=X"], "there is no split 'test'"),
         (["evaluate", "--manifest", "absent.toml", "-f", "m=X"], "absent.toml"),
@@ -140,3 +143,19 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, arguments: list[st
     ]
     result = run(*filled, "-o", tmp_path / "out.json")
     assert result.exit_code == 2 and words in result.stderr, result.output
+
+
+def test_results_do_not_go_among_the_files_of_a_manifest(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        'name = "mine"\nsplits = ["test"]\n[roles]\n'
+        'infrared = "{split}/ir/{id}.png"\nvisible = "{id}-vi.png"\n',
+    )
+    touch(tmp_path, "test/ir/day/1.png", "day/1-vi.png")
+    pairs = manifest_pairs(tmp_path / "mine.toml")
+    assert pairs.a.folders == {tmp_path / "test/ir"} and pairs.b.folders == {tmp_path / "day"}
+    for out in ("test/ir", "test/ir/fused", "day/fused"):
+        for command in (("fuse",), ("evaluate", "-f", f"m={tmp_path}")):
+            place = tmp_path / out / "r.json"
+            result = run(*command, "--manifest", tmp_path / "mine.toml", "-o", place)
+            assert result.exit_code == 2 and "would be among the inputs" in result.stderr

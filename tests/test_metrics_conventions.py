@@ -110,6 +110,17 @@ def test_selection() -> None:
         metrics_of("vifb", ("SCD",))
 
 
+def test_units_are_those_of_the_convention() -> None:
+    for name, mi, sf in (
+        ("standard", "bit", "grey level"),
+        ("matlab-toolbox", "bit", ""),
+        ("cddfuse", "nat", "grey level"),
+        ("vifb", "nat", "grey level"),
+    ):
+        metrics = metrics_of(name, ("MI", "SF"))
+        assert (metrics["MI"].unit, metrics["SF"].unit) == (mi, sf), name
+
+
 def test_the_page_of_conventions_is_what_the_code_says() -> None:
     page = Path(conventions.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
     assert page.endswith("\n\n" + conventions_markdown())

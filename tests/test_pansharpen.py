@@ -157,3 +157,33 @@ def test_bands_that_do_not_fit_together_are_told_by_the_name_of_the_scene(
     config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
     fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out")
     assert "failed: bands: bands of different size or type" in capsys.readouterr().err
+
+
+def test_pixels_beside_those_without_data_stay_as_they_would_be_without_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ramp, pan = np.mgrid[:24, :24].sum(axis=0)[None] * 3 + 60, np.full((1, 96, 96), 100)
+    holes = ramp.copy()
+    holes[:, :, :8] = 0  # the mean of the others is farther from the values at the edge than noise
+    monkeypatch.setattr(FusionEngine, "fuse_planes", lambda engine, band, pan, main: band)
+    monkeypatch.setattr("model.pansharpen.give_back_values", lambda fused, band, used: band[used])
+    whole, bordered = (
+        pansharpen(
+            FusionEngine(tiny_network()),
+            Bands(values.astype(np.uint8), no_data={42113: (2, b"0")}),
+            Bands(pan.astype(np.uint8)),
+            resize="a",
+        ).values.astype(int)
+        for values in (ramp, holes)
+    )
+    assert not bordered[:, :, :32].any()
+    assert np.abs(whole - bordered)[:, :, 32:].max() <= 2
+
+
+def test_bands_whose_no_data_values_differ_are_told(tmp_path: Path) -> None:
+    write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
+    write_bands(tmp_path / "bands/2.tif", Bands(scene(1), no_data=ZERO_IS_NONE))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
+    assert failed["bands"].startswith("bands with different no-data values; ")

@@ -47,6 +47,18 @@ def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) ->
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_frame_that_was_completed_is_told(source: Path, tmp_path: Path) -> None:
+    infrared = tmp_path / "source/infrared/3.png"
+    shutil.copytree(source.parent, tmp_path / "source")
+    infrared.rename(tmp_path / "3.png")
+    manifest, config = tmp_path / "source/manifest.toml", make_config(source)
+    run(manifest, tmp_path / "out", config)
+    (tmp_path / "3.png").rename(infrared)
+    says = r"frames: 1 added \(or completed by a partner that was missing\), such as 3\); delete it or choose"
+    with pytest.raises(InputError, match=says):
+        run(manifest, tmp_path / "out", config)
+
+
 def test_the_only_split_need_not_be_named(source: Path, tmp_path: Path) -> None:
     manifest = _with_splits(source, tmp_path, "all")
     for split in (None, "all"):

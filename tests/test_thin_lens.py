@@ -154,7 +154,7 @@ def test_drawn_pairs_focus_each_side() -> None:
 def test_too_little_relief_for_the_lens_is_a_failure() -> None:
     depth = np.broadcast_to(np.linspace(0.5, 0.501, 200, dtype=np.float32)[:, None], (200, 200)).copy()
     config = FocusConfig(mode="thin-lens", max_draws=50_000)
-    with pytest.raises(SampleFailure, match="f-numbers"):
+    with pytest.raises(SampleFailure, match=r"blur of 1\.5\.\.5 px within the lens's f-numbers"):
         draw_focus(depth, tile=64, config=config, rng=np.random.default_rng(0))
 
 

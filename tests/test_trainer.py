@@ -196,7 +196,7 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates[6] == pytest.approx(1.0) and rates[10] == pytest.approx(0.0)
     assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert learning_rate(tiny(schedule="cosine", steps=4, warmup_steps=4), 3) == 1e-3
+    assert learning_rate(tiny(schedule="cosine", steps=4, warmup_steps=3), 3) == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,7 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
         {"information_weights": "densenet.pth"},
         {"amp": "fp8"},
         {"dp_task": "ivif"},
+        {"warmup_steps": 60, "steps": 60, "schedule": "cosine"},
         {"lr": 0.0},
         {"lr": math.nan},
         {"ema_decay": 1.0},

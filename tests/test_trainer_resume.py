@@ -25,7 +25,7 @@ from model.digest import content_digest, weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.information import load_measure
-from model.objectives import FidelityObjective
+from model.objectives import FidelityObjective, PublishedObjective
 from model.run_folder import RunFolder
 from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError, _Snapshot
@@ -155,8 +155,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert folder.checkpoints() == [folder.checkpoint(3)]  # the damaged one does not push it out
     for path in folder.checkpoints():
         path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"step-00000003\.pt"):
+    with pytest.raises(InputError, match="no checkpoint of this run can be read; delete the run or choose"):
         train(tiny(steps=4), joint, tmp_path, resume=True)
+    assert r"step-00000003.pt" in capsys.readouterr().err
 
 
 def test_a_kill_before_the_first_file_is_no_obstacle(joint: Path, tmp_path: Path) -> None:
@@ -296,10 +297,16 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     team = Team("cpu")
     team.size, team.rank = 2, 1
     assert team.part(8) == slice(4, 8)
-    with pytest.raises(InputError, match="batch_size 3 cannot be split over 2 processes"):
-        team.part(3)
-    with pytest.raises(InputError, match="number of samples for MM 1 cannot be split"):
-        team.part(FidelityObjective().mm_samples(6), "number of samples for MM")
+    for objective, size, better in (
+        (PublishedObjective(), 3, 4),
+        (FidelityObjective(), 3, 8),
+        (FidelityObjective(), 6, 8),
+        (FidelityObjective(), 9, 10),
+    ):
+        says = f"batch_size {size}, .* over 2 processes evenly; use --batch-size {better}$"
+        with pytest.raises(InputError, match=says):
+            team.check_batch(size, objective.mm_samples)
+        team.check_batch(better, objective.mm_samples)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(joint: Path, tmp_path: Path, straight: Path) -> None:

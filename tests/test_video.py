@@ -119,6 +119,31 @@ def test_videos_that_are_not_whole_leave_no_result(tmp_path: Path, suffix: str) 
         assert str(path) in str(error.value) and not out.exists()
 
 
+def test_a_matroska_file_that_lacks_a_few_frames_is_not_whole_and_one_of_a_stream_may_be(
+    tmp_path: Path,
+) -> None:
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    fuse_video([video(tmp_path / "a.avi", frames=60)], whole, lambda frames: frames[0])
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 95 // 100])
+    with pytest.raises(InputError, match=r"cut\.mkv: damaged or cut: only 5\d of 60 frames"):
+        count_frames(cut)
+    size = data.index(bytes.fromhex("18538067")) + 4  # of the segment, in 8 bytes; all ones if not known
+    cut.write_bytes((data[:size] + b"\1" + b"\xff" * 7 + data[size + 8 :])[: len(data) * 95 // 100])
+    assert 57 <= count_frames(cut) < 60
+    for head in (b"", b"\0" * 20, data[:3], data[:size]):
+        cut.write_bytes(head)
+        with pytest.raises(InputError, match=r"cut\.mkv: (not a video|no frame)"):
+            count_frames(cut)
+
+
+def test_errors_of_videos_are_ours_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match="not a video that OpenCV can read"):
+        count_frames(tmp_path / "text.mp4")
+    assert capfd.readouterr().err == ""
+
+
 def mp4_with_its_header_first(source: Path) -> bytes:
     """As for the web: what is cut of it are frames, where otherwise the header goes."""
     data, boxes = source.read_bytes(), {}

@@ -29,6 +29,7 @@ class Difference:
     note: str  # what the code does, in one sentence
     function: Callable[..., float]
     joined: bool = False  # see Metric
+    unit: str | None = None  # None: that of the standard
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ CONVENTIONS: dict[str, Convention] = {
         "github.com/Linfeng-Tang/Image-Fusion at 53f5542, General Evaluation Metric",
         ("EN", "AG", "SCD", "CC", "Qabf"),
         {
-            "SF": Difference("of the image in [0, 1]: 1/255", gradient.spatial_frequency_unit_range),
+            "SF": Difference("of the image in [0, 1]: 1/255", gradient.spatial_frequency_unit_range, unit=""),
             "SD": Difference(
                 "8-bit saturating arithmetic: pixels below the mean count 0, squares stop at 255",
                 similarity.standard_deviation_saturated,
@@ -89,7 +90,7 @@ CONVENTIONS: dict[str, Convention] = {
         ("EN", "SD", "SF", "MSE", "CC", "SCD", "VIF", "Qabf"),
         {
             "AG": Difference("divided by H W, not (H - 1)(W - 1)", gradient.average_gradient_mean),
-            "MI": Difference("in nats: bits x 0.693", information.mutual_information_nats),
+            "MI": Difference("in nats: bits x 0.693", information.mutual_information_nats, unit="nat"),
             "PSNR": Difference(
                 "the peak is the fused image's maximum, not 255", similarity.peak_signal_to_noise_by_maximum
             ),
@@ -109,7 +110,9 @@ CONVENTIONS: dict[str, Convention] = {
                 joined=True,
             ),
             "MI": Difference(
-                "in nats, after every image is stretched to 0-255", information.mutual_information_stretched
+                "in nats, after every image is stretched to 0-255",
+                information.mutual_information_stretched,
+                unit="nat",
             ),
             "SSIM": Difference("sum, not mean", similarity.structural_similarity_sum),
             "PSNR": Difference(
@@ -192,7 +195,10 @@ def _variant(convention: str, name: str, metric: Metric) -> Metric:
     if difference is None:
         return metric
     side = _MIN_SIDE_PX.get((convention, name), metric.min_side_px)
-    return replace(metric, function=difference.function, min_side_px=side, joined=difference.joined)
+    unit = metric.unit if difference.unit is None else difference.unit
+    return replace(
+        metric, function=difference.function, unit=unit, min_side_px=side, joined=difference.joined
+    )
 
 
 def _cell(convention: Convention, metric: str) -> str:

@@ -38,7 +38,7 @@ class DepthTrainingConfig:
     mixed_precision: bool = True  # bfloat16 autocast, where the device has it; losses stay float32
     save_every: int = 250  # steps between checkpoints, validations and exports
     seed: int = 0  # of scenes, views, pairs and initial weights
-    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    device: str = "auto"  # auto, cpu, cuda or cuda:N; a stopped run may go on on another
     jobs: int = 1  # rendering processes; changes no result
 
     def __post_init__(self) -> None:
@@ -69,8 +69,9 @@ class DepthTrainingConfig:
         return self.steps + self.infrared_steps
 
     def plain(self) -> dict[str, Any]:
-        """Without what changes no result, in JSON's types; a base is its SHA-256."""
-        fields = asdict(replace(self, jobs=1)) | {"base": sha256_file(self.base) if self.base else None}
+        """What a stopped run must go on with, in JSON's types: not where it runs; a base is its SHA-256."""
+        fields = asdict(replace(self, jobs=1, device="auto"))
+        fields["base"] = sha256_file(self.base) if self.base else None
         return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
 
 

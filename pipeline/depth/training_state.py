@@ -77,9 +77,8 @@ class DepthTrainingState:
         if not isinstance(saved, dict) or saved.keys() != self._content().keys():
             raise InputError(f"{path}: not a checkpoint of train-depth; delete it to begin anew")
         mine = self.config.plain()
-        changed = sorted(
-            key for key in mine.keys() | saved["config"].keys() if mine.get(key) != saved["config"].get(key)
-        )
+        earlier = saved["config"] | {"device": mine["device"]}  # checkpoints used to name theirs
+        changed = sorted(key for key in mine.keys() | earlier.keys() if mine.get(key) != earlier.get(key))
         if changed:
             raise InputError(
                 f"{path}: made with another {', '.join(changed)}; delete it or use another output name"

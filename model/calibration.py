@@ -33,8 +33,8 @@ from pipeline.images import to_uint8
 from pipeline.progress import Progress
 
 #: Kind of pair -> metric -> how far the result should at least be ahead of the pyramid, as a share of that.
-#: MI, and SCD of infrared pairs, about as far as the published weights are. SCD of exposure pairs a fifth of
-#: that: more costs them SSIM. SCD of focus pairs is left alone, for it takes contrast that is in neither
+#: MI, and SCD of infrared pairs, about as far as the published weights are. SCD of exposure pairs a tenth
+#: of that: more costs them SSIM. SCD of focus pairs is left alone, for it takes contrast that is in neither
 #: source. Of exposure pairs there are harder ones.
 GOALS: dict[str, dict[str, float]] = {
     kind: dict.fromkeys(("Qabf", "VIF", "SSIM", "MI", "EI", "AG", "SF"), 0.0) | special
@@ -71,11 +71,12 @@ class Move:
 #: Cues of a move that leaves pairs alone which are alike (likeness 1): for all of the others, and for their
 #: strong details.
 _UNLIKE, _UNLIKE_STRONG = {0: 1.0, 1: -1.0}, {3: 1.0, 4: -1.0}
-#: Cues of a move that leaves unlike pairs alone, and of one for where bases are far apart.
+#: Cues of a move that leaves unlike pairs alone, of one for where bases are far apart, and of their strong
+#: details.
 _LIKE, _APART, _APART_STRONG = {1: 1.0}, {2: 1.0}, {5: 1.0}
 _FINEST, _OTHERS = slice(1), slice(1, None)
-#: Contrast of bases far apart and of unlike ones, and what details tell about bases; gain of unlike pairs, of
-#: their strong details and where bases are far apart; how decidedly and in what window unlike details are
+#: Contrast of bases far apart and of unlike ones, and what details tell about bases; gain of unlike pairs and
+#: where bases are far apart, and of the strong details of both; how decidedly and in what window these are
 #: chosen; how much other bands tell, and the least share; of all pairs the gain of the finest details.
 MOVES = (
     Move(weights="base_gain_by_cues", rows=None, cues=_APART, step=-0.05, most=0.3),

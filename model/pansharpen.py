@@ -14,6 +14,7 @@ from model.multiband import Bands
 from model.sources import same_size, value_range
 from model.strips import FusionEngine
 from model.transformer import Task
+from pipeline.images import nearest_known
 
 #: Side and sigma of the Gaussian that parts base from detail, in pixels.
 BASE_KERNEL_PX, BASE_SIGMA_PX = 3, 0.5
@@ -97,17 +98,13 @@ def _filled(bands: Bands) -> np.ndarray:
     none = bands.none()
     if none is None:
         return bands.values
-    values = bands.values.copy()
-    for band in values:
-        absent = band == none
-        if absent.any() and not absent.all():
-            _, nearest = cv2.distanceTransformWithLabels(
-                absent.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-            )
-            levels = np.zeros(nearest.max() + 1, band.dtype)
-            levels[nearest[~absent]] = band[~absent]
-            band[:] = levels[nearest]
-    return values
+    known = bands.values != none
+    return np.stack(
+        [
+            nearest_known(band, has) if has.any() else band
+            for band, has in zip(bands.values, known, strict=True)
+        ]
+    )
 
 
 def _has_data(band: np.ndarray, none: int | None, size_hw: tuple[int, ...]) -> np.ndarray:

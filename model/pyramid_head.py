@@ -45,6 +45,8 @@ SHARPNESS = 8.0
 SHARPNESS_SPAN = 2.0
 #: Maps of shares, gains and sharpness are multiplied by it: a map of 1 decides, and is soon learned.
 SCALE = 5.0
+#: No band counts more than the one that chooses: from band to band, rounding would grow with them.
+_TELLING = (-1.0, 1.0)
 #: Details tell like bases apart which are no farther from each other than this.
 NEAR_BASES = 1 / 16
 #: Pixels that are blended at a time where memory counts.
@@ -167,7 +169,7 @@ class PyramidHead(nn.Module):
             compared = torch.lerp(of_pixel, around, steered["window"].sigmoid())
             own, told = (strength[:, :1] - strength[:, 1:] for strength in (compared, around))
             if found:
-                finer = steered["finer"] * halved(found[-1].told)
+                finer = steered["finer"].clamp(*_TELLING) * halved(found[-1].told)
                 own, told = own + finer, told + finer
             found.append(_Found(own, told, steered))
         return found
@@ -185,11 +187,7 @@ class PyramidHead(nn.Module):
         if level < LEVELS - 1:
             weights["coarser"] = self.coarser_by_cues[level]
         sums = weighted(torch.stack([*weights.values()]), cues)
-        steered = dict(zip(weights, sums.split(1, dim=1), strict=True))
-        # No band counts more than the one that chooses: from band to band, rounding would grow with them.
-        return steered | {
-            name: steered[name].clamp(-1.0, 1.0) for name in ("finer", "coarser") if name in steered
-        }
+        return dict(zip(weights, sums.split(1, dim=1), strict=True))
 
     def _blend(
         self, maps: list[Tensor], planes: Tensor, details: list[Tensor], found: list[_Found], base: Tensor
@@ -200,7 +198,7 @@ class PyramidHead(nn.Module):
         for level in reversed(range(LEVELS)):
             evidence, told, steered = found[level]
             if before is not None:
-                coarser = steered["coarser"] * doubled(before, evidence.shape)
+                coarser = steered["coarser"].clamp(*_TELLING) * doubled(before, evidence.shape)
                 evidence, told = evidence + coarser, told + coarser
             sharpness = (moves[level] + steered["sharpness"]).tanh()
             band = blend_details(

@@ -102,6 +102,23 @@ def read_grey(path: Path | str) -> np.ndarray:
     return image if image.ndim == 2 else to_uint8(luminance(image.astype(np.float32) / 255))
 
 
+def nearest_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A copy of a map (H, W) of any type in which unknown pixels have the value of the nearest known one.
+
+    Args:
+        known: (H, W) bool, of which one at least is True.
+    """
+    if known.all():
+        return values.copy()
+    # Every unknown pixel gets the label of its nearest known one.
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    value_of = np.zeros(labels.max() + 1, values.dtype)
+    value_of[labels[known]] = values[known]
+    return value_of[labels]
+
+
 def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) -> Path:
     """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically."""
     path = check_suffix(path)

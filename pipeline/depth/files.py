@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
 
-import cv2
 import h5py
 import numpy as np
 
 from pipeline.files import InputError, check_folder
-from pipeline.images import MAX_PIXELS, read_image
+from pipeline.images import MAX_PIXELS, nearest_known, read_image
 from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
 
 #: Endings that are looked for, also in capitals.
@@ -120,12 +119,4 @@ def _invert(depth: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(f"{path}: holds no depth at all (only zeros)")
     inverse = np.zeros_like(depth)
     np.divide(1, depth, out=inverse, where=known)
-    if not known.all():
-        # Every unknown pixel gets the label of its nearest known one.
-        _, labels = cv2.distanceTransformWithLabels(
-            (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        value_of = np.zeros(labels.max() + 1, np.float32)
-        value_of[labels[known]] = inverse[known]
-        inverse = value_of[labels]
-    return unit_range(inverse, saturated_percent=SATURATED_PERCENT)
+    return unit_range(nearest_known(inverse, known), saturated_percent=SATURATED_PERCENT)

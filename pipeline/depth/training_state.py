@@ -151,6 +151,5 @@ def _check_encoder(network: DepthNetwork, config: DepthTrainingConfig) -> None:
         except (AssertionError, RuntimeError) as error:
             raise InputError(
                 f"encoder {config.encoder}: does not take frames of {size_hw[0]}x{size_hw[1]} "
-                f"({first_line(error)}); "
-                "use one of convolutions"
+                f"({first_line(error)}); use one of convolutions"
             ) from None

@@ -13,7 +13,7 @@ from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
 from model.scoring import COLOUR, EvaluateConfig
 from model.source_options import chosen_sources, manifest_options
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, setting
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
 from pipeline.files import InputError
 
 _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items())
@@ -73,6 +73,8 @@ def fuse(
         raise InputError("fuse: no input; give -a, or --manifest")
     if also and second is None:
         raise InputError("fuse: -c is a further input beside -a and -b; give -b")
+    if second is None:
+        refuse_idle(["resize"], "with one input")
     budget = None if memory is None else parse_memory(memory)
     inputs = [images for images in (first, second, *also) if images is not None]
     summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)

@@ -8,6 +8,8 @@ finite. Call them outside autocast: differences of squares need the digits of fl
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -134,14 +136,12 @@ def mutual_information(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     Qu, Zhang and Yan, "Information measure for performance of image fusion", Electronics Letters 2002.
     """
-    of_fused = _memberships(fused)
     gained: Tensor | float = 0.0
     possible: Tensor | float = 0.0
     for source in (a, b):
-        of_source = _memberships(source)
-        joint = of_source.transpose(1, 2) @ of_fused / of_fused.shape[1]
-        entropy = _entropy(joint.sum(dim=2))
-        gained = gained + entropy + _entropy(joint.sum(dim=1)) - _entropy(joint.flatten(1))
+        joint = _SoftHistogram.apply(fused, source)
+        entropy = _entropy(joint.sum(dim=1))
+        gained = gained + entropy + _entropy(joint.sum(dim=2)) - _entropy(joint.flatten(1))
         possible = possible + entropy
     assert isinstance(gained, Tensor) and isinstance(possible, Tensor)
     return gained / (possible + 0.1)
@@ -171,11 +171,35 @@ def _vifp(fused: Tensor, source: Tensor) -> Tensor:
     return kept / everything
 
 
+class _SoftHistogram(torch.autograd.Function):
+    """Joint histogram of planes in [0, 1], (B, levels of x, levels of y); a pixel counts for the two nearest
+    levels of either plane, more for the nearer one. Only x gets a gradient.
+
+    Its slope at a pixel has four terms; differentiating the memberships would keep and pass through
+    ``_BINS`` numbers of each.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        of_x, of_y = _memberships(x), _memberships(y)
+        return of_x.transpose(1, 2) @ of_y / of_x.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, y = ((_BINS - 1) * plane.flatten(1) for plane in ctx.saved_tensors)
+        x_below, y_below = (position.floor().clamp(0, _BINS - 2) for position in (x, y))
+        rise = (_BINS - 1) / x.shape[1] * gradient.diff(dim=1).flatten(1)
+        at = (_BINS * x_below + y_below).long()
+        slope = torch.lerp(rise.gather(1, at), rise.gather(1, at + 1), y - y_below)
+        return slope.view_as(ctx.saved_tensors[0]), None
+
+
 def _memberships(plane: Tensor) -> Tensor:
     """Soft histogram of every pixel, linear between the two nearest levels: (B, pixels, levels)."""
-    levels = torch.linspace(0, 1, _BINS, device=plane.device)
-    distance = (plane.flatten(1)[..., None] - levels) * (_BINS - 1)
-    return (1 - distance.abs()).clamp_min(0)
+    levels = torch.arange(_BINS, device=plane.device, dtype=plane.dtype)
+    distance = (_BINS - 1) * plane.flatten(1)[..., None] - levels
+    return distance.abs_().neg_().add_(1).clamp_min_(0)
 
 
 def _entropy(shares: Tensor) -> Tensor:

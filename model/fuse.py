@@ -22,7 +22,7 @@ from model.folders import Images
 from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs
 from model.fuse_recipes import Recipe, choose_recipe
-from model.fused_log import FusedLog
+from model.fused_log import FusedLog, digests
 from model.host_memory import kept_in_process
 from model.memory import free_memory_bytes
 from model.strips import FusionEngine
@@ -110,7 +110,7 @@ def _run(
     at_once: int,
 ) -> None:
     """Overlap reading, fusing and writing; collect bad input, let everything else through."""
-    waiting: deque[tuple[Job, Future[Any]]] = deque()
+    waiting: deque[tuple[Job, Future[tuple[list[str | None], Any]]]] = deque()
     writing: deque[tuple[Job, Future[None]]] = deque()
     upcoming = iter(jobs)
 
@@ -120,9 +120,17 @@ def _run(
         progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
         progress.advance()
 
-    def write(job: Job, result: Any, seconds: float) -> None:
+    def read(job: Job) -> tuple[list[str | None], Any]:
+        return digests(job), recipe.read(job)  # of what is read, whatever replaces it meanwhile
+
+    def write(job: Job, result: Any, found: list[str | None], seconds: float) -> None:
         # Here and not later, so that whatever ends the run leaves no result without its line.
-        log.append(job, size_hw=recipe.write(job, result), seconds=seconds)
+        size_hw = recipe.write(job, result)
+        try:
+            log.append(job, digests=found, size_hw=size_hw, seconds=seconds)
+        except OSError:
+            job.output.unlink(missing_ok=True)
+            raise
 
     def finish_write() -> None:
         job, future = writing.popleft()
@@ -135,19 +143,19 @@ def _run(
         progress.advance(note=job.name)
 
     with ThreadPoolExecutor(at_once) as readers, ThreadPoolExecutor(at_once) as writers:
-        waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, at_once))
+        waiting.extend((job, readers.submit(read, job)) for job in islice(upcoming, at_once))
         while waiting:
             job, reading = waiting.popleft()
-            waiting.extend((job, readers.submit(recipe.read, job)) for job in islice(upcoming, 1))
+            waiting.extend((job, readers.submit(read, job)) for job in islice(upcoming, 1))
             try:
-                loaded = reading.result()
+                found, loaded = reading.result()
                 start = time.perf_counter()
                 result = recipe.fuse(loaded)
             except _FAILURES as error:
                 fail(job, error)
                 continue
             seconds = time.perf_counter() - start
-            writing.append((job, writers.submit(write, job, result, seconds)))
+            writing.append((job, writers.submit(write, job, result, found, seconds)))
             if len(writing) > at_once + WRITES_BEHIND:
                 finish_write()
         while writing:

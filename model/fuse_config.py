@@ -47,7 +47,7 @@ class FuseConfig:
     range_16bit: str = "full"
     #: Bits per channel of fused pictures; sharpened bands have those of their bands, videos 8.
     bits: int = 8
-    #: Which input gives way where sizes differ: a takes the size of b, or b that of a; None refuses.
+    #: Where sizes differ: a and further inputs take the size of b (a), or all that of a (b); None refuses.
     resize: str | None = None
     #: Ending, and so format, of results in folders; None: .png, and .tif of sharpened bands.
     suffix: str | None = None

@@ -92,6 +92,8 @@ def _folder_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> Job
 
 
 def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) -> Job:
+    if len({is_video(path) for path in inputs}) > 1:
+        raise InputError(f"{inputs[0]} and the others: give pictures only or videos only")
     what, endings, suffix = _form(config, inputs[0])
     if out.is_dir() or not out.suffix:
         return Job(name, tuple(inputs), out / f"{name}{suffix}")

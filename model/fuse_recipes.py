@@ -128,7 +128,7 @@ class Videos:
             size_hw = fused.shape[0], fused.shape[1]
             return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
 
-        written = fuse_video(job.inputs, job.output, fuse_frame)
+        written = fuse_video(job.inputs, job.output, fuse_frame, tell=self.tell)
         if written != size_hw:
             whole, even = (f"{height}x{width}" for height, width in (size_hw, written))
             self.tell(f"{job.output}: {whole} frames are cut to {even}, for videos have even sides")

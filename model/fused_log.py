@@ -33,7 +33,8 @@ class FusedLog:
         self._appending = threading.Lock()
 
     def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
-        """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done.
+        """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done,
+        also what has no line here.
 
         What was made of files that have been replaced since is to do again.
 
@@ -42,7 +43,7 @@ class FusedLog:
         """
         if overwrite:
             return list(jobs), []
-        done = [job for job in jobs if os.path.exists(job.output)]  # false of a name that is too long
+        done = [job for job in jobs if os.path.isfile(job.output)]  # false of a name that is too long
         for job in done:
             now = {"inputs": self._inputs(job), **self._settings}
             record = self._records.get(self._relative(job.output))
@@ -65,20 +66,34 @@ class FusedLog:
         if not self._tidy or len(kept) < len(self._records):
             write_bytes(self._path, "".join(map(_line, kept.values())).encode())
 
-    def append(self, job: Job, *, size_hw: tuple[int, int], seconds: float) -> None:
-        """Note a result that has been written. Any number of threads may do so at once."""
+    def append(
+        self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float
+    ) -> None:
+        """Note a result that has been written. Any number of threads may do so at once.
+
+        Args:
+            digests: :func:`digests` of the inputs before they were read.
+
+        Raises:
+            OSError: it cannot be noted, for a full disk for example; the log is as it was.
+        """
         record = {
             "name": job.name,
             "output": self._relative(job.output),
             "inputs": self._inputs(job),
-            "digests": _digests(job),
+            "digests": digests,
             "size_hw": list(size_hw),
             "seconds": round(seconds, 4),
             "settings": self._settings,
         }
         # One write of one line: a reader sees all of it or, after a crash, a last line without its end.
-        with self._appending, open(self._path, "ab") as file:
-            file.write(_line(record).encode())
+        with self._appending, open(self._path, "ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                file.write(_line(record).encode())
+            except OSError as error:
+                file.truncate(before)
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def _inputs(self, job: Job) -> list[str]:
         return [self._relative(path) for path in job.inputs]
@@ -88,8 +103,8 @@ class FusedLog:
 
     def _replaced(self, job: Job) -> bool:
         """Whether an input has other content than when the result was made, as far as the log knows."""
-        digests = self._records.get(self._relative(job.output), {}).get("digests")
-        return digests is not None and digests != _digests(job)
+        recorded = self._records.get(self._relative(job.output), {}).get("digests")
+        return recorded is not None and recorded != digests(job)
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
@@ -107,7 +122,8 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     return records, not cut and len(records) == len(lines)
 
 
-def _digests(job: Job) -> list[str | None]:
+def digests(job: Job) -> list[str | None]:
+    """Of the content of a job's inputs, None where one is not there."""
     return [sampled_digest(path) for path in job.inputs]
 
 

@@ -16,20 +16,27 @@ def free_memory_bytes(device: torch.device) -> int:
     group = Path("/sys/fs/cgroup")
     limit, used = _read_int(group / "memory.max"), _read_int(group / "memory.current")
     if limit is not None and used is not None:
-        limits.append(max(0, limit - used))
+        # What has been read of files counts as used, though it gives way.
+        limits.append(max(0, limit - used + _statistic(group / "memory.stat", "inactive_file")))
     return min(limits)
 
 
 def _available() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    if available := _statistic(Path("/proc/meminfo"), "MemAvailable:"):
+        return available * 1024
     # Elsewhere only the size of the memory is known everywhere; half of it is often free.
     return (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 4 << 30
     )
+
+
+def _statistic(path: Path, name: str) -> int:
+    """The number after a name at the beginning of a line; 0 if there is none."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return 0
 
 
 def _read_int(path: Path) -> int | None:

@@ -21,8 +21,9 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffFileError, TiffPage
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
 
-#: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams
-_GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737)
+#: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams, and
+#: the RPC coefficients of satellite scenes that are not rectified.
+_GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
 #: GDAL's: it says which value is none, not where the scene lies.
 _NO_DATA = (42113,)
 #: Without loss, and decoded into a buffer of known size: no file can swell beyond what its header says.
@@ -89,6 +90,8 @@ def read_bands(path: Path | str) -> Bands:
             raise InputError(f"{path}: {size} bytes, over the limit of {MAX_BYTES}")
         with TiffFile(path) as file:
             pages = [page.aspage() for page in islice(file.pages, _MAX_PAGES + 1)]
+            # Overviews and masks, as GDAL adds them, are no bands.
+            pages = [page for page in pages if not page.is_reduced and not page.is_mask] or pages
             _check_pages(pages, path)
             bands = [_page_bands(page) for page in pages]
             geography, no_data = _tags(pages[0], _GEOGRAPHIC), _tags(pages[0], _NO_DATA)

@@ -54,7 +54,7 @@ def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | 
     Args:
         images: in order.
         names: how an error calls them.
-        resize: ``a`` gives the first one the size of the second, ``b`` all others the size of the first;
+        resize: ``a`` gives all others the size of the second, ``b`` that of the first;
             None refuses images that differ.
     """
     if len({image.shape[:2] for image in images}) <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,10 @@ _ATTEMPTS = 32
 #: Share of its frames that a Matroska file may seem to lack: OpenCV works out their number from a duration,
 #: which is that of the sound where that is longer.
 _ESTIMATE_SHARE = 0.05
+#: Frame rates that differ by less than this factor are the same.
+_SAME_RATE = 1.01
+#: Of a second in MPEG-4.
+_MOST_TICKS = 65535
 #: Identifier of the element of a Matroska file that holds all frames.
 _SEGMENT = b"\x18\x53\x80\x67"
 
@@ -27,7 +32,11 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def fuse_video(
-    inputs: Sequence[Path], output: Path, fuse_frame: Callable[[list[np.ndarray]], np.ndarray]
+    inputs: Sequence[Path],
+    output: Path,
+    fuse_frame: Callable[[list[np.ndarray]], np.ndarray],
+    *,
+    tell: Callable[[str], None] = print,
 ) -> tuple[int, int]:
     """Fuse videos frame by frame; the result has the frame rate of the first and no sound.
 
@@ -39,12 +48,13 @@ def fuse_video(
         inputs: video files of 8 bits per channel with equally many frames.
         output: ends in .mp4, .mov, .mkv or .avi.
         fuse_frame: takes one (H, W, 3) uint8 RGB frame of each input, returns (H, W) or (H, W, 3) uint8.
+        tell: takes a line for the user.
 
     Returns:
         height and width of the frames as written.
 
     Raises:
-        InputError: a video cannot be read or written, is damaged, or ends before another.
+        InputError: a video cannot be read or written whole, is damaged, or ends before another.
     """
     for path in (*inputs, output):
         _check_name(path)
@@ -58,9 +68,14 @@ def fuse_video(
         raise InputError(f"{short}: ends after {count} frames, before the other; cut them alike")
     with ExitStack() as opened:
         captures = [opened.enter_context(_capture(path)) for path in inputs]
-        rate = captures[0].get(cv2.CAP_PROP_FPS) or 25.0
+        rates = [capture.get(cv2.CAP_PROP_FPS) or 25.0 for capture in captures]
+        if max(rates) > _SAME_RATE * min(rates):
+            named = ", ".join(f"{path} has {rate:g}" for path, rate in zip(inputs, rates, strict=True))
+            tell(f"{named} frames a second; they are fused by their number")
         temporary = opened.enter_context(atomic_path(output))
-        return _copy_frames(captures, count, temporary, codec, rate, fuse_frame)
+        size_hw = _copy_frames(captures, count, temporary, codec, _writable(rates[0], codec), fuse_frame)
+        _check_written(temporary, count, output)
+        return size_hw
 
 
 def count_frames(path: Path) -> int:
@@ -95,7 +110,7 @@ def count_frames(path: Path) -> int:
 @contextmanager
 def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
     """An open video of 8 bits per channel."""
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(_no_url(path))
     try:
         if not capture.isOpened():
             raise InputError(f"{path}: not a video that OpenCV can read")
@@ -172,7 +187,7 @@ def _copy_frames(
             if writer is None:
                 size_hw = fused.shape[0] // 2 * 2, fused.shape[1] // 2 * 2
                 writer = cv2.VideoWriter(
-                    str(temporary), cv2.VideoWriter.fourcc(*codec), rate, (size_hw[1], size_hw[0])
+                    _no_url(temporary), cv2.VideoWriter.fourcc(*codec), rate, (size_hw[1], size_hw[0])
                 )
                 if not writer.isOpened():
                     raise InputError(f"{temporary.suffix}: OpenCV cannot write {codec} video here; use .avi")
@@ -183,6 +198,31 @@ def _copy_frames(
         if writer is not None:
             writer.release()
     return size_hw
+
+
+def _writable(rate: float, codec: str) -> float:
+    """A frame rate that the codec can hold: MPEG-4 counts ticks of a second, 65535 at most.
+
+    OpenCV takes as many for a frame as make a whole number of a thousandth of the rate.
+    """
+    if codec != "mp4v":
+        return rate
+    return round(rate, max(0, min(3, int(math.log10(_MOST_TICKS / rate)))))
+
+
+def _check_written(path: Path, count: int, output: Path) -> None:
+    """OpenCV says nothing of a full disk."""
+    try:
+        whole = count_frames(path) == count
+    except InputError:
+        whole = False
+    if not whole:
+        raise InputError(f"{output}: could not be written whole; is the disk full?")
+
+
+def _no_url(path: Path) -> str:
+    """FFmpeg takes what stands before a colon in a relative path for a protocol."""
+    return os.path.abspath(path)
 
 
 def _check_name(path: Path) -> None:

@@ -7,8 +7,11 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ ANY_PATH = _Path(path_type=Path)
 class Commands(click.Group):
     """A group that turns bad input into one line and exit status 2, and keeps the order of definition.
 
-    Ctrl-C is one line too, and exit status 1.
+    Ctrl-C and SIGTERM are one line too, and exit status 1.
     """
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -45,7 +48,8 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # Names of files may hold what the encoding of a terminal or of a log does not.
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **extra)
+        with _ended_like_ctrl_c():
+            return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -59,17 +63,35 @@ class Commands(click.Group):
         except EOFError as error:
             # Click would take it for the end of the input at a question, and say no more than "Aborted!".
             where = f" ({error})" if str(error) else ""
-            click.echo(f"error: {ctx.command_path}: a file ends too early{where}; make it again", err=True)
+            click.echo(f"error: {_running(ctx)}: a file ends too early{where}; make it again", err=True)
             ctx.exit(UNUSABLE)
         except BrokenPipeError:
             raise  # the reader of our output has gone; click ends quietly
         except OSError as error:
             # A full disk or a folder without write permission is no defect of the program either.
-            click.echo(f"error: {error.filename or ctx.command_path}: {error.strerror or error}", err=True)
+            click.echo(f"error: {error.filename or _running(ctx)}: {error.strerror or error}", err=True)
             ctx.exit(UNUSABLE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+def _running(ctx: click.Context) -> str:
+    """A group and the command of it that is run."""
+    return " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM, which schedulers and ``timeout`` send, leaves no unfinished file either."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to the main thread
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Size(click.ParamType):

@@ -16,9 +16,15 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import TiffImageFile
 
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, first_line, write_bytes
+from pipeline.image_headers import (
+    COLOUR_MODES,
+    check_header,
+    has_grey_palette,
+    is_sixteen_bit,
+    orientation_of,
+)
 from pipeline.ycbcr import luminance
 
 #: File name endings that a folder of images is searched for.
@@ -30,16 +36,27 @@ MAX_BYTES = 1 << 30
 MAX_PIXELS = 1 << 27
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
-_COLOUR_MODES = {"RGB", "P", "YCbCr"}
-_GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+# What matters is raised; standard error is the user's.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 #: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
 #: quicker to pack, and smaller; older versions give no choice.
 _PNG_OPTIONS = (
     [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
 )
-# TIFF tags
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
+#: What Pillow raises for a damaged file, seen by changing bytes of good ones.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 #: What turns a picture upright, by its orientation tag.
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
@@ -54,7 +71,7 @@ def read_image(path: Path | str) -> np.ndarray:
 
     Raises:
         InputError: the file is missing, unreadable, truncated, not of an accepted format, has an alpha
-            channel, several pages, or a pixel type other than 8- or 16-bit unsigned integers.
+            channel, several pages, further bands, or a pixel type other than 8- or 16-bit unsigned integers.
     """
     data = _read_bytes(Path(path))
     try:
@@ -62,15 +79,15 @@ def read_image(path: Path | str) -> np.ndarray:
             # Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                _check_header(picture, path)
-                sixteen_bit = _is_sixteen_bit(picture, data)
+                check_header(picture, path, max_pixels=MAX_PIXELS)
+                sixteen_bit = is_sixteen_bit(picture, data)
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
-                orientation = _orientation(picture)
+                orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
-                if upright.mode in _COLOUR_MODES:
+                if upright.mode in COLOUR_MODES:
                     colours = np.asarray(upright.convert("RGB"))
-                    if _has_grey_palette(upright):
+                    if has_grey_palette(upright):
                         return colours[..., 0].copy()
                     return (
                         _decode_sixteen_bit(data, orientation, colours, path)
@@ -86,8 +103,8 @@ def read_image(path: Path | str) -> np.ndarray:
         raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
     except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS} pixels; tile the image first") from None
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
-        raise InputError(f"{path}: damaged image ({error})") from None
+    except _DAMAGE as error:
+        raise InputError(f"{path}: damaged image ({first_line(error)})") from None
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
@@ -166,65 +183,6 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise InputError(f"{path}: empty file")
     return data
-
-
-def _check_header(picture: Image.Image, path: Path | str) -> None:
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; tile the image first")
-    if picture.has_transparency_data:
-        raise InputError(f"{path}: has an alpha channel; flatten it first")
-    try:
-        pages = getattr(picture, "n_frames", 1)
-    except TypeError:  # Pillow, of a second TIFF page without dimensions
-        raise InputError(f"{path}: damaged second page; give one image per file") from None
-    if pages > 1 and picture.format != "MPO":  # a camera's JPEG, with previews behind the picture
-        raise InputError(f"{path}: {pages} pages or frames; give one image per file")
-    if picture.mode not in _COLOUR_MODES | _GREY_MODES:
-        raise InputError(
-            f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
-        )
-    if isinstance(picture, TiffImageFile):
-        _check_tiff(picture, path)
-
-
-def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:
-    """Refuse what Pillow takes for something else: 12-bit it clips, signed it reads as unsigned."""
-    bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    formats = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))
-    if (bits > 8 and bits != 16) or any(item != 1 for item in formats):
-        raise InputError(
-            f"{path}: {bits}-bit samples of format {formats[0]}, not 8- or 16-bit unsigned; convert it"
-        )
-    if bits == 16 and picture.tag_v2.get(_PHOTOMETRIC) == 0:
-        raise InputError(f"{path}: 16-bit with white stored as 0; convert it first")
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Of EXIF; 1 where Pillow and OpenCV turn a picture upright by themselves, or EXIF is malformed."""
-    if picture.format == "TIFF":
-        return 1
-    try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
-        return 1
-
-
-def _has_grey_palette(picture: Image.Image) -> bool:
-    """Whether all colours of a picture's palette are grey, which some programs store grey pictures with."""
-    if picture.mode != "P":
-        return False
-    palette = np.reshape(picture.getpalette() or (), (-1, 3))
-    return bool((palette == palette[:, :1]).all())
-
-
-def _is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
-    """Pillow reads 16-bit RGB as 8-bit without a word, so ask the file itself."""
-    if picture.format == "PNG":
-        return data[24] == 16  # bit depth in IHDR
-    if isinstance(picture, TiffImageFile):
-        return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
-    return False
 
 
 def _decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:

@@ -1,0 +1,88 @@
+"""What the header of a picture says, asked before a pixel of an untrusted file is decoded."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from pipeline.files import InputError
+
+#: Pillow's names of pixel types that are read.
+COLOUR_MODES = {"RGB", "P", "YCbCr"}
+GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
+# TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 339
+
+
+def check_header(picture: Image.Image, path: Path | str, *, max_pixels: int) -> None:
+    """Refuse what is no single picture of 8- or 16-bit grey or RGB.
+
+    Raises:
+        InputError: too many pixels, an alpha channel, several pages, or another pixel type.
+    """
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise InputError(f"{path}: {width}x{height} is more than {max_pixels} pixels; tile the image first")
+    if picture.has_transparency_data:
+        raise InputError(f"{path}: has an alpha channel; flatten it first")
+    try:
+        pages = getattr(picture, "n_frames", 1)
+    except TypeError:  # Pillow, of a second TIFF page without dimensions
+        raise InputError(f"{path}: damaged second page; give one image per file") from None
+    if pages > 1 and picture.format != "MPO":  # a camera's JPEG, with previews behind the picture
+        raise InputError(f"{path}: {pages} pages or frames; give one image per file")
+    if picture.mode not in COLOUR_MODES | GREY_MODES:
+        raise InputError(
+            f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
+        )
+    if isinstance(picture, TiffImageFile):
+        _check_tiff(picture, path)
+
+
+def orientation_of(picture: Image.Image) -> int:
+    """Of EXIF; 1 where Pillow and OpenCV turn a picture upright by themselves, or EXIF is malformed."""
+    if picture.format == "TIFF":
+        return 1
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return 1
+
+
+def has_grey_palette(picture: Image.Image) -> bool:
+    """Whether all colours of a picture's palette are grey, which some programs store grey pictures with."""
+    if picture.mode != "P":
+        return False
+    palette = np.reshape(picture.getpalette() or (), (-1, 3))
+    return bool((palette == palette[:, :1]).all())
+
+
+def is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
+    """Pillow reads 16-bit RGB as 8-bit without a word, so ask the file itself."""
+    if picture.format == "PNG":
+        return data[24] == 16  # bit depth in IHDR
+    if isinstance(picture, TiffImageFile):
+        return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
+    return False
+
+
+def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:
+    """Refuse what Pillow takes for something else: 12-bit it clips, signed it reads as unsigned, and of
+    further bands it says nothing."""
+    bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    formats = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))
+    if (bits > 8 and bits != 16) or any(item != 1 for item in formats):
+        raise InputError(
+            f"{path}: {bits}-bit samples of format {formats[0]}, not 8- or 16-bit unsigned; convert it"
+        )
+    samples, known = picture.tag_v2.get(_SAMPLES, 1), 3 if picture.mode in ("RGB", "YCbCr") else 1
+    if samples > known:
+        raise InputError(
+            f"{path}: {samples} bands, of which {known} are read; --task pansharpen takes them all"
+        )
+    if bits == 16 and picture.tag_v2.get(_PHOTOMETRIC) == 0:
+        raise InputError(f"{path}: 16-bit with white stored as 0; convert it first")

@@ -32,7 +32,7 @@ def has_pairs(data: Path) -> bool:
 
 
 def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, list[np.ndarray]]:
-    """Planes (2, H, W) uint8, about ``count`` of each kind that lies in ``data``, evenly over its sets.
+    """Planes (2, H, W) uint8, ``count`` of each kind at most, evenly over those of its sets that are there.
 
     Args:
         held_out: share of the scenes that training holds out; none of these is among the pairs.
@@ -45,9 +45,10 @@ def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, l
         raise InputError(f"{data}: holds none of {', '.join(folders)}")
     found: dict[str, list[np.ndarray]] = {kind: [] for kind in SETS}
     for kind, sets in SETS.items():
-        for recipe, folder in sets:
-            if (data / folder).is_dir():
-                found[kind] += _pairs_of(Path(recipe), data / folder, max(1, count // len(sets)), held_out)
+        there = [(Path(recipe), data / folder) for recipe, folder in sets if (data / folder).is_dir()]
+        for place, (recipe, root) in enumerate(there):
+            share = (count + len(there) - 1 - place) // len(there)  # the first ones get what is left over
+            found[kind] += _pairs_of(recipe, root, share, held_out)
     return found
 
 

@@ -20,6 +20,8 @@ from model.pyramid import base_of
 _VIF_SIDES = (17, 9, 5, 3)
 #: Variance of the visual noise: 2 grey levels squared, in [0, 1].
 _VIF_NOISE = 2.0 / 255.0**2
+#: Variances up to this, of a seventh of a grey level, may be rounding of what is flat.
+_ROUNDING = 3e-7
 #: Gradients below about a quarter of a grey level count as flat.
 _FLAT = 1e-3
 #: Deviations below this count as none in a correlation: what a fused focus pair differs from one of its
@@ -153,15 +155,16 @@ def _beside_both(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _vifp(fused: Tensor, source: Tensor) -> Tensor:
-    kept: Tensor | float = 0.0
-    everything: Tensor | float = 1e-6
+    # Flat sources, of which there is nothing to keep, count as kept.
+    kept: Tensor | float = 1e-3
+    everything: Tensor | float = 1e-3
     for scale, side in enumerate(_VIF_SIDES):
         if scale > 0:
             both = window_mean(torch.cat([source, fused], dim=1), side, side / 5)[..., ::2, ::2]
             source, fused = both[:, :1], both[:, 1:]
         mean_s, mean_f, square_s, square_f, cross = _means(source, fused, side, side / 5)
-        variance_s = (square_s - mean_s.square()).clamp_min(0)
-        variance_f = (square_f - mean_f.square()).clamp_min(0)
+        variance_s = (square_s - mean_s.square() - _ROUNDING).clamp_min(0)
+        variance_f = (square_f - mean_f.square() - _ROUNDING).clamp_min(0)
         covariance = cross - mean_s * mean_f
         gain = (covariance / (variance_s + 1e-8)).clamp(0, 10)
         distortion = (variance_f - gain * covariance).clamp_min(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -87,13 +88,12 @@ class FusedLog:
             "settings": self._settings,
         }
         # One write of one line: a reader sees all of it or, after a crash, a last line without its end.
+        line = _line(record).encode()
         with self._appending, open(self._path, "ab", buffering=0) as file:
             before = file.tell()
-            try:
-                file.write(_line(record).encode())
-            except OSError as error:
+            if file.write(line) < len(line):  # as far as it went; a disk that was full before raises
                 file.truncate(before)
-                raise OSError(error.errno, error.strerror, str(self._path)) from error
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def _inputs(self, job: Job) -> list[str]:
         return [self._relative(path) for path in job.inputs]

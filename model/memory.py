@@ -7,17 +7,19 @@ from pathlib import Path
 
 import torch
 
+#: Where a container finds its limits.
+_GROUP = Path("/sys/fs/cgroup")
+
 
 def free_memory_bytes(device: torch.device) -> int:
     """Memory that can still be taken on a device: of a GPU, or of this machine or container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = [_available()]
-    group = Path("/sys/fs/cgroup")
-    limit, used = _read_int(group / "memory.max"), _read_int(group / "memory.current")
+    limit, used = _read_int(_GROUP / "memory.max"), _read_int(_GROUP / "memory.current")
     if limit is not None and used is not None:
         # What has been read of files counts as used, though it gives way.
-        limits.append(max(0, limit - used + _statistic(group / "memory.stat", "inactive_file")))
+        limits.append(max(0, limit - used + _statistic(_GROUP / "memory.stat", "inactive_file")))
     return min(limits)
 
 

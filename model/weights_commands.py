@@ -126,9 +126,10 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     check_jobs(jobs)
     check_output(out)
     metadata = read_metadata(weights) if is_safetensors(weights) else {}
+    share = max(HELD_OUT_SHARE, metadata.get("config", {}).get("validation_share", 0.0))
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
     network = load_network(weights)
-    known = calibration_pairs(data, pairs, held_out=HELD_OUT_SHARE)
+    known = calibration_pairs(data, pairs, held_out=share)
     click.echo(click.format_filename(save_weights(out, run_calibration(network, known, jobs=jobs), metadata)))
 
 

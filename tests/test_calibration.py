@@ -138,3 +138,10 @@ def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
     assert 0 < seen < 40 and len(pairs["exposure"]) == seen and not pairs["focus"]
     assert all(max(pair.shape) == SIDE and pair.dtype == np.uint8 for pair in pairs["exposure"])
     assert len(calibration_pairs(tmp_path, 5, held_out=0.1)["exposure"]) == 5
+    for modality in ("ct", "mri", "pet"):
+        for number in range(20001, 20006):
+            for folder in ("pet-mri", "ct-mri"):
+                picture = random.integers(0, 256, (30, 30), np.uint8)
+                write_image(tmp_path / "harvard" / folder / modality / f"{number}.png", picture)
+    for count in (1, 2, 5):
+        assert len(calibration_pairs(tmp_path, count, held_out=0.0)["medical"]) == count

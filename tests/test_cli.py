@@ -169,6 +169,7 @@ def test_the_readme_describes_the_shards() -> None:
         (["train", "absent", "-o", "OUT"], "absent"),
         (["fuse", "-a", "absent", "-b", "absent", "-o", "OUT"], "absent"),
         (["fuse", "-a", "MANIFEST", "-o", "OUT", "--weights", "MANIFEST"], "manifest.toml"),
+        (["fuse", "-a", "MANIFEST", "-o", "OUT", "--resize", "a"], "--resize: has no effect with one input"),
         (["evaluate", "-a", "absent", "-b", "absent", "-f", "x=absent", "-o", "OUT.json"], "absent"),
         (["report", "absent.json", "-o", "OUT.html"], "absent"),
         (["weights", "import", "MANIFEST", "-o", "OUT.safetensors"], "manifest.toml"),

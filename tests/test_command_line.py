@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from pipeline.files import InputError
+from pipeline.files import InputError, atomic_path
 from pipeline.synthesis import SynthesisSummary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -129,6 +131,10 @@ def test_a_chain_stops_where_a_dataset_cannot_be_made(
     [
         (("synth", "llvip", "--depth", "files:maps", "--no-refine"), "--refine/--no-refine: has no effect"),
         (("synth", "llvip", "--exposure", "camera-response", "--probe", "default"), "--probe: has no effect"),
+        (
+            ("synth", "llvip", "--exposure", "camera-response", "--full-well-e", "0", "--read-noise-e", "9"),
+            "--read-noise-e: has no effect with --full-well-e 0",
+        ),
         (("train", "set", "--validation-share", "0", "--validate-every", "5"), "--validate-every: has no"),
         (("train", "set", "--validation-share", "0", "--picture-every", "1000"), "--picture-every: has no"),
         (("weights", "train-depth", "--base", "x", "--steps", "4000"), "--steps: has no effect with --base"),
@@ -145,3 +151,26 @@ def test_options_that_would_do_nothing_are_refused(
     result = run(*arguments, "-o", tmp_path / "out.safetensors")
     assert result.exit_code == 2 and says in result.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_sigterm_cleans_up_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def killed(*_: object, **__: object) -> None:
+        with atomic_path(tmp_path / "result") as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("model.trainer.train", killed)
+    result = run("train", tmp_path, "-o", tmp_path / "run")
+    assert (result.exit_code, result.stderr.strip()) == (1, "stopped")
+    assert not any(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_errors_of_the_system_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("model.trainer.train", full)
+    result = run("train", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 2 and result.stderr.strip().endswith(" train: No space left on device")

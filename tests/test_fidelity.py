@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -130,11 +131,34 @@ def test_the_fidelity_objective_mixes_both_kinds_of_pair() -> None:
     seen = objective.select(batch, "dp")
     assert torch.equal(seen.infrared[::2], batch.infrared[::2])
     assert torch.equal(seen.visible[::2], batch.visible[::2])
-    assert torch.equal(seen.infrared[1::4], batch.dp_a[1::4])
-    assert torch.equal(seen.infrared[3::4], batch.dp_b[3::4])
-    assert torch.equal(seen.visible[3::4], batch.dp_a[3::4])
+    for index in range(1, 8, 2):
+        pairs = {(batch.dp_a[index], batch.dp_b[index]), (batch.dp_b[index], batch.dp_a[index])}
+        shown = seen.infrared[index], seen.visible[index]
+        assert sum(all(map(torch.equal, shown, pair)) for pair in pairs) == 1
     assert torch.equal(seen.dp_truth[1::2], batch.dp_truth[1::2])
     assert len(objective.select(batch, "mm")) == 2 and len(objective.select(batch_of(2), "mm")) == 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 16])
+def test_focus_pairs_are_shown_in_both_orders_in_batches_of_any_size(size: int) -> None:
+    batch, objective = batch_of(240), FidelityObjective()
+    batch = replace(batch, visible=(255 * batch.visible).round() / 255)
+    swapped = []
+    for start in range(0, 240, size):
+        part = batch[start : start + size]
+        seen = objective.select(part, "dp")
+        swapped += [torch.equal(seen.infrared[i], part.dp_b[i]) for i in range(1, size, 2)]
+    assert 0.3 < np.mean(swapped) < 0.7
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_a_flat_source_has_been_kept(level: int) -> None:
+    flat = torch.full((1, 1, 64, 64), level / 255)
+    assert float(fidelity.visual_information(flat, flat, flat)) == 1.0
+    fused = tensor(sources()[0])
+    flat = torch.full_like(fused, level / 255)
+    expected = METRICS["VIF"].function(sources()[0], *[np.full_like(sources()[0], level)] * 2) / 2
+    assert float(fidelity.visual_information(fused, flat, flat)) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("head", ["plane", "pyramid"])

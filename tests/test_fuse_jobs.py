@@ -136,3 +136,11 @@ def test_a_suffix_that_decides_on_nothing_is_refused(root: Path) -> None:
     refused(suffix, [root / "a/1.png"], root / "s.png", r"s\.png: .*leave out --suffix \.bmp")
     refused(suffix, [root / "v.avi"], root / "out", r"videos keep their ending; leave out --suffix")
     assert list_jobs(suffix, [root / "a/1.png"], root / "out").jobs[0].output == root / "out/1.bmp"
+
+
+def test_pictures_and_videos_are_not_mixed(root: Path) -> None:
+    (root / "a.mp4").touch()
+    (root / "b.png").touch()
+    for inputs in ([root / "a.mp4", root / "b.png"], [root / "b.png", root / "a.mp4"]):
+        with pytest.raises(InputError, match="give pictures only or videos only"):
+            list_jobs(FuseConfig(), inputs, root / "out.mp4")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from fusing import picture, tiny_weights
 
 from model.fuse import fuse
 from model.fuse_config import FuseConfig
+from model.fuse_jobs import Job
+from model.fuse_recipes import Pictures
 from model.strips import FusionEngine
 from pipeline.files import InputError
 
@@ -152,3 +157,47 @@ def test_inputs_of_the_log_are_found_from_behind_links(tmp_path: Path, config: F
     fuse(config, [tmp_path / "data/a", tmp_path / "data/b"], tmp_path / "out")
     (record,) = lines_of(tmp_path / "disk/results/deep")
     assert record["inputs"] == ["../../data/a/0.png", "../../data/b/0.png"]
+
+
+def test_a_source_that_is_replaced_while_it_is_fused_is_fused_again(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    write = Pictures.write
+
+    def replacing(recipe: Pictures, job: Job, result: Any) -> tuple[int, int]:
+        picture(tmp_path / "b/1.png", 7)
+        return write(recipe, job, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pictures, "write", replacing)
+        fuse(config, inputs, out)
+    again = fuse(config, inputs, out)
+    assert (again.done, again.skipped) == (["1"], ["0"])
+
+
+def test_a_result_that_cannot_be_noted_is_taken_back(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = folders(tmp_path, 1), tmp_path / "out"
+    fuse(config, inputs, out)
+    log = out / "fused.jsonl"
+    before = log.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("model.fused_log._line", lambda record: "x" * 10000)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))  # a disk that is full
+        try:
+            with pytest.raises(OSError) as error:
+                fuse(replace(config, overwrite=True), inputs, out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(log)
+    assert log.read_bytes() == before and not (out / "0.png").exists()
+
+
+def test_a_folder_with_the_name_of_a_result_is_no_result(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    (out / "0.png").mkdir(parents=True)
+    summary = fuse(config, inputs, out)
+    assert summary.done == ["1"] and "0.png" in summary.failed["0"]

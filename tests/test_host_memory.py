@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import memory
 from model.host_memory import kept_in_process
 
 BLOCK_BYTES = 200 << 20
@@ -50,3 +51,17 @@ def test_it_is_given_back_after_an_error_too() -> None:
         use_and_free()
         raise ValueError
     assert resident_bytes() - before < 0.5 * BLOCK_BYTES
+
+
+def test_files_that_a_container_has_read_are_no_used_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "memory.max": "4000000000",
+        "memory.current": "3900000000",
+        "memory.stat": "anon 400000000\ninactive_file 3500000000\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_available", lambda: 1 << 40)
+    assert memory.free_memory_bytes(CPU) == 3_600_000_000

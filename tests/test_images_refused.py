@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from picture_files import encoded, exif, pixels, tiff
 from PIL import Image
 
@@ -66,6 +67,21 @@ def test_a_tiff_whose_tags_are_of_the_wrong_type_is_damaged(tmp_path: Path) -> N
     places = {struct.unpack_from("<H", data, start + 12 * number)[0]: number for number in range(count)}
     struct.pack_into("<H", data, start + 12 * places[273] + 2, 2)  # StripOffsets as text
     refused(tmp_path / "x.tif", bytes(data), "damaged image")
+
+
+def test_a_palette_picture_without_its_palette_is_damaged(tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(pixels("uint8", 3)).quantize(7), "PNG")
+    start = data.index(b"PLTE") - 4
+    stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    refused(tmp_path / "x.png", data[:start] + data[stop:], "damaged image")
+
+
+def test_an_offset_that_no_file_reaches_is_damage(tmp_path: Path) -> None:
+    """In a BigTIFF, whose offsets have 64 bits."""
+    tags = {256: 4, 257: 4, 258: 8, 259: 1, 262: 1, 273: 2**64 - 1, 277: 1, 278: 4, 279: 16}
+    directory = b"".join(struct.pack("<HHQQ", tag, 16, 1, value) for tag, value in tags.items())
+    header = b"II" + struct.pack("<HHHQQ", 43, 8, 0, 16, len(tags))
+    refused(tmp_path / "x.tif", header + directory + bytes(24), "damaged image")
 
 
 def test_alpha_is_refused(tmp_path: Path) -> None:
@@ -167,3 +183,19 @@ def test_damaged_files_are_images_or_input_errors(tmp_path: Path, monkeypatch: p
         except InputError:
             seen["error"] += 1
     assert min(seen.values()) > 50
+
+
+@pytest.mark.parametrize("bands", [2, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_further_bands_are_not_dropped(tmp_path: Path, bands: int, dtype: str) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (8, 9, bands)).astype(dtype)
+    known = 1 if bands == 2 else 3
+    tifffile.imwrite(
+        tmp_path / "bands.tif",
+        values,
+        photometric="minisblack" if known == 1 else "rgb",
+        planarconfig="contig",
+        extrasamples=["unspecified"] * (bands - known),
+    )
+    with pytest.raises(InputError, match=f"{bands} bands, of which {known} are read|damaged image, or of a"):
+        read_image(tmp_path / "bands.tif")

@@ -184,3 +184,18 @@ def test_published_sample(shared: Path) -> None:
     assert whole.shape == (4, 512, 481)
     for index, band in enumerate(whole, start=1):
         np.testing.assert_array_equal(read_bands(folder / f"ms_band{index}.tif").values[0], band)
+
+
+def test_overviews_and_masks_are_no_bands(tmp_path: Path) -> None:
+    values, path = scene(3, "uint8", (64, 96)), tmp_path / "cog.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(interleaved(values), photometric="rgb")
+        file.write(interleaved(values)[::2, ::2], photometric="rgb", subfiletype=1)
+        file.write(np.ones(values.shape[1:], bool), photometric="mask", subfiletype=4)
+    np.testing.assert_array_equal(read_bands(path).values, values)
+
+
+def test_rational_polynomials_of_a_scene_are_kept(tmp_path: Path) -> None:
+    place: dict = {50844: (12, tuple(float(number) for number in range(92)))}
+    read = read_bands(write_bands(tmp_path / "x.tif", Bands(scene(4), place)))
+    assert read.geography == place

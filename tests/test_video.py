@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,6 +42,19 @@ def video(
         writer.write(cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4))
     writer.release()
     return path
+
+
+class Wrapped:
+    """An object of OpenCV, whose classes cannot be derived from without crashes."""
+
+    of: Any
+    frames = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        self.inner = self.of(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
@@ -196,3 +210,55 @@ def test_names_that_would_crash_opencv_are_refused(tmp_path: Path) -> None:
         assert not out.exists()
     good = tmp_path / "é ü 夜.avi"
     assert fuse_video([plain], good, lambda frames: frames[0]) == (32, 48)
+
+
+def test_a_video_that_could_not_be_written_whole_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(Wrapped):  # of which OpenCV says nothing
+        fourcc, of = cv2.VideoWriter.fourcc, cv2.VideoWriter
+
+        def write(self, image: np.ndarray) -> None:
+            if self.frames < 3:
+                self.inner.write(image)
+            self.frames += 1
+
+    source, out = video(tmp_path / "a.avi"), tmp_path / "out.avi"
+    monkeypatch.setattr(cv2, "VideoWriter", FullDisk)
+    with pytest.raises(InputError, match=r"out\.avi: could not be written whole; is the disk full\?"):
+        fuse_video([source], out, lambda frames: frames[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize("rate", [65.679, 119.877, 142.857, 240.0123])
+def test_any_frame_rate_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, rate: float
+) -> None:
+    class Camera(Wrapped):
+        of = cv2.VideoCapture
+
+        def get(self, what: int) -> float:
+            return rate if what == cv2.CAP_PROP_FPS else self.inner.get(what)
+
+    source, copy = video(tmp_path / "a.avi"), tmp_path / f"copy{suffix}"
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", Camera)
+        fuse_video([source], copy, lambda frames: frames[0])
+    assert cv2.VideoCapture(str(copy)).get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=1e-4)
+
+
+def test_videos_of_other_frame_rates_are_fused_by_number_which_is_told(tmp_path: Path) -> None:
+    slow, fast = video(tmp_path / "slow.avi"), video(tmp_path / "fast.avi", rate=24.0)
+    told: list[str] = []
+    fuse_video([slow, fast], tmp_path / "out.avi", lambda frames: frames[0], tell=told.append)
+    assert told == [f"{slow} has 12, {fast} has 24 frames a second; they are fused by their number"]
+    fuse_video([slow, slow], tmp_path / "same.avi", lambda frames: frames[0], tell=told.append)
+    assert len(told) == 1
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video(tmp_path / "plain.avi").rename(tmp_path / "12:30:05.avi")
+    monkeypatch.chdir(tmp_path)
+    fuse_video([Path("12:30:05.avi")], Path("out:1.avi"), lambda frames: frames[0])
+    assert len(frames_of(tmp_path / "out:1.avi")) == 5

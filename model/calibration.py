@@ -39,7 +39,7 @@ from pipeline.progress import Progress
 GOALS: dict[str, dict[str, float]] = {
     kind: dict.fromkeys(("Qabf", "VIF", "SSIM", "MI", "EI", "AG", "SF"), 0.0) | special
     for kind, special in (
-        ("infrared", {"SCD": 0.156, "MI": 0.085}),
+        ("infrared", {"SCD": 0.156, "MI": 0.085, "EI": 0.03, "AG": 0.025}),
         ("focus", {"SSIM": 0.0002, "MI": 0.015}),
         ("exposure", {"SSIM": 0.012, "SCD": 0.1, "MI": 0.032, "EI": 0.013, "AG": 0.013}),
         ("medical", {"SCD": 0.0, "MI": 0.043}),

@@ -81,10 +81,7 @@ def fuse(
     for name, lacking in summary.unmatched.items():
         click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
-    click.echo(
-        ", ".join(f"{what} {len(names)}" for what, names in counts.items())
-        + f": {click.format_filename(out)}"
-    )
+    click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
     finish(not summary.complete)
 
 
@@ -100,7 +97,7 @@ def fuse(
     "--metric",
     "metrics",
     multiple=True,
-    help="Only this metric, and those of a ground truth; may be repeated.",
+    help="Only this metric, beside those of a ground truth (PSNR-GT, SSIM-GT); may be repeated.",
 )
 @setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
 @setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")
@@ -136,7 +133,7 @@ def evaluate(
     truth = listed_truth if ground_truth is None else ground_truth
     path = run_evaluation(config, first, second, methods, out, ground_truth=truth)
     click.echo(path.with_suffix(".md").read_text(encoding="utf-8"))
-    click.echo(click.format_filename(path))
+    click.echo(path)
 
 
 @click.command()
@@ -161,7 +158,7 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
             raise InputError("report: -a and -b belong to --features; leave them out")
         from model.report import report as write_report
 
-        click.echo(click.format_filename(write_report(source, out, config)))
+        click.echo(write_report(source, out, config))
         return
     from model.checkpoint import load_network
     from model.features import feature_report
@@ -172,4 +169,4 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     check_page(out)
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
-    click.echo(click.format_filename(feature_report(load_network(source), pairs, out, config=config)))
+    click.echo(feature_report(load_network(source), pairs, out, config=config))

@@ -27,8 +27,12 @@ from pipeline.ycbcr import luminance
 
 #: Share of the free GPU memory that the data may take; the rest is the network's.
 MAX_MEMORY_SHARE = 0.5
-#: Folders of MFI-WHU by role.
-_UNPAIRED_NAMES = {"near": "source_1", "far": "source_2", "ground_truth": "full_clear"}
+#: Folders of unpaired focus pairs by role: those of MFI-WHU, or plain ones.
+_UNPAIRED_LAYOUTS = (
+    {"near": "source_1", "far": "source_2", "ground_truth": "full_clear"},
+    {"near": "near", "far": "far", "ground_truth": "ground_truth"},
+)
+_UNPAIRED_ROLES = tuple(_UNPAIRED_LAYOUTS[0])
 #: Samples turned to luminance at once, to bound the float copy.
 _LUMINANCE_BLOCK = 64
 
@@ -111,12 +115,12 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
     Raises:
         InputError: a folder is missing, a triple is incomplete or differs in size, or no image holds a tile.
     """
-    names = (
-        _UNPAIRED_NAMES
-        if (folder / _UNPAIRED_NAMES["near"]).is_dir()
-        else {role: role for role in _UNPAIRED_NAMES}
-    )
-    pairs = pair_folders({role: folder / name for role, name in names.items()}).require_complete()
+    layouts = [{role: folder / name for role, name in names.items()} for names in _UNPAIRED_LAYOUTS]
+    roots = next((one for one in layouts if all(root.is_dir() for root in one.values())), None)
+    if roots is None:
+        wanted = ", or ".join(" and ".join(names.values()) for names in _UNPAIRED_LAYOUTS)
+        raise InputError(f"--dp-folder {folder}: no focus pairs; give a folder that holds {wanted}")
+    pairs = pair_folders(roots).require_complete()
     tiles: list[np.ndarray] = []
     ids: list[str] = []
     for stem in pairs.stems:
@@ -124,7 +128,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
         shapes = {role: image.shape for role, image in images.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"{folder}: {stem} has images of different sizes {shapes}; they must be aligned")
-        stack = np.stack([images[role] for role in _UNPAIRED_NAMES])
+        stack = np.stack([images[role] for role in _UNPAIRED_ROLES])
         for row in range(0, stack.shape[1] - tile + 1, tile):
             for column in range(0, stack.shape[2] - tile + 1, tile):
                 ids.append(f"{stem}#{len(ids)}")
@@ -134,7 +138,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
     planes = np.stack(tiles)
     return PlaneSet(
         planes=torch.from_numpy(planes),
-        roles=tuple(_UNPAIRED_NAMES),
+        roles=_UNPAIRED_ROLES,
         ids=tuple(ids),
         scenes=tuple(map(_frame_of, ids)),
         digest=sha256_text(canonical_json(ids) + hashlib.sha256(planes.data).hexdigest()),
@@ -157,8 +161,9 @@ def split_validation(scenes: Sequence[str], share: float) -> tuple[np.ndarray, n
 
     Whole scenes are held out, never single tiles or frames of one that is trained on. Whether a scene is
     depends on its name alone, so it is the same in a grown data set and in any mixture of sets; their number
-    comes out near ``share``. At least one scene is trained on; with ``share`` above 0 and two scenes or more,
-    at least one is held out.
+    comes out near ``share``. But where the names would hold out none or all, as they may in a small set, one
+    scene changes sides, and may change back when others join: at least one is trained on, and with ``share``
+    above 0 and two scenes or more at least one is held out.
     """
     ranked = sorted(set(scenes), key=_name_digest)
     count = sum(is_held_out(scene, share) for scene in ranked)
@@ -186,7 +191,7 @@ def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
     """The scene of each sample: of its frame's id what the manifest says, or all of it."""
     try:
         expression = re.compile(read_index(folder).get("source", {}).get("scene", ""))
-    except (AttributeError, TypeError, re.error) as error:
+    except (AttributeError, TypeError, re.error, OverflowError, RecursionError) as error:
         raise damaged_index(folder, error) from None
     frames = [_frame_of(sample_id) for sample_id in ids]
     return [scene_of(frame, expression) for frame in frames]

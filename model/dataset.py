@@ -45,9 +45,14 @@ class JointDataset(Dataset[dict[str, Any]]):
             fields: names of the fields to read; None = all that the dataset has.
 
         Raises:
-            InputError: the dataset is unfinished, of another format or empty, or has no such field.
+            InputError: the dataset is unfinished, of another format or empty, or has no such field; or
+                ``fields`` is a text.
         """
         self.folder = Path(folder)
+        if isinstance(fields, str):  # a sequence of letters
+            raise InputError(
+                f"{self.folder}: fields is {fields!r}; give a list of names, such as [{fields!r}]"
+            )
         shards = read_index(self.folder)["shards"]
         self._names = [entry["name"] for entry in shards]
         self._ends = np.cumsum([entry["samples"] for entry in shards], dtype=np.int64)

@@ -24,6 +24,11 @@ from pipeline.device import resolve_device
 from pipeline.files import InputError
 
 
+def process_rank() -> int:
+    """Number of this process among those that torchrun started; 0 where it is not involved."""
+    return int(os.environ.get("RANK", "0"))
+
+
 class Team:
     """The processes of a run; a team of one when torchrun is not involved. A context manager."""
 
@@ -37,7 +42,7 @@ class Team:
         Raises:
             InputError: there is no such device, or the environment has not all that torchrun sets.
         """
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.rank = process_rank()
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = resolve_device(device_name)
         if self.size == 1:

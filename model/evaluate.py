@@ -20,7 +20,7 @@ from model.evaluation_tables import csv_table, markdown_table, summarise
 from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
-from model.scoring import COLOUR, EvaluateConfig, folder_name, score_pair
+from model.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
 from pipeline.files import InputError, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 
@@ -74,9 +74,10 @@ def evaluate(
 
     Raises:
         InputError: folders do not hold the same images (those that a manifest left out do not count), an
-            image cannot be read or has another size than its sources, names clash, ``out`` lies where
-            images are read, or a file to be replaced is not of an evaluation, such as the log of a run.
-            Nothing of the summary is written then.
+            image cannot be read or has another size than its sources, names clash, ``out`` or a folder of
+            pictures lies where images are read, a file to be replaced is not of an evaluation, such as the
+            log of a run, or a metric is named that needs a ground truth and there is none. Nothing of the
+            summary is written then.
     """
     out = Path(out)
     if out.suffix != ".json":
@@ -84,11 +85,14 @@ def evaluate(
     folders: dict[str, Images] = {"a": a, "b": b, **{f"method {name}": d for name, d in methods.items()}}
     if ground_truth is not None:
         folders["ground truth"] = ground_truth
+    elif needy := [name for name in config.metrics if name in GROUND_TRUTH_METRICS]:
+        raise InputError(f"--metric {needy[0]}: needs true images; give --ground-truth, or leave it out")
     _check_names(methods)
-    check_apart(out, folders.values())
+    images = out.with_name(f"{out.stem}-images")
+    for place in (out, *(images / folder_name(name) for name in BASELINES), images / ERRORS):
+        check_apart(place, folders.values())
     _check_replaced(out)
     pairs = pair_folders(folders).require_complete()
-    images = out.with_name(f"{out.stem}-images")
     rows = _score_all(config, pairs, images)
     metrics, left_out = _common_metrics(config, rows, ground_truth is not None)
     names = [*methods, *BASELINES]
@@ -103,7 +107,7 @@ def evaluate(
         "images": pairs.stems,
         "methods": names,
         "baselines": {name: folder_name(name) for name in BASELINES},  # -> folder of its images
-        "error_maps": {name: f"errors/{folder_name(name)}" for name in names if ground_truth is not None},
+        "error_maps": {name: f"{ERRORS}/{folder_name(name)}" for name in names if ground_truth is not None},
         "metrics": [
             {"name": name, "title": m.title, "unit": m.unit, "higher_is_better": m.higher_is_better}
             for name, m in metrics.items()

@@ -62,6 +62,9 @@ class TrainingData:
             raise InputError(
                 f"{shards[0]}: tiles of {sets[0].tile} pixels, the crop has {config.crop}; use --crop"
             )
+        if any(len(set(one.scenes)) < 2 for one in sets):
+            # One set can hold out nothing, so nothing is validated: no other withholds samples for it.
+            config = replace(config, validation_share=0)
         self._feeds = [
             CropFeed(one, config, name=name, device=device)
             for one, name in zip(sets, ("joint", "unpaired"), strict=False)

@@ -22,7 +22,11 @@ FORMAT_VERSION = "1"
 
 
 def is_safetensors(path: Path) -> bool:
-    """Safetensors begin with the length of a JSON object and its first brace."""
+    """Whether a file is safetensors, which begin with the length of a JSON object and its first brace.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
+    """
     try:
         with open(path, "rb") as file:
             start = file.read(9)
@@ -34,7 +38,11 @@ def is_safetensors(path: Path) -> bool:
 
 
 def unpickle(path: Path) -> Any:
-    """What ``torch.load`` finds in a file."""
+    """What ``torch.load`` finds in a file, on the CPU: tensors and plain values, which are not checked yet.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or holds objects of other types.
+    """
     try:
         return read_saved(path, torch.device("cpu"), what="GIFNet file")
     except InputError as error:
@@ -42,7 +50,16 @@ def unpickle(path: Path) -> Any:
 
 
 def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:
-    """Stop where a header is of another kind or version."""
+    """Stop where a header is of another kind or version.
+
+    Args:
+        header: what a file says of itself.
+        name: the format that is expected.
+        path: of the file, for the message.
+
+    Raises:
+        InputError: it is not ``name`` in the version of this program.
+    """
     if header.get("format") != name:
         raise InputError(f"{path}: holds no GIFNet weights; name a weights file")
     version = header.get("format_version")
@@ -51,7 +68,15 @@ def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:
 
 
 def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
-    """The network configuration that a file holds."""
+    """The network configuration that a file holds.
+
+    Args:
+        values: by name; what is absent has its default.
+        path: of the file, for the message.
+
+    Raises:
+        InputError: a name is unknown, or a value is of another type or out of range.
+    """
     try:
         config = NetworkConfig(**values)
     except TypeError as error:
@@ -68,7 +93,15 @@ def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
 
 
 def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> GIFNet:
-    """The network of a configuration with these weights, in evaluation mode."""
+    """The network of a configuration with these weights, on the CPU, in evaluation mode.
+
+    Args:
+        tensors: weights by name; they are copied.
+        path: of their file, for the message.
+
+    Raises:
+        InputError: one is missing, too many, of another shape or type, or not finite.
+    """
     with torch.device("meta"):  # shapes alone
         expected = GIFNet(config).state_dict()
     for name in sorted(expected.keys() | tensors.keys()):

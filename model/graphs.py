@@ -21,15 +21,14 @@ WARM_UPS = 2
 class Recorded:
     """A function of tensors on a GPU, recorded at its first call, and again when a shape changes.
 
+    Inputs are copied to where the record reads them, so the caller keeps its own; results are not copied.
+
     Args:
         function: launches kernels on its inputs and returns tensors. It neither waits for the device nor
             decides anything by values, and it may be run more often than it is called.
         device: of all tensors.
         pool: memory shared with other records, none of which is launched before the results of the one
             before are used up; see :func:`torch.cuda.graph_pool_handle`.
-
-    Raises:
-        InputError: the function cannot be recorded.
     """
 
     def __init__(
@@ -40,7 +39,11 @@ class Recorded:
         self._launch: Callable[[], Sequence[Tensor | None]] | None = None
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor | None]:
-        """The function's results: the same tensors each time, valid until the next call."""
+        """The function's results: the same tensors each time, valid until the next call.
+
+        Raises:
+            InputError: the function cannot be recorded.
+        """
         if self._launch is None or [x.shape for x in self._inputs] != [x.shape for x in inputs]:
             self._inputs = [x.clone() for x in inputs]
             try:
@@ -58,6 +61,9 @@ def record(
     work: Callable[[], Sequence[Tensor | None]], device: torch.device, *, pool: Any = None
 ) -> Callable[[], Sequence[Tensor | None]]:
     """Run ``work`` a few times and record it; returns what launches the record.
+
+    Args:
+        work, device, pool: as ``function``, ``device`` and ``pool`` of :class:`Recorded`; inputs are bound.
 
     Raises:
         RuntimeError: it cannot be recorded.

@@ -75,7 +75,8 @@ class RunFolder:
 
         Raises:
             InputError: there is something else, or a run and ``resume`` is off; settings or data are not
-                those of the run, or it is longer already; or there are checkpoints and all are damaged.
+                those of the run, or it is longer already; its checkpoints are all damaged, or it was finished
+                and they are gone.
         """
         if not self.config.is_file():
             # What a kill left of the first file begins with a dot.
@@ -90,7 +91,12 @@ class RunFolder:
         state = self._latest()
         if state is not None:
             earlier = {"config": state.config, "data_digest": state.data_digest}
-        changes = config.changes(earlier["config"])
+        elif self.weights.is_file():
+            raise InputError(
+                f"{self.path}: finished, but its checkpoints are gone; restore them, or begin another run"
+                f" with --init {self.weights} and another -o"
+            )
+        changes = config.changes(earlier["config"], begun=state is not None)
         if data_digest != earlier["data_digest"]:
             changes.append(f"data: {earlier['data_digest'][:12]} -> {data_digest[:12]}")
         if changes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from model.metrics.similarity import error_map
 from pipeline.files import InputError
 from pipeline.images import read_grey, read_rgb, write_image
 
+#: Folder of the error maps, beside those of the baselines.
+ERRORS = "errors"
 COLOUR = {
     "luminance": "BT.601 luminance of every image, rounded to 8 bits",
     "channels": "mean over R, G and B; a grey image counts as three equal channels",
@@ -50,8 +53,25 @@ def score_pair(
     config: EvaluateConfig, stem: str, paths: Mapping[str, Path], images: Path
 ) -> list[dict[str, Any]] | str:
     """Rows of one pair, or what is wrong with it."""
-    if config.jobs != 1:
-        cv2.setNumThreads(1)  # the pairs already fill the cores
+    # Several pairs at a time already fill the cores.
+    with nullcontext() if config.jobs == 1 else _one_thread():
+        return _score_pair(config, stem, paths, images)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread; where there is one core, pairs are scored in the caller's own process."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _score_pair(
+    config: EvaluateConfig, stem: str, paths: Mapping[str, Path], images: Path
+) -> list[dict[str, Any]] | str:
     try:
         planes = {role: _planes(path, config.colour) for role, path in paths.items()}
         for role, stack in planes.items():
@@ -76,7 +96,7 @@ def score_pair(
             rows.append({"image": stem, "method": name, **_scores(fused, planes, metrics)})
             if "ground truth" in planes:
                 errors = [error_map(*pair) for pair in zip(fused, planes["ground truth"], strict=True)]
-                path = images / "errors" / folder_name(name) / f"{stem}.png"
+                path = images / ERRORS / folder_name(name) / f"{stem}.png"
                 write_image(path, np.max(errors, axis=0))
     return rows
 

@@ -29,7 +29,7 @@ def start_network(config: TrainConfig) -> GIFNet:
         return network
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(config.seed)
-        return GIFNet(NetworkConfig(**{name: getattr(config, name) for name in SHAPE}))
+        return GIFNet(NetworkConfig(**config.fresh_shape()))
 
 
 def notices(config: TrainConfig, data: TrainingData) -> list[str]:
@@ -40,6 +40,11 @@ def notices(config: TrainConfig, data: TrainingData) -> list[str]:
         lines.append(
             f"train: the learning rate only reaches {highest:.3g}: warm-up of {config.warmup_steps} steps in "
             f"a run of {config.steps}; --warmup-steps changes that"
+        )
+    if config.validation_share and not data.num_validation:
+        lines.append(
+            "train: no validation: a single frame, or a single picture in --dp-folder, leaves none to hold "
+            "out; all samples are trained on"
         )
     if data.validates_on_trained_scene:
         lines.append(

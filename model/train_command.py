@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,11 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
         gifnet train street brain exposures -o run --objective fidelity --dp-task both
         torchrun --nproc-per-node 4 cli.py train dataset -o run --batch-size 32
     """
+    from model.distributed import process_rank
     from model.trainer import train as run_training
 
     if not settings["validation_share"]:
         refuse_idle(["validate_every", "picture_every"], "with --validation-share 0")
     weights = run_training(TrainConfig(**settings), shards, out, resume=resume)
-    if os.environ.get("RANK", "0") == "0":  # the first of torchrun's processes
-        click.echo(click.format_filename(weights))
+    if process_rank() == 0:
+        click.echo(weights)

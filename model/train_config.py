@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.files import InputError
@@ -70,7 +71,7 @@ class TrainConfig:
     ema_decay: float = 0.0
     #: Weights to start from (any file that fuse takes); empty: a fresh network.
     init: str = ""
-    #: Shape of the network; None: that of ``init``, or the published one.
+    #: Shape of the network; None: that of the run that goes on, of ``init``, or the published one.
     feature_growth: int | None = None
     decoder_channels: int | None = None
     head: str | None = None
@@ -142,10 +143,6 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.init:
-            for key, value in SHAPE.items():
-                if getattr(self, key) is None:
-                    object.__setattr__(self, key, value)  # the way of frozen dataclasses
         for key, known in (
             ("amp", AMP_NAMES),
             ("dp_task", DP_TASKS),
@@ -196,20 +193,53 @@ class TrainConfig:
             raise InputError(f"train: validation_share is {self.validation_share}; it must be in [0, 1)")
         if self.dp_folder and self.dp_task != "mfif":
             raise InputError("train: dp_folder holds focus pairs; use it with dp_task mfif")
+        self._check_losses()
+
+    def _check_losses(self) -> None:
+        """Refuse weights with which nothing is trained, and those of parts of a loss that does not count."""
+        publics = ("mm_public_weight", *(PUBLISHED_KEYS if self.objective == "published" else ()))
+        parts = ("public_ssim_weight", "public_mse_weight")
+        has_public = any(getattr(self, key) for key in publics)
+        for key in parts:
+            if not has_public and getattr(self, key) != getattr(type(self), key):
+                raise InputError(f"train: {key} means nothing with {' and '.join(publics)} 0; leave it out")
+        has_public = has_public and any(getattr(self, key) for key in parts)
+        if not (self.mm_task_weight or self.dp_task_weight or has_public):
+            raise InputError(
+                "train: mm_task_weight and dp_task_weight are 0, and no public loss counts: nothing would be"
+                " trained; give one of them above 0"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """All settings by name, as written to ``config.json``."""
         return dataclasses.asdict(self)
 
-    def changes(self, earlier: dict[str, Any]) -> list[str]:
+    def fresh_shape(self) -> dict[str, Any]:
+        """Shape of a fresh network: what was asked for, else the published one."""
+        asked = {key: getattr(self, key) for key in SHAPE}
+        return SHAPE | {key: value for key, value in asked.items() if value is not None}
+
+    def changes(self, earlier: dict[str, Any], *, begun: bool) -> list[str]:
         """What keeps a run with ``earlier`` settings from going on with these: ``"lr: 0.001 -> 0.01"``.
 
         Under a constant learning rate a run may be made longer, since no step before depends on the number.
-        A shape that is left to ``init`` is that of the run.
+        Focus pairs may have moved: the digest of the data tells what they are. One file has many names.
+
+        Args:
+            begun: whether there is a network of the run to go on with. Weights to start from play no part
+                then, and a shape that is left out is that of the network.
         """
         mine = self.to_json()
         free = FREE_KEYS | ({"steps"} if self.schedule == "constant" else set())
-        free |= {key for key in SHAPE if mine[key] is None}
+        if begun or self.init:
+            free |= {key for key in SHAPE if mine[key] is None}
+        mine |= self.fresh_shape()
+        if begun:
+            free |= {"init"}
+        if mine["dp_folder"] and earlier.get("dp_folder"):
+            free |= {"dp_folder"}
+        if _one_file(mine["information_weights"], earlier.get("information_weights", "")):
+            free |= {"information_weights"}
         keys = sorted(mine.keys() | earlier.keys())
         absent = "(absent)"
         return [
@@ -217,3 +247,7 @@ class TrainConfig:
             for key in keys
             if key not in free and earlier.get(key, absent) != mine.get(key, absent)
         ]
+
+
+def _one_file(*names: str) -> bool:
+    return all(names) and len({Path(name).resolve() for name in names}) == 1

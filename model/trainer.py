@@ -27,6 +27,7 @@ from model.curves import draw_curves, summarise
 from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
+from model.folders import check_apart
 from model.host_memory import kept_in_process
 from model.information import load_measure
 from model.network import GIFNet
@@ -53,12 +54,12 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
     Args:
         config: settings.
         shards: folder of the data set, or folders of several, which are mixed.
-        out: folder of the run; what it holds is listed in :mod:`model.run_folder`.
+        out: folder of the run, outside those of the data; :mod:`model.run_folder` lists what it holds.
         resume: go on with the run in ``out`` if there is one.
 
     Raises:
-        InputError: unusable data or weights, a run that cannot go on with these settings, or a loss that is
-            not finite (the message names the step, its samples, and the checkpoint of before).
+        InputError: unusable data, weights or folder, a run that cannot go on with these settings, or a loss
+            that is not finite (the message names the step, its samples, and the checkpoint of before).
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the running step is finished and saved.
     """
     with (
@@ -67,8 +68,9 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
         kept_in_process(team.device),
     ):
         team.check_batch(config.batch_size, OBJECTIVES[config.objective].mm_samples)
-        folders = [shards] if isinstance(shards, str | Path) else list(shards)
-        data = TrainingData(config, [Path(folder) for folder in folders], device=team.device)
+        folders = [Path(one) for one in ([shards] if isinstance(shards, str | Path) else shards)]
+        check_apart(Path(out), [*folders, *([Path(config.dp_folder)] if config.dp_folder else [])])
+        data = TrainingData(config, folders, device=team.device)
         folder = RunFolder(Path(out))
         state = folder.begin(config, data.digest, resume=resume)
         # After it everybody has read, and the first may write.
@@ -91,7 +93,9 @@ class _Run:
     ) -> None:
         self.data, self.folder, self.team = data, folder, team
         network = GIFNet(state.network_config) if state else start_network(config)
-        self.config = config = replace(config, **{name: getattr(network.config, name) for name in SHAPE})
+        begun = {"init": state.config["init"]} if state else {}  # what the weights come from
+        begun |= {name: getattr(network.config, name) for name in SHAPE}
+        self.config = config = replace(config, **begun)
         network = network.to(team.device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(network).eval() if config.ema_decay else None
         measure = load_measure(config.information, weights=config.information_weights, device=team.device)
@@ -223,11 +227,12 @@ class _Run:
         save_weights(self.folder.weights, self.result, self._facts())
         if records := read_metrics(self.folder.metrics):
             draw_curves(records, self.folder.curves)
+        device = self.team.device
         summary = summarise(records) | {
             "weights_digest": weights_digest(self.result),
             "data_digest": self.data.digest,
             "samples": self.data.num_samples,
-            "device": _device_name(self.team.device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
             "processes": self.team.size,
         }
         write_json(self.folder.summary, summary)
@@ -244,7 +249,3 @@ class _Run:
 
     def _facts(self) -> dict[str, Any]:
         return {"step": self.done, "config": self.config.to_json(), "data_digest": self.data.digest}
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

@@ -45,7 +45,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     metadata = read_metadata(file) if is_safetensors(file) else {}
     network = load_network(file)
     metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
-    click.echo(click.format_filename(save_weights(out, network, metadata, half=half)))
+    click.echo(save_weights(out, network, metadata, half=half))
 
 
 @click.command()
@@ -70,7 +70,7 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.export_onnx import export_onnx
 
     model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
-    click.echo(click.format_filename(model))
+    click.echo(model)
 
 
 #: Optics and exposure as a camera has them.
@@ -130,7 +130,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
     network = load_network(weights)
     known = calibration_pairs(data, pairs, held_out=share)
-    click.echo(click.format_filename(save_weights(out, run_calibration(network, known, jobs=jobs), metadata)))
+    click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))
 
 
 @click.command("train-fusion")

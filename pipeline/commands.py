@@ -89,7 +89,7 @@ def sample(out: Path, **settings: Any) -> None:
 @setting(CameraConfig, "read_noise_e", help="Camera: read noise, electrons.")
 @setting(SynthesisConfig, "tile", help="Side of the square tiles, in pixels.")
 @setting(SynthesisConfig, "tiles_per_frame", help="Samples cut from each frame.")
-@setting(SynthesisConfig, "samples_per_shard", help="Samples in each file, in whole frames.")
+@setting(SynthesisConfig, "samples_per_shard", help="Samples in each file at most; a frame is never split.")
 @setting(SynthesisConfig, "compress", type=click.Choice(COMPRESSIONS), help="gzip: half the size, slower.")
 @setting(SynthesisConfig, "seed", help="Of thresholds, blurs and tile positions.")
 @setting(RunOptions, "device", help="auto, cpu, cuda or cuda:N.")
@@ -130,6 +130,8 @@ def synth(
     camera = _mode_settings(
         CameraConfig, settings, "--exposure camera-response", exposure == "camera-response"
     )
+    if camera.full_well_e == 0:
+        refuse_idle(["read_noise_e"], "with --full-well-e 0, which means no noise")
     config = SynthesisConfig(
         focus=FocusConfig(mode=focus, lens=lens, **blur),
         exposure=ExposureConfig(mode=exposure, camera=camera),
@@ -145,7 +147,7 @@ def synth(
         for stage, spent in sorted(summary.seconds.items(), key=lambda item: -item[1]):
             click.echo(f"{stage:10s} {spent:8.1f} s {spent / total:6.1%}", err=True)
     account = f"written {summary.written} + skipped {summary.skipped} + failed {summary.failed}"
-    index = summary.index or "not yet, other parts are still to be made"
+    index = summary.index or "not yet, some shards are still to be made"
     click.echo(f"seen {summary.seen} = {account}; index: {index}")
     finish(bool(summary.problems))
 

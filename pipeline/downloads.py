@@ -60,10 +60,18 @@ def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    if not (sha256 and part.exists() and sha256_file(part) == sha256.lower()):
+        _download(url, part, path)
+        _check(part, sha256, url)
+    os.replace(part, path)
+    return path
+
+
+def _download(url: str, part: Path, path: Path) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _continue(url, part)
-            break
+            return
         except urllib.error.HTTPError as error:
             raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException) as error:
@@ -71,9 +79,6 @@ def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
                 raise InputError(
                     f"{url}: broke off ({error}); run it again to go on, or download it elsewhere to {path}"
                 ) from None
-    _check(part, sha256, url)
-    os.replace(part, path)
-    return path
 
 
 def _continue(url: str, part: Path) -> None:

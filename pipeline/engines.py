@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a synthesis is run; none of it changes a byte of the result."""
+    """How a synthesis is run; none of it but the device, by its rounding, changes a byte of the result."""
 
     device: str = "auto"  # of the networks: auto, cpu, cuda, cuda:N
     jobs: int = -1  # worker processes; -1 = one for each core

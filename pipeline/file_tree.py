@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.files import InputError
+
+#: Categories of Unicode that break lines or cannot be printed: control characters, surrogates (bytes that
+#: are not UTF-8), line and paragraph separators.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+
+
+def is_printable(name: str) -> bool:
+    """Whether a name can stand in a line of output; spaces and joiners of any script can."""
+    return all(unicodedata.category(character) not in _UNPRINTABLE for character in name)
 
 
 class FileTree:
@@ -35,10 +45,10 @@ class FileTree:
         """Refuse what no sample should be made of.
 
         Raises:
-            InputError: a file from :meth:`files` is a link out of the root, or its name has line breaks or
-                bytes that are not UTF-8.
+            InputError: a file from :meth:`files` is a link out of the root, or its name has control
+                characters, line breaks or bytes that are not UTF-8.
         """
-        if not relative.isprintable():
+        if not is_printable(relative):
             raise InputError(f"{str(self.root / relative)!r}: unprintable characters in the name; rename it")
         if relative in self._links:
             self._real_inside(relative)

@@ -85,7 +85,10 @@ def write_bytes(path: Path | str, data: bytes) -> Path:
 
 
 def write_new(path: Path | str, data: bytes) -> bool:
-    """Write ``data`` to ``path`` atomically unless a file stands there; returns whether it did."""
+    """Write ``data`` to ``path`` atomically unless a file stands there; returns whether it did.
+
+    On a file system without hard links the file is empty for a moment, and stays so if the process is killed.
+    """
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)

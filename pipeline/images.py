@@ -146,7 +146,9 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
             f"{path}: {suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
         )
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+    # By itself OpenCV halves the resolution of colour, whatever the quality.
+    whole_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *whole_colour]
     options = {".jpg": jpeg, ".jpeg": jpeg, ".png": _PNG_OPTIONS}
     try:
         ok, data = cv2.imencode(suffix, bgr, options.get(suffix, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,24 @@ def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> P
 def export_folders(folder: Path | str, out: Path | str) -> int:
     """Write ``<field>/train/1.jpg ...`` for the published trainer; returns the number of samples.
 
+    Files of an older export go first, and the last folder comes last: what a stopped export leaves has no
+    samples of two datasets, and too few files there to be taken for a finished one.
+
     Raises:
         InputError: the dataset is damaged, or ``out`` holds more samples of another one.
     """
     out, total = Path(out), _num_samples(read_index(folder)["shards"])
-    for name in EXPORTED:
-        refuse_numbers_beyond(out / name / "train", total)
-    with Progress("export", total=total, unit="sample") as progress:
-        for number, sample in enumerate(iterate_samples(folder), start=1):
-            for name in EXPORTED:
-                write_image(out / name / "train" / f"{number}.jpg", sample[name], jpeg_quality=98)
-            progress.advance()
+    folders = {name: out / name / "train" for name in EXPORTED}
+    for place in folders.values():
+        refuse_numbers_beyond(place, total)
+    for place, number in itertools.product(folders.values(), range(1, total + 1)):
+        (place / f"{number}.jpg").unlink(missing_ok=True)
+    with Progress("export", total=total * len(EXPORTED), unit="picture") as progress:
+        for names in (EXPORTED[:-1], EXPORTED[-1:]):
+            for number, sample in enumerate(iterate_samples(folder), start=1):
+                for name in names:
+                    write_image(folders[name] / f"{number}.jpg", sample[name], jpeg_quality=98)
+                progress.advance(len(names))
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,12 +11,22 @@ from typing import Any
 from pipeline.camera_response import curves_identity
 from pipeline.depth import source_identity
 from pipeline.exposure import ExposureConfig
-from pipeline.files import InputError, canonical_json, json_bytes, read_json, sha256_text, write_new
+from pipeline.files import (
+    InputError,
+    canonical_json,
+    json_bytes,
+    read_json,
+    sha256_text,
+    write_bytes,
+    write_new,
+)
 from pipeline.focus import FocusConfig
 from pipeline.manifest import SourceSample
 
 PLAN_NAME = "plan.json"
 COMPRESSIONS = ("none", "gzip")
+#: Seconds in which a process that has just made the plan's file writes it, and between two looks at it.
+_WRITING_S, _POLL_S = 10.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +42,7 @@ class SynthesisConfig:
     exposure: ExposureConfig = field(default_factory=ExposureConfig)
     tile: int = 160  # side of the square tiles, in pixels
     tiles_per_frame: int = 2  # samples cut from each frame
-    samples_per_shard: int = 32  # at most, of whole frames: a frame never spans two shards
+    samples_per_shard: int = 32  # at most, unless one frame has more: a frame is never split
     compress: str = "none"  # or gzip: 1.8 times smaller, ten times slower to read
     seed: int = 0  # of every random draw
 
@@ -89,7 +100,7 @@ def make_plan(
         InputError: the table of response curves is missing or cannot be used.
     """
     settings = {**asdict(config), **weight_digests, "source": dict(source)}
-    # Where weights and a table lie does not matter, what is in them does.
+    # Where weights, depth maps and a table lie does not matter, what is in them does.
     settings["depth"] = source_identity(config.depth)
     settings["probe"] = "default" if config.probe == "default" else "weights"
     settings["exposure"]["camera"]["curves"] = curves_identity(config.exposure.camera.curves)
@@ -107,9 +118,13 @@ def settle_plan(plan: Plan, out: Path) -> None:
     # In this order: another process may begin just now, and its plan is there before its shards.
     if any(out.glob("shard-*")) and not path.exists():
         raise InputError(f"{out}: holds shards but no {PLAN_NAME}; choose an empty folder")
-    content = {"digest": plan.digest, "settings": plan.settings, "frames": ids}
-    if write_new(path, json_bytes(content)):
+    content = json_bytes({"digest": plan.digest, "settings": plan.settings, "frames": ids})
+    if write_new(path, content):
         return
+    if _stays_empty(path):  # its process was killed
+        if any(out.glob("shard-*")):
+            raise InputError(f"{path}: empty; delete {out}, or choose another folder")
+        write_bytes(path, content)
     before = read_json(path)
     try:
         if before["digest"] == plan.digest:
@@ -121,6 +136,14 @@ def settle_plan(plan: Plan, out: Path) -> None:
         raise InputError(f"{path}: damaged; choose another folder") from None
     why = "; ".join(changed)
     raise InputError(f"{out}: was begun with another plan ({why}); delete it or choose another folder")
+
+
+def _stays_empty(path: Path) -> bool:
+    """Whether a plan is still empty after the time that its process may take to fill it."""
+    deadline = time.monotonic() + _WRITING_S
+    while (empty := path.is_file() and not path.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return empty
 
 
 def _differences(before: Mapping[str, Any], today: Mapping[str, Any], prefix: str = "") -> list[str]:

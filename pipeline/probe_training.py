@@ -1,9 +1,8 @@
 """Training of the exposure probe from over-/under-exposed pairs: the command ``weights train-probe``.
 
-The well-exposed input is the Mertens fusion of the pair itself. The published recipe minimises L1. Here the
-objective is the mean logarithm of each scene's mean squared error, its PSNR up to a factor: exposure steps
-differ from scene to scene, and under L1 or MSE the few scenes with the widest steps pull the curve away from
-all the others.
+The published recipe minimises L1. Here the objective is the mean logarithm of each scene's mean squared
+error, its PSNR up to a factor: exposure steps differ from scene to scene, and under L1 or MSE the few scenes
+with the widest steps pull the curve away from all the others.
 """
 
 from __future__ import annotations
@@ -14,19 +13,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.device import repeatable, resolve_device
+from pipeline.exposure_scenes import ExposureScene, probe_figures, read_scenes, split_scenes
 from pipeline.files import InputError, check_output
-from pipeline.images import read_rgb, to_uint8
-from pipeline.manifest import list_samples, load_manifest
-from pipeline.probe import ROLES, ExposureProbe, probe_luminance, save_probe
+from pipeline.probe import ROLES, ExposureProbe, save_probe
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
-from pipeline.ycbcr import luminance
 
 #: Keeps a scene that is learnt well from taking over the objective: an RMS error of 4 %, 28 dB.
 _ERROR_FLOOR = 1.6e-3
@@ -62,16 +58,6 @@ class ProbeTrainingConfig:
             raise InputError(f"train-probe: held_out_every {self.held_out_every} must be at least 2")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExposureScene:
-    """Luminance planes of one scene, each (H, W) uint8."""
-
-    id: str
-    fused: np.ndarray  # Mertens fusion of the pair: the well-exposed input
-    over: np.ndarray
-    under: np.ndarray
-
-
 def train_probe(
     config: ProbeTrainingConfig,
     manifest: Path | str,
@@ -91,7 +77,8 @@ def train_probe(
     """
     device = resolve_device(config.device)
     check_output(out)
-    training, held_out = split_scenes(read_scenes(manifest, root, split), config.held_out_every)
+    scenes = read_scenes(manifest, root, split, least_px=config.patch_px)
+    training, held_out = split_scenes(scenes, config.held_out_every)
     with repeatable(device):
         probe = fit_probe(config, training, device)
     facts = {
@@ -102,53 +89,10 @@ def train_probe(
     return save_probe(out, probe, facts)
 
 
-def read_scenes(
-    manifest: Path | str, root: Path | str | None = None, split: str | None = None
-) -> list[ExposureScene]:
-    """Read the pairs of a manifest with the roles ``over`` and ``under``, ordered by id, and fuse each.
-
-    Raises:
-        InputError: a file without its partner, an unreadable one, a pair of two sizes, or an over-exposed
-            picture that is the darker.
-    """
-    listing = list_samples(load_manifest(manifest), root=root, split=split, roles=ROLES).require_complete()
-    merge = cv2.createMergeMertens()
-    scenes = []
-    for sample in listing.samples:
-        over, under = (read_rgb(sample.paths[role]) for role in ROLES)
-        if over.shape != under.shape:
-            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (over, under))
-            raise InputError(f"{sample.paths['over']}: pair of two sizes, {sizes}; the pair must be aligned")
-        fused = merge.process([over, under])  # float32, 1 = white, same channel order
-        planes = [
-            to_uint8(luminance(image)) for image in (fused, over / np.float32(255), under / np.float32(255))
-        ]
-        if planes[1].mean() <= planes[2].mean():
-            raise InputError(f"{sample.paths['over']}: darker than its under-exposed partner; swap the two")
-        scenes.append(ExposureScene(id=sample.id, fused=planes[0], over=planes[1], under=planes[2]))
-    return scenes
-
-
-def split_scenes(
-    scenes: Sequence[ExposureScene], held_out_every: int
-) -> tuple[list[ExposureScene], list[ExposureScene]]:
-    """Training and held-out scenes: the n-th, the 2n-th, ... are held out."""
-    held_out = list(scenes[held_out_every - 1 :: held_out_every])
-    if not held_out:
-        raise InputError(f"{len(scenes)} scene(s): too few to hold out every {held_out_every}th")
-    training = [scene for number, scene in enumerate(scenes, 1) if number % held_out_every]
-    return training, held_out
-
-
 def fit_probe(
     config: ProbeTrainingConfig, scenes: Sequence[ExposureScene], device: torch.device
 ) -> ExposureProbe:
     """Train on all given scenes and return the averaged network in eval mode."""
-    for scene in scenes:
-        if min(scene.fused.shape) < config.patch_px:
-            raise InputError(
-                f"{scene.id}: smaller than a patch of {config.patch_px} pixels; use a smaller patch_px"
-            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random_stream(config.seed, "train-probe", "", "weights").integers(1 << 31)))
         probe, average = ExposureProbe().to(device), ExposureProbe().to(device)
@@ -172,55 +116,6 @@ def fit_probe(
                 mean.data.lerp_(value.data, 1 - decay)
             progress.advance(note=f"loss {loss.item():.3f}")
     return average.eval()
-
-
-def probe_figures(
-    probe: ExposureProbe, training: Sequence[ExposureScene], held_out: Sequence[ExposureScene]
-) -> dict[str, float]:
-    """Held-out figures of a probe and of the best global gamma (highest mean PSNR on the training scenes).
-
-    For each role: ``ROLE_psnr`` and ``ROLE_gamma_psnr`` in dB, means over scenes; ``ROLE_gamma``, the
-    baseline's exponent; ``ROLE_mean`` and ``ROLE_true_mean``, mean luminance in [0, 1] of the probe's
-    pictures and of the photographs.
-    """
-    predicted = [dict(zip(ROLES, probe_luminance(scene.fused, probe), strict=True)) for scene in held_out]
-    figures: dict[str, float] = {}
-    for role in ROLES:
-        truth = [getattr(scene, role).astype(np.float32) / 255 for scene in held_out]
-        gamma = best_gamma(training, role)
-        scores = [psnr(pair[role], true) for pair, true in zip(predicted, truth, strict=True)]
-        baseline = [
-            psnr((scene.fused / np.float32(255)) ** gamma, true)
-            for scene, true in zip(held_out, truth, strict=True)
-        ]
-        figures |= {
-            f"{role}_psnr": float(np.mean(scores)),
-            f"{role}_gamma_psnr": float(np.mean(baseline)),
-            f"{role}_gamma": gamma,
-            f"{role}_mean": float(np.mean([pair[role].mean() for pair in predicted])),
-            f"{role}_true_mean": float(np.mean([true.mean() for true in truth])),
-        }
-    return figures
-
-
-def best_gamma(scenes: Sequence[ExposureScene], role: str) -> float:
-    """Exponent g for which fused ** g has the highest mean PSNR against the role's pictures."""
-    levels = np.arange(256) / 255
-    joint = []  # share of pixels of each (fused, true) pair of levels: all that the error depends on
-    for scene in scenes:
-        codes = scene.fused.astype(np.int64).ravel() * 256 + getattr(scene, role).ravel()
-        joint.append(np.bincount(codes, minlength=1 << 16).reshape(256, 256) / codes.size)
-
-    def mean_psnr(gamma: float) -> float:
-        squared = (levels[:, None] ** gamma - levels) ** 2
-        return float(np.mean([-10 * np.log10((share * squared).sum()) for share in joint]))
-
-    return float(max(np.geomspace(0.1, 10, 461), key=mean_psnr))
-
-
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], dB."""
-    return float(-10 * np.log10(np.mean(np.square(image - truth, dtype=np.float64))))
 
 
 def _objective(probe: ExposureProbe, patches: Tensor, scenes: int) -> Tensor:

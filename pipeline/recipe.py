@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import InputError
+from pipeline.file_tree import is_printable
+from pipeline.files import InputError, first_line
 
 #: Keys of a manifest, and what they mean.
 KEYS = {
@@ -93,8 +94,8 @@ def load_manifest(path: Path | str) -> Manifest:
     text = _read_text(path)
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # ValueError also of a number with too many digits
+        raise InputError(f"{path}: not valid TOML: {first_line(error)}") from None
     lines = {key: line for key in table if (line := _line_of_key(text, key))}
 
     def fail(key: str, message: str) -> InputError:
@@ -112,8 +113,8 @@ def load_manifest(path: Path | str) -> Manifest:
         raise fail("name", f"a manifest needs a name: {KEYS['name']}")
     try:
         re.compile(words["scene"])
-    except re.error as error:
-        raise fail("scene", f"scene is no regular expression ({error})") from None
+    except (re.error, OverflowError, RecursionError) as error:
+        raise fail("scene", f"scene is no regular expression ({first_line(error)})") from None
     roles = _read_roles(path, text, table.get("roles"), lines.get("roles"))
     uses_split = any("{split}" in pattern.text for patterns in roles.values() for pattern in patterns)
     splits = table.get("splits", [])
@@ -158,7 +159,7 @@ def _pattern_fault(text: str) -> str | None:
 
 
 def _path_fault(text: str) -> str | None:
-    if not text or not text.isprintable():
+    if not text or not is_printable(text):
         return "is empty or has unprintable characters"
     if "{" in text or "}" in text:
         return "has a placeholder other than {id} and {split}"

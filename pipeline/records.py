@@ -7,7 +7,7 @@ not by what lies there: the plan, the sources and the file must still be the one
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,16 @@ def finished_records(plan: Plan, out: Path) -> list[dict[str, Any]]:
     return [record for record in records if record is not None]
 
 
-def forget_damaged(records: Sequence[Mapping[str, Any]], out: Path) -> bool:
-    """Remove the records of shards whose bytes have changed since, for another making; whether any."""
+def damaged_shards(records: Sequence[Mapping[str, Any]], out: Path) -> set[str]:
+    """The names of those whose bytes have changed since."""
     entries = [record["entry"] for record in records]
-    damaged = [entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]]
-    for name in damaged:
+    return {entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]}
+
+
+def forget(names: Iterable[str], out: Path) -> None:
+    """Remove the records of shards, so that they are made again."""
+    for name in names:
         (out / name).with_suffix(".json").unlink(missing_ok=True)
-    return bool(damaged)
 
 
 def write_index(

@@ -20,7 +20,7 @@ INDEX_NAME = "index.json"
 
 
 def shard_name(shard: int, num_shards: int) -> str:
-    """File name of one shard, zero-padded so that names sort like numbers."""
+    """File name of one shard, zero-padded so that up to 99,999 names sort like numbers."""
     return f"shard-{shard:05d}-of-{num_shards:05d}.h5"
 
 

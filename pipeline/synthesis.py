@@ -10,15 +10,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.depth import DepthEstimator
 from pipeline.device import resolve_device
 from pipeline.engines import RunOptions, run_units
 from pipeline.leases import LEASE_S
 from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
-from pipeline.plan import SynthesisConfig, make_plan, settle_plan
+from pipeline.plan import Plan, SynthesisConfig, make_plan, settle_plan
 from pipeline.progress import Progress
-from pipeline.records import finished_records, forget_damaged, unmatched_reason, write_index
+from pipeline.records import damaged_shards, finished_records, forget, unmatched_reason, write_index
 from pipeline.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
@@ -29,12 +30,13 @@ _POLL_S = 0.5
 class SynthesisSummary:
     """The account of the finished shards: ``seen == written + skipped + failed``, in samples."""
 
-    index: Path | None  # None while other parts of the dataset are still to be made
+    index: Path | None  # None while shards of the dataset are still to be made
     seen: int
     written: int
     skipped: int
     failed: int
-    #: A line for each skipped frame and each failed sample of this part; it begins with that word.
+    #: A line for each skipped frame and each failed sample of this part, which begins with that word, and for
+    #: each shard that could not be finished, which begins with its name.
     problems: tuple[str, ...]
     seconds: Mapping[str, float]  # by stage, summed over the workers of this run
 
@@ -50,7 +52,8 @@ def synthesise(
 ) -> SynthesisSummary:
     """Write the joint dataset of a manifest's infrared/visible pairs into ``out``.
 
-    A run that was stopped goes on where it was; shards that had failures are tried again.
+    A run that was stopped goes on where it was; shards that had failures are tried again, damaged ones and
+    those whose sources changed meanwhile are made once more.
 
     Raises:
         InputError: an unusable manifest, root, model or device, or ``out`` belongs to another plan.
@@ -82,17 +85,13 @@ def synthesise(
         )
         for shard in range(number - 1, plan.num_shards, count)
     ]
+    own = {task.path.name: task for task in tasks}
     seconds: dict[str, float] = {}
-    _make_all(tasks, options, seconds)
-    records = finished_records(plan, out)
-    if len(records) == plan.num_shards and forget_damaged(records, out):
-        _make_all(tasks, options, seconds)
-        records = finished_records(plan, out)
+    records, faults = _make_part(plan, own, out, options, seconds)
     index = None
-    if len(records) == plan.num_shards:
+    if len(records) == plan.num_shards and not faults:
         index = write_index(plan, records, listing.unmatched, out)
     failures = [failure for record in records for failure in record["failures"]]
-    own = {task.path.name for task in tasks}
     own_failures = [f for record in records if record["entry"]["name"] in own for f in record["failures"]]
     written = sum(record["entry"]["samples"] for record in records)
     skipped = len(listing.unmatched) * config.tiles_per_frame
@@ -105,6 +104,7 @@ def synthesise(
         problems=(
             *(f"skipped {entry.id}: {unmatched_reason(entry)}" for entry in listing.unmatched),
             *(f"failed {failure['id']}: {failure['reason']}" for failure in own_failures),
+            *faults,
         ),
         seconds=seconds,
     )
@@ -121,6 +121,39 @@ def _source_frames(
             paths["inverse_depth"] = depth_map
         frames.append(SourceSample(id=one.id, paths=paths))
     return frames
+
+
+def _make_part(
+    plan: Plan, tasks: Mapping[str, ShardTask], out: Path, options: RunOptions, seconds: dict[str, float]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Make the shards of one part; return the records of all finished ones, and a line for each fault.
+
+    A shard whose sources changed while it was made, or whose bytes have since, is made once more.
+
+    Args:
+        tasks: by the names of their shards.
+    """
+    _make_all(list(tasks.values()), options, seconds)
+    records = finished_records(plan, out)
+    if changed := tasks.keys() - _names(records):
+        _make_all([tasks[name] for name in sorted(changed)], options, seconds)
+        records = finished_records(plan, out)
+    damaged = damaged_shards(records, out) if len(records) == plan.num_shards else set()
+    if again := damaged & tasks.keys():
+        forget(again, out)
+        _make_all([tasks[name] for name in sorted(again)], options, seconds)
+        records = finished_records(plan, out)
+    return records, [
+        *(
+            f"{name}: its sources changed while it was made; run it again"
+            for name in sorted(tasks.keys() - _names(records))
+        ),
+        *(f"{name}: damaged; run the part that makes it again" for name in sorted(damaged - tasks.keys())),
+    ]
+
+
+def _names(records: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {record["entry"]["name"] for record in records}
 
 
 def _make_all(tasks: Sequence[ShardTask], options: RunOptions, seconds: dict[str, float]) -> None:

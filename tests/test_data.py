@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -241,6 +242,9 @@ def test_what_a_run_does_otherwise_is_told(tmp_path: Path, make_joint: Joint) ->
     assert told(several, steps=100) == told(alone, validation_share=0) == []
     (line,) = told(alone)
     assert "one scene" in line
+    frame = write_joint(tmp_path / "frame", frames=1)
+    (line,) = told(frame)
+    assert "no validation" in line and told(frame, validation_share=0) == []
     (line,) = told(several, warmup_steps=100, steps=10, lr=1e-3)
     assert "only reaches 0.0001: warm-up of 100 steps in a run of 10" in line
 
@@ -269,6 +273,32 @@ def test_unpaired_pairs_come_with_their_own_truth(
     assert data.digest != TrainingData(tiny(), [folder], device=CPU).digest
 
 
+@pytest.mark.parametrize(("frames", "pictures"), [(1, 2), (6, 1)])
+def test_where_one_set_holds_out_nothing_all_samples_are_trained_on(
+    tmp_path: Path, make_joint: Joint, frames: int, pictures: int
+) -> None:
+    sizes = dict.fromkeys(map(str, range(pictures)), (40, 80))
+    write_triples(tmp_path / "pairs", ("near", "far", "ground_truth"), sizes)
+    config = tiny(dp_folder=str(tmp_path / "pairs"), validation_share=0.5)
+    data = TrainingData(config, [make_joint(frames=frames)], device=CPU)
+    assert not list(data.validation_batches()) and "no validation" in notices(config, data)[-1]
+    seen = {sample_id for step in range(2 * frames) for sample_id in data.batch_ids(step)}
+    assert len(seen) == 2 * (frames + pictures)
+
+
+def test_unpaired_pairs_are_known_by_what_they_show(tmp_path: Path, make_joint: Joint) -> None:
+    folder = make_joint()
+
+    def digest(pairs: str) -> str:
+        return TrainingData(tiny(dp_folder=str(tmp_path / pairs)), [folder], device=CPU).digest
+
+    names = ("near", "far", "ground_truth")
+    write_triples(tmp_path / "pairs", names, {"one": (40, 40), "two": (40, 40)})
+    shutil.copytree(tmp_path / "pairs", tmp_path / "moved")
+    write_triples(tmp_path / "others", names, {"two": (40, 40), "one": (40, 40)})
+    assert digest("pairs") == digest("moved") != digest("others")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
 def test_names_that_are_no_utf8_are_trained_on(tmp_path: Path, make_joint: Joint) -> None:
     write_triples(tmp_path / "pairs", ("near", "far", "ground_truth"), {"one": (40, 40), "two": (40, 40)})
@@ -289,6 +319,11 @@ def test_bad_unpaired_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "far/one.png").unlink()
     with pytest.raises(InputError, match="far"):
         load_unpaired(tmp_path, 40)
+    (tmp_path / "far").rmdir()
+    says = r"--dp-folder .*: no focus pairs; give .* source_1 and .*, or near and far and ground_truth$"
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=says):
+            load_unpaired(folder, 40)
 
 
 def write_triples(folder: Path, names: tuple[str, ...], sizes: dict[str, tuple[int, int]]) -> None:

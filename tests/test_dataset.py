@@ -56,6 +56,8 @@ def test_fields_are_chosen(folder: Path) -> None:
     assert list(JointDataset(folder, ["id", "visible"])[0]) == ["id", "visible"]
     with pytest.raises(InputError, match="no field f_number; it has infrared"):
         JointDataset(folder, ["visible", "f_number"])
+    with pytest.raises(InputError, match=r"fields is 'id'; give a list of names, such as \['id'\]"):
+        JointDataset(folder, "id")
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])

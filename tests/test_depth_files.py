@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import h5py
@@ -71,8 +72,30 @@ def test_ids_with_dots_and_ids_that_leave_the_folder(tmp_path: Path) -> None:
     _write(tmp_path / "secret.png", np.eye(8, 9, dtype=np.uint8))
     estimator = load_depth_estimator(f"files:{tmp_path / 'maps'}")
     assert depth_of(estimator, smooth_frame(8, 9), "frame.0001").max() == 1
-    with pytest.raises(InputError, match="leaves the depth folder"):
-        estimator.estimate([smooth_frame(8, 9)], ["../secret"])
+    for id_ in ("../secret", "day/../../secret", str(tmp_path / "secret")):
+        with pytest.raises(InputError, match="leaves the depth folder"):
+            estimator.estimate([smooth_frame(8, 9)], [id_])
+
+
+def test_a_linked_subfolder_is_followed(tmp_path: Path) -> None:
+    """The folder is the user's own: its maps may lie on another disk."""
+    _write(tmp_path / "elsewhere/a.png", np.eye(8, 9, dtype=np.uint8))
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/day").symlink_to(tmp_path / "elsewhere")
+    estimator = load_depth_estimator(f"files:{tmp_path / 'maps'}")
+    assert depth_of(estimator, smooth_frame(8, 9), "day/a").max() == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_depths_of_any_size_are_inverted_without_a_word(tmp_path: Path) -> None:
+    depth = np.full((8, 9), 2.0)
+    depth[:4], depth[0, 0] = 1e-44, 0  # the inverse of which is beyond float32
+    _write(tmp_path / "a.h5", depth.astype(np.float32))
+    result = depth_of(load_depth_estimator(f"files:{tmp_path}"), smooth_frame(8, 9))
+    assert (result[:4] == 1).all() and (result[4:] == 0).all()
+    _write(tmp_path / "a.h5", depth * 1e300)
+    with pytest.raises(InputError, match="infinite"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +167,18 @@ def test_damaged_headers_are_named(tmp_path: Path) -> None:
         except InputError as error:
             refused += str(error).startswith(f"{path}: ")
     assert refused > 100
+
+
+def test_numbers_of_a_type_that_nothing_here_has_are_named(tmp_path: Path) -> None:
+    """A byte of a float's description changed: h5py raises a ValueError."""
+    _write(tmp_path / "a.h5", np.ones((8, 9), np.float32))
+    data = (tmp_path / "a.h5").read_bytes()
+    description = struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)
+    assert data.count(description) == 1
+    changed = data.replace(description, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 1 << 30))
+    (tmp_path / "a.h5").write_bytes(changed)
+    with pytest.raises(InputError, match=r"a\.h5: not readable as HDF5 \(.*\)$"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
 
 
 @pytest.mark.parametrize("shape", ["(9" + "0" * 30 + ", 9)", "(True, 9)"])

@@ -94,7 +94,10 @@ def test_a_later_run_goes_on_too(server: Server, tmp_path: Path) -> None:
 
 def test_a_part_that_is_whole_already_is_enough(server: Server, tmp_path: Path) -> None:
     (tmp_path / "w.part").write_bytes(CONTENT)
-    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    assert fetch_url("http://127.0.0.1:1/nobody-there", tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    (tmp_path / "v.part").write_bytes(CONTENT)
+    with pytest.raises(InputError, match=f"--sha256 {DIGEST}"):  # the server says that nothing is left
+        fetch_url(url_of(server), tmp_path / "v", sha256=None)
 
 
 def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:

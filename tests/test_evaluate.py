@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from metric_pictures import STEMS, picture, write_set
@@ -17,7 +18,7 @@ from model.evaluate import evaluate, parse_method, parse_methods
 from model.evaluation_tables import summarise
 from model.metrics import METRICS, compute_metrics
 from model.metrics.conventions import metrics_of
-from model.scoring import EvaluateConfig
+from model.scoring import EvaluateConfig, score_pair
 from pipeline.files import InputError
 from pipeline.images import write_image
 
@@ -138,6 +139,31 @@ def test_ground_truth(tmp_path: Path) -> None:
     errors = out.parent / "r-images" / "errors"
     assert (errors / "mean-b" / "night" / "1.png").is_file()
     assert (errors / "average-noise" / "day" / "1.png").is_file()
+
+
+@pytest.mark.parametrize("names", [["PSNR-GT"], ["EN", "SSIM-GT"]])
+def test_metrics_of_a_ground_truth_may_be_named(tmp_path: Path, names: list[str]) -> None:
+    methods, sources = write_set(tmp_path), (tmp_path / "a", tmp_path / "b")
+    config, out = EvaluateConfig(metrics=tuple(names), jobs=1), tmp_path / "r.json"
+    with pytest.raises(InputError, match=f"--metric {names[-1]}: needs true images; give --ground-truth"):
+        evaluate(config, *sources, methods, out)
+    evaluate(config, *sources, methods, out, ground_truth=tmp_path / "copy")
+    columns = [metric["name"] for metric in json.loads(out.read_text())["metrics"]]
+    assert columns == [*names[:-1], "PSNR-GT", "SSIM-GT"]  # which come by themselves
+    assert "| SSIM-GT" in out.with_suffix(".md").read_text()
+
+
+def test_threads_of_opencv_are_left_as_they_were(tmp_path: Path) -> None:
+    """Where there is one core, pairs are scored in this very process."""
+    write_set(tmp_path)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        paths = {role: tmp_path / role / f"day/1.{suffix}" for role, suffix in (("a", "png"), ("b", "bmp"))}
+        assert score_pair(EvaluateConfig(metrics=("EN",)), "day/1", paths, tmp_path / "images")
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp_path: Path) -> None:

@@ -25,6 +25,17 @@ def test_results_do_not_go_among_the_images_that_are_read(tmp_path: Path, out: s
     assert not list(tmp_path.rglob("r*"))
 
 
+@pytest.mark.parametrize("folder", ["r-images", "r-images/average"])
+def test_nor_do_the_pictures(tmp_path: Path, folder: str) -> None:
+    write_set(tmp_path)
+    (tmp_path / folder).parent.mkdir(exist_ok=True)
+    (tmp_path / "copy").rename(tmp_path / folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"r-images/average would be among the inputs in .*r-images"):
+        evaluate(FEW, tmp_path / "a", tmp_path / "b", {"m": tmp_path / folder}, tmp_path / "r.json")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("line", ['{"step": 1, "lr": 0.001}', '{"name": "1", "output": "1.png"}', "[1]", ""])
 def test_lines_of_others_are_never_replaced(tmp_path: Path, line: str) -> None:
     methods, lines = write_set(tmp_path), tmp_path / "metrics.jsonl"

@@ -38,6 +38,15 @@ def test_equal_channels_give_exactly_their_value(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_grey(tmp_path / "ramp.png"), ramp)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+def test_jpeg_keeps_colour_at_full_resolution(tmp_path: Path, suffix: str) -> None:
+    """Red and blue lines, one pixel each, of about one luminance."""
+    lines = np.zeros((32, 32, 3), np.uint8)
+    lines[:, ::2, 0], lines[:, 1::2, 2] = 90, 235
+    back = read_rgb(write_image(tmp_path / f"x{suffix}", lines)).astype(int)
+    assert np.abs(back - lines).mean() < 4
+
+
 def test_luminance_of_the_primaries() -> None:
     primaries = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]], np.float32)
     np.testing.assert_allclose(luminance(primaries), [0.299, 0.587, 0.114, 1, 0], atol=1e-7)

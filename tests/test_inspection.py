@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from tiny_source import FRAMES, make_source, run
 import cli
 from pipeline import inspection
 from pipeline.files import InputError, write_json
-from pipeline.images import read_image, read_rgb
+from pipeline.images import read_image, read_rgb, write_image
 from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
 from pipeline.shards import INDEX_NAME, read_index, shard_name
 
@@ -88,6 +91,34 @@ def test_samples_of_a_larger_dataset_are_not_mixed_in(dataset: Path, tmp_path: P
     with pytest.raises(InputError, match=r"15\.jpg: left by another, larger run") as error:
         export_folders(dataset, out)
     assert "\n" not in str(error.value)
+
+
+def test_a_stopped_export_mixes_nothing_and_is_not_taken_for_a_finished_one(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files() -> list[int]:
+        return [len(list((tmp_path / name / "train").glob("*.jpg"))) for name in inspection.EXPORTED]
+
+    def until(last: int) -> Callable[..., None]:
+        numbers = itertools.count(1)
+
+        def write(*arguments: Any, **options: Any) -> None:
+            if next(numbers) > last:
+                raise KeyboardInterrupt
+            write_image(*arguments, **options)
+
+        return write
+
+    export_folders(dataset, tmp_path)
+    (tmp_path / "infrared/train/mine.jpg").touch()
+    for last in (0, 33, 82):
+        monkeypatch.setattr(inspection, "write_image", until(last))
+        with pytest.raises(KeyboardInterrupt):
+            export_folders(dataset, tmp_path)
+        assert sum(files()) == last + 1 and files()[-1] == max(0, last - 5 * 2 * FRAMES)
+    monkeypatch.undo()
+    export_folders(dataset, tmp_path)
+    assert files() == [2 * FRAMES + 1] + [2 * FRAMES] * 5, "a file of another name stays"
 
 
 @pytest.mark.parametrize("key", ["seen", "config", "source", "versions", "skipped_frames"])

@@ -104,6 +104,7 @@ def test_selection() -> None:
     assert metrics_of("matlab-toolbox")["MS-SSIM"].min_side_px == 44
     assert metrics_of("matlab-toolbox")["FMI_dct"].min_side_px == 3
     assert not [name for name in metrics_of() if name.startswith("FMI_")]
+    assert list(metrics_of("vifb", ("EI", "PSNR-GT"))) == ["EI"]  # which comes with its ground truth
     with pytest.raises(InputError, match="unknown; use one of standard"):
         metrics_of("matlab")
     with pytest.raises(InputError, match="SCD: no metric of convention vifb"):

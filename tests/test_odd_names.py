@@ -31,14 +31,16 @@ def test_from_fusing_to_the_page(tmp_path: Path) -> None:
     for role in "ab":
         picture(root / role / f"{ODD}.png", 1, size_hw=(44, 48))
     pair = ("-a", root / "a", "-b", root / "b")
-    run("fuse", *pair, "-o", root / "fused", "--weights", tiny_weights(tmp_path), "--device", "cpu")
+    written = ("-o", root / "fused", "--weights", tiny_weights(tmp_path), "--device", "cpu")
+    assert run("fuse", *pair, *written).strip().endswith("/caf\\udce9 1/fused")
     assert (root / "fused" / f"{ODD}.png").is_file()
     options = ("--metric", "EN", "--metric", "SSIM", "--jobs", 1)
     printed = run("evaluate", *pair, "-f", f"{ODD}={root / 'fused'}", *options, "-o", root / "r.json")
     assert "| caf\\udce9 1 |" in printed and "| SSIM" in printed
     for line in (root / "r.jsonl").read_bytes().splitlines():
         assert json.loads(line.decode("ascii"))["image"] == ODD
-    run("report", root / "r.json", "-o", root / "r.html")
+    assert printed.strip().endswith("/caf\\udce9 1/r.json")
+    assert run("report", root / "r.json", "-o", root / "r.html").strip().endswith("/caf\\udce9 1/r.html")
     content = content_of(root / "r.html")
     assert content["images"] == [ODD] and content["methods"][0]["name"] == ODD
 

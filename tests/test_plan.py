@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +114,45 @@ def test_of_two_plans_at_the_same_time_one_is_settled(
     (tmp_path / PLAN_NAME).rename(tmp_path / "shard-of-nobody")
     with pytest.raises(InputError, match="holds shards but no"):
         settle_plan(first, tmp_path)
+
+
+def test_depth_maps_count_by_their_content_not_their_place(
+    source: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(dataset, tmp_path / "out")
+    shutil.copytree(source.parent / "depth", tmp_path / "maps")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
+    monkeypatch.chdir(tmp_path)
+    for folder in ("maps", "maps/../maps", tmp_path / "maps"):
+        run(source, tmp_path / "out", replace(make_config(source), depth=f"files:{folder}"))
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    shutil.copy("maps/1.png", "maps/0.png")
+    run(source, tmp_path / "out", replace(make_config(source), depth="files:maps"))
+    assert sum(path.stat().st_mtime_ns != before for path, before in times.items()) == 1
+
+
+def test_a_plan_that_is_just_being_written_is_waited_for(tmp_path: Path) -> None:
+    """Without hard links its file is there before its content."""
+    first, second = (make_plan(SynthesisConfig(seed=seed), (), {}, {}) for seed in (1, 2))
+    settle_plan(first, tmp_path / "first")
+    (tmp_path / PLAN_NAME).touch()
+    writer = threading.Timer(0.3, os.replace, (tmp_path / "first" / PLAN_NAME, tmp_path / PLAN_NAME))
+    writer.start()
+    with pytest.raises(InputError, match=r"another plan \(seed: 1 then, 2 now\)"):
+        settle_plan(second, tmp_path)
+    writer.join()
+
+
+def test_a_plan_that_stays_empty_does_not_block_the_folder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process was killed before it wrote the content, and therefore before it made a shard."""
+    monkeypatch.setattr(plan, "_WRITING_S", 0.2)
+    (tmp_path / PLAN_NAME).touch()
+    assert run(source, tmp_path).index is not None
+    (tmp_path / PLAN_NAME).write_bytes(b"")
+    with pytest.raises(InputError, match=r"plan\.json: empty; delete .*, or choose another folder$"):
+        run(source, tmp_path)
 
 
 @pytest.mark.parametrize(

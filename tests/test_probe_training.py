@@ -12,20 +12,18 @@ import torch
 from exposure_manifest import exposure_manifest
 from safetensors import safe_open
 
-from pipeline.files import InputError
-from pipeline.images import write_image
-from pipeline.probe import load_probe, probe_luminance
-from pipeline.probe_training import (
+from pipeline.exposure_scenes import (
     ExposureScene,
-    ProbeTrainingConfig,
     best_gamma,
-    fit_probe,
     probe_figures,
     psnr,
     read_scenes,
     split_scenes,
-    train_probe,
 )
+from pipeline.files import InputError
+from pipeline.images import write_image
+from pipeline.probe import load_probe, probe_luminance
+from pipeline.probe_training import ProbeTrainingConfig, fit_probe, train_probe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -102,7 +100,8 @@ def test_held_out_scenes_are_every_nth() -> None:
 
 def test_unusable_data_is_named(tmp_path: Path) -> None:
     manifest = exposure_manifest(tmp_path, size=(10, 12))
-    with pytest.raises(InputError, match="smaller than a patch"):
+    says = r"over/0\.png: 12x10 is smaller than the patches of 16 pixels .*; remove the pair$"
+    with pytest.raises(InputError, match=says):
         train_probe(SHORT, manifest, None, tmp_path / "out.safetensors")
     write_image(tmp_path / "over" / "2.png", np.zeros((10, 13, 3), np.uint8))
     with pytest.raises(InputError, match=r"2\.png: pair of two sizes, 13x10 and 12x10"):
@@ -130,7 +129,7 @@ def test_an_output_that_cannot_be_made_is_told_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = exposure_manifest(tmp_path)
-    monkeypatch.setattr("pipeline.probe_training.read_scenes", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr("pipeline.probe_training.read_scenes", lambda *_, **__: pytest.fail("data were read"))
     for out in (tmp_path, manifest / "probe.safetensors"):
         with pytest.raises(InputError, match="folder"):
             train_probe(SHORT, manifest, None, out)

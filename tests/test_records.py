@@ -80,23 +80,29 @@ def test_sources_are_not_read_where_there_is_no_record(
     assert read_record(tmp_path / shard_name(0, 1), "digest", ()) is None
 
 
-def test_a_source_replaced_while_its_shard_is_made_makes_it_again(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moments", [(0,), (3,), (0, 4)], ids=["at once", "later", "twice"])
+def test_a_source_replaced_while_shards_are_made_makes_its_shard_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: tuple[int, ...]
 ) -> None:
     shutil.copytree(source.parent, tmp_path / "source")
-    manifest, out = tmp_path / "source" / "manifest.toml", tmp_path / "out"
+    manifest, out, made = tmp_path / "source" / "manifest.toml", tmp_path / "out", []
 
     def replaced_meanwhile(frames: Any, *arguments: Any) -> Any:
         content = make_samples(frames, *arguments)
-        shutil.copy(tmp_path / "source/visible/1.png", tmp_path / "source/visible/0.png")
+        if len(made) in moments:
+            shutil.copy(source.parent / f"visible/{1 + len(made)}.png", tmp_path / "source/visible/0.png")
+        made.append(frames[0].id)
         return content
 
-    with monkeypatch.context() as patch:
-        patch.setattr(work_units, "make_samples", replaced_meanwhile)
-        assert run(manifest, out).index is None, "the first shard does not count as done"
-    before = _times(out)
-    assert run(manifest, out).index is not None
-    assert _remade(before, _times(out)) == [0]
+    monkeypatch.setattr(work_units, "make_samples", replaced_meanwhile)
+    summary = run(manifest, out)
+    assert made == ["0", "2", "4", "6", "0"]
+    if len(moments) == 2:
+        says = f"{shard_name(0, 4)}: its sources changed while it was made; run it again"
+        assert summary.problems == (says,) and summary.index is None
+        summary = run(manifest, out)
+    assert summary.index is not None and not summary.problems
+    assert verify(out) == [] and made[5:] == ["0"] * (len(moments) - 1)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +140,29 @@ def test_a_record_of_anything_else_counts_as_absent(tmp_path: Path, content: str
 
 def test_damaged_shards_are_made_anew_at_once(source: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
-    names = [shard_name(shard, 4) for shard in (0, 3)]
-    for name in names:
-        content = bytearray((tmp_path / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (tmp_path / name).write_bytes(content)
+    for shard in (0, 3):
+        _damage(tmp_path / shard_name(shard, 4))
     assert run(source, tmp_path).index is not None
     assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
+
+
+def test_a_part_leaves_the_damaged_shards_of_others_and_names_them(
+    source: Path, dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    for shard in (0, 3):
+        _damage(tmp_path / shard_name(shard, 4))
+    first = run(source, tmp_path, part=(1, 2))
+    assert first.index is None and first.problems == (
+        f"{shard_name(3, 4)}: damaged; run the part that makes it again",
+    )
+    assert (tmp_path / shard_name(0, 4)).read_bytes() == (dataset / shard_name(0, 4)).read_bytes()
+    second = run(source, tmp_path, part=(2, 2))
+    assert second.index is not None and not second.problems
+    assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
+
+
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

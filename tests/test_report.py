@@ -212,3 +212,12 @@ def test_spread_covers_the_range_from_the_beginning(count: int) -> None:
     assert sorted(order) == list(range(count))
     few = sorted(order[:5])
     assert max(np.diff([*few, count])) <= max(1, count / 2)
+
+
+def test_a_gate_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    run = training_run(tmp_path / "run")
+    whole, _, _ = (run / "metrics.jsonl").read_text().rpartition("\n")
+    last = {"step": 31, "lambda_mm": None, "lambda_dp": 0.5}
+    (run / "metrics.jsonl").write_text(f"{whole}\n{json.dumps(last)}\n")
+    facts = dict(content_of(report(run, tmp_path / "r.html"))["facts"])
+    assert facts["λ of DP"] == "0.500" and "λ of MM" not in facts

@@ -117,6 +117,15 @@ def test_a_run_leaves_everything_that_it_promises(straight: Path, joint: Path) -
     assert read_image(folder.pictures / "step-00000004.png").std() > 5
 
 
+@pytest.mark.parametrize("out", ["joint/run", "joint/a/b", "pairs/near/run"])
+def test_a_run_does_not_go_among_its_data(tmp_path: Path, out: str) -> None:
+    (tmp_path / "joint").mkdir()
+    (tmp_path / "pairs").mkdir()
+    with pytest.raises(InputError, match=r"would be among the inputs in .*; choose another output folder"):
+        train(tiny(dp_folder=str(tmp_path / "pairs")), tmp_path / "joint", tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
 def test_network_is_a_function_of_the_seed_alone(joint: Path, tmp_path: Path, straight: Path) -> None:
     torch.rand(7)  # moves the global generator, which must not matter
     train(tiny(), joint, tmp_path / "again")
@@ -218,6 +227,11 @@ def test_learning_rate_is_a_function_of_the_step() -> None:
         {"clip_norm": -1.0},
         {"mm_task_weight": -1.0},
         {"mm_task_weight": math.nan},
+        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "mm_public_weight": 0.0, "dp_public_weight": 0.0},
+        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "public_ssim_weight": 0.0, "public_mse_weight": 0.0},
+        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "mm_public_weight": 0.0, "objective": "fidelity"},
+        {"public_mse_weight": 2.0, "mm_public_weight": 0.0, "dp_public_weight": 0.0},
+        {"public_ssim_weight": 0.0, "mm_public_weight": 0.0, "objective": "fidelity"},
         {"structure_weight": 9.0},
         {"dp_public_weight": 0.0, "objective": "fidelity"},
         {"validation_share": 1.0},

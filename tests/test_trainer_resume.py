@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from model.objectives import FidelityObjective, PublishedObjective
 from model.run_folder import RunFolder
 from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError, _Snapshot
-from model.train_config import TrainConfig
+from model.train_config import SHAPE, TrainConfig
 from model.trainer import train
 from model.training_log import LOSSES, read_metrics
 from model.training_state import load_training_state
@@ -131,7 +132,7 @@ def test_changed_settings_or_data_stop_with_what_differs(joint: Path, tmp_path: 
     with pytest.raises(InputError, match="data: "):
         train(tiny(steps=1), other, run, resume=True)
     with pytest.raises(InputError, match="not empty and not a training run"):
-        train(tiny(steps=1), joint, joint)
+        train(tiny(steps=1), joint, run / "checkpoints")
     for resume, foreign in ((True, {"architectures": []}), (True, [1]), (False, {})):
         write_json(tmp_path / "foreign/config.json", foreign)
         with pytest.raises(InputError, match=r"config\.json: not of a training run"):
@@ -166,15 +167,34 @@ def test_a_kill_before_the_first_file_is_no_obstacle(joint: Path, tmp_path: Path
     assert read_json(tmp_path / "summary.json")["samples"]
 
 
+def test_a_finished_run_without_its_checkpoints_is_kept(joint: Path, tmp_path: Path, straight: Path) -> None:
+    run = shutil.copytree(straight, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    before = {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()}
+    with pytest.raises(
+        InputError, match=r"finished, but its checkpoints are gone; .* --init .*weights\.safe"
+    ):
+        train(tiny(steps=5), joint, run, resume=True)
+    assert before == {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()}
+    (run / "weights.safetensors").unlink()  # as of a run that was killed before its first checkpoint
+    train(tiny(), joint, run, resume=True)
+    assert digest(run) == digest(straight)
+
+
 def test_going_on_needs_no_weights_to_start_from(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = tmp_path / "start.safetensors"
     weights.write_bytes((straight / "weights.safetensors").read_bytes())
-    config = {"init": str(weights), "feature_growth": None, "decoder_channels": None}
-    train(tiny(steps=1, **config), joint, tmp_path / "run")
+    config: dict[str, Any] = dict.fromkeys(SHAPE)
+    train(tiny(steps=1, init=str(weights), **config), joint, tmp_path / "run")
     weights.unlink()
-    train(tiny(steps=2, **config), joint, tmp_path / "run", resume=True)
+    for steps, init in ((2, str(weights)), (3, "moved.safetensors"), (4, "")):
+        train(tiny(steps=steps, init=init, **config), joint, tmp_path / "run", resume=True)
+        told = read_json(tmp_path / "run/config.json")["config"]
+        assert (told["init"], told["feature_growth"]) == (str(weights), 8)
+    with pytest.raises(InputError, match="feature_growth: 8 -> 32"):  # the default, if asked for
+        train(tiny(init="", **config | {"feature_growth": 32}), joint, tmp_path / "run", resume=True)
     with pytest.raises(InputError, match=r"start\.safetensors"):
-        train(tiny(steps=1, **config), joint, tmp_path / "new")
+        train(tiny(steps=1, init=str(weights), **config), joint, tmp_path / "new")
 
 
 def test_old_checkpoints_go(joint: Path, tmp_path: Path) -> None:
@@ -338,12 +358,30 @@ def test_killed_at_ten_random_moments(joint: Path, tmp_path: Path) -> None:
     assert without_times(tmp_path / "run") == without_times(tmp_path / "straight")
 
 
-def test_only_settings_that_matter_keep_a_run_from_going_on() -> None:
-    earlier = TrainConfig().to_json()
-    assert TrainConfig().changes(earlier) == []
-    assert TrainConfig(steps=9000, device="cpu", keep_checkpoints=9).changes(earlier) == []
-    assert TrainConfig(seed=1).changes(earlier) == ["seed: 0 -> 1"]
-    cosine = TrainConfig(schedule="cosine")
-    longer = TrainConfig(schedule="cosine", steps=9000)
-    assert longer.changes(cosine.to_json()) == ["steps: 5000 -> 9000"]
-    assert TrainConfig().changes({**earlier, "momentum": 0.9}) == ["momentum: 0.9 -> (absent)"]
+@pytest.mark.parametrize("begun", [False, True])
+def test_only_settings_that_matter_keep_a_run_from_going_on(begun: bool) -> None:
+    def changes(earlier: dict[str, Any], **settings: Any) -> list[str]:
+        return TrainConfig(**settings).changes(earlier, begun=begun)
+
+    earlier = TrainConfig(**SHAPE).to_json()
+    assert changes(earlier) == changes(earlier, steps=9000, device="cpu", keep_checkpoints=9) == []
+    assert changes(earlier, seed=1) == ["seed: 0 -> 1"]
+    cosine = TrainConfig(schedule="cosine", **SHAPE).to_json()
+    assert changes(cosine, schedule="cosine", steps=9000) == ["steps: 5000 -> 9000"]
+    assert changes({**earlier, "momentum": 0.9}) == ["momentum: 0.9 -> (absent)"]
+    # A shape or weights to start from that are left out are those of the network, once there is one.
+    assert changes({**earlier, "head": "pyramid"}) == ([] if begun else ["head: pyramid -> plane"])
+    assert changes({**earlier, "init": "/a"}) == ([] if begun else ["init: /a -> "])
+    # The digest of the data tells what pairs show, but not that there are none.
+    assert changes({**earlier, "dp_folder": "/a"}, dp_folder="b") == []
+    assert changes({**earlier, "dp_folder": "/a"}) == ["dp_folder: /a -> "]
+
+
+def test_one_file_has_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    paths = (str(tmp_path / "w.pth"), "w.pth", "x/../w.pth", "link/w.pth")
+    one, *others = (TrainConfig(information="densenet121", information_weights=path) for path in paths)
+    assert not any(other.changes(one.to_json(), begun=True) for other in others)
+    other = TrainConfig(information="densenet121", information_weights="v.pth")
+    assert other.changes(one.to_json(), begun=True) == [f"information_weights: {paths[0]} -> v.pth"]

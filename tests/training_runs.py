@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     # Narrow networks, where no number is that of the published one.
     "feature_growth": 8,
     "decoder_channels": 16,
+    "head": "plane",
 }
 
 

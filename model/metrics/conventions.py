@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from model.metrics import (
+    GROUND_TRUTH_METRICS,
     METRICS,
     Metric,
     feature_information,
@@ -156,6 +157,8 @@ _MIN_SIDE_PX = {("matlab-toolbox", "SSIM"): 11, ("matlab-toolbox", "MS-SSIM"): 4
 def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[str, Metric]:
     """Return the metrics of a convention, all or those named, in the order of the standard table.
 
+    Those of a ground truth may be named, but are not returned: they are added wherever there is one.
+
     Raises:
         InputError: the convention is unknown, or does not print one of ``names``.
     """
@@ -168,7 +171,7 @@ def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[
         for name, metric in every.items()
         if name in chosen.same or name in chosen.differs
     }
-    unknown = [name for name in names if name not in available]
+    unknown = [name for name in names if name not in available and name not in GROUND_TRUTH_METRICS]
     if unknown:
         raise InputError(
             f"{', '.join(unknown)}: no metric of convention {convention}; it has {', '.join(available)}"

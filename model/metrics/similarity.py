@@ -74,7 +74,11 @@ def peak_signal_to_frobenius(fused: np.ndarray, a: np.ndarray, b: np.ndarray) ->
 
 
 def correlation_coefficient(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """CC: mean of corr(A, F) and corr(B, F), -1 to 1; a constant image correlates with nothing (0)."""
+    """CC: mean of corr(A, F) and corr(B, F), -1 to 1; a constant image correlates with nothing (0).
+
+    Deshmukh and Bhosale, "Image fusion and image quality assessment of fused images", Int. J. Image
+    Processing 2010.
+    """
     fused, a, b = grey_levels(fused, a, b)
     return (correlation(a, fused) + correlation(b, fused)) / 2
 

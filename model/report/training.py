@@ -45,7 +45,7 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
     last = records[-1]
     facts: list[list[Any]] = [["steps", last.get("step", len(records))]]
     for key, label in (("lambda_mm", "λ of MM"), ("lambda_dp", "λ of DP")):
-        if key in last:
+        if last.get(key) is not None:
             facts.append([label, f"{last[key]:.3f}"])
     facts += _summary_facts(run / "summary.json")
     pictures, note = _pictures(run / "pictures", config)

@@ -67,9 +67,13 @@ class DepthEstimator(Protocol):
 
 
 def source_identity(source: str) -> str:
-    """What a plan holds of a depth source: not where a weights file lies, since it holds its digest too."""
+    """What a plan holds of a depth source: not where files lie whose content counts anyway.
+
+    Weights count by their digest, which the plan holds too, and depth maps as sources of their shards. Of
+    ``hf:`` the name stays, since its digest tells nothing of the model's settings.
+    """
     kind, _, argument = source.partition(":")
-    if kind == "megadepth":
+    if kind in ("files", "megadepth"):
         return kind
     return f"{kind}:{argument.partition(':')[0]}" if kind == "timm" else source
 

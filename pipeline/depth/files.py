@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from tokenize import TokenError
 
 import h5py
 import numpy as np
 
-from pipeline.files import InputError, check_folder
+from pipeline.files import InputError, check_folder, first_line
 from pipeline.images import MAX_PIXELS, nearest_known, read_image
 from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
 
@@ -61,18 +61,17 @@ class FileDepth:
         return unit_range(values)
 
     def _find(self, id_: str) -> Path:
-        # An id may hold dots, so that with_suffix would cut into it.
-        stem = self.folder / id_
-        if self.folder.resolve() not in stem.resolve().parents:
+        # By the id alone: links in the folder are the user's own, and may lead to another disk.
+        if PurePath(id_).anchor or ".." in PurePath(id_).parts:
             raise InputError(f"{self.folder}: the id {id_} leaves the depth folder")
         found: list[Path] = []
         for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)):
-            path = stem.with_name(stem.name + suffix)
+            path = self.folder / f"{id_}{suffix}"
             # Where a file system ignores case, both spellings are one file.
             if path.is_file() and not any(path.samefile(other) for other in found):
                 found.append(path)
         if not found:
-            raise InputError(f"{stem}{{{','.join(SUFFIXES)}}}: no depth map for {id_}")
+            raise InputError(f"{self.folder / id_}{{{','.join(SUFFIXES)}}}: no depth map for {id_}")
         if len(found) > 1:
             raise InputError(f"{found[0]}: there is also {found[1].name}; keep one depth map for each id")
         return found[0]
@@ -87,7 +86,7 @@ def _read_npy(path: Path) -> np.ndarray:
         # Mapped, so that a header which declares a huge array allocates nothing; and no archive of arrays.
         values = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError) as error:
-        raise InputError(f"{path}: not a readable NPY array ({error})") from None
+        raise InputError(f"{path}: not a readable NPY array ({first_line(error)})") from None
     if values.dtype.kind not in "uif" or values.size > MAX_PIXELS:
         raise InputError(f"{path}: {values.dtype} {values.shape} is not a map of real numbers")
     return np.asarray(values)
@@ -106,17 +105,17 @@ def _read_depth(path: Path) -> np.ndarray:
                     f"{path}: dataset 'depth' {dataset.dtype} {dataset.shape} is not a depth map"
                 )
             return dataset[:]
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: not readable as HDF5 ({error})") from None
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not readable as HDF5 ({first_line(error)})") from None
 
 
 def _invert(depth: np.ndarray, path: Path) -> np.ndarray:
-    depth = depth.astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite
+        depth = depth.astype(np.float32)
     if not np.isfinite(depth).all() or depth.min() < 0:
         raise InputError(f"{path}: holds NaN, infinite or negative depths (ordinal maps are no depth maps)")
     known = depth > 0
     if not known.any():
         raise InputError(f"{path}: holds no depth at all (only zeros)")
-    inverse = np.zeros_like(depth)
-    np.divide(1, depth, out=inverse, where=known)
+    inverse = 1 / np.maximum(depth, np.finfo(np.float32).tiny)  # nearer than that it would be infinite
     return unit_range(nearest_known(inverse, known), saturated_percent=SATURATED_PERCENT)

@@ -20,14 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from pipeline.exposure_scenes import probe_figures, read_scenes, split_scenes
 from pipeline.probe import ROLES, load_probe
-from pipeline.probe_training import (
-    ProbeTrainingConfig,
-    fit_probe,
-    probe_figures,
-    read_scenes,
-    split_scenes,
-)
+from pipeline.probe_training import ProbeTrainingConfig, fit_probe
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ FUSION_TRAINING = (
     *("--structure-weight", 8, "--complement-weight", 5),
     *("--mutual-information-weight", 4.5, "--visual-information-weight", 0.5, "--truth-weight", 3.5),
     *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
-    *("--clip-norm", 10, "--ema-decay", 0.998, "--validation-share", HELD_OUT_SHARE, "--resume"),
+    *("--clip-norm", 10, "--ema-decay", 0.995, "--validation-share", HELD_OUT_SHARE, "--resume"),
 )
 
 
@@ -136,7 +136,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
 @click.command("train-fusion")
 @click.argument("data", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of datasets and run; goes on.")
-@click.option("--steps", type=click.IntRange(1), default=1934, show_default=True, help="Batches.")
+@click.option("--steps", type=click.IntRange(1), default=600, show_default=True, help="Batches.")
 @click.option(
     "--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Crops of each batch."
 )

@@ -11,7 +11,8 @@ import torch
 
 from model import calibration
 from model.baselines import BASELINES
-from model.calibration import MOVES, _best, calibrate
+from model.calibration import _best, calibrate
+from model.calibration_moves import MOVES
 from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
 from model.cues import CUE_SCALE
 from model.data import is_held_out

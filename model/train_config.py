@@ -179,18 +179,15 @@ class TrainConfig:
                 f"train: information_weights means nothing with information {self.information}; leave it out"
             )
         if self.schedule == "cosine" and self.warmup_steps >= self.steps:
-            raise InputError(
-                f"train: warmup_steps is {self.warmup_steps}; with schedule cosine give fewer than steps, "
-                f"{self.steps}"
-            )
+            few = f"with schedule cosine give fewer than steps, {self.steps}"
+            raise InputError(f"train: warmup_steps is {self.warmup_steps}; {few}")
         if not 0 < self.lr < math.inf:
             raise InputError(f"train: lr is {self.lr}; it must be above 0")
         if not 0 <= self.clip_norm < math.inf:
             raise InputError(f"train: clip_norm is {self.clip_norm}; it must be 0 or more")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
-        if not 0 <= self.validation_share < 1:
-            raise InputError(f"train: validation_share is {self.validation_share}; it must be in [0, 1)")
+        for key in ("ema_decay", "validation_share"):
+            if not 0 <= getattr(self, key) < 1:
+                raise InputError(f"train: {key} is {getattr(self, key)}; it must be in [0, 1)")
         if self.dp_folder and self.dp_task != "mfif":
             raise InputError("train: dp_folder holds focus pairs; use it with dp_task mfif")
         self._check_losses()

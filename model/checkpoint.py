@@ -45,15 +45,21 @@ def load_network(path: Path | str | None) -> GIFNet:
     Raises:
         InputError: there is no such file, or it is damaged, of another kind, or of another version.
     """
-    path = DEFAULT_WEIGHTS if path is None else Path(path)
+    return load_with_facts(DEFAULT_WEIGHTS if path is None else path)[0]
+
+
+def load_with_facts(path: Path | str) -> tuple[GIFNet, dict[str, Any]]:
+    """The same, and what the file says of the training: of a published one nothing."""
+    path = Path(path)
     if is_safetensors(path):
-        return _read_weights(path)[0]
+        return _read_weights(path)
     content = unpickle(path)
     if is_published(content):
-        return import_published(content, path)
+        return import_published(content, path), {}
     state = check_training_state(content, path)
     # What the run would have written: the average of the weights where it keeps one.
-    return build(state.network_config, state.extra.get("average", state.network), path)
+    network = build(state.network_config, state.extra.get("average", state.network), path)
+    return network, {"step": state.step, "config": state.config, "data_digest": state.data_digest}
 
 
 def save_weights(

@@ -22,7 +22,7 @@ from model.folders import Images
 from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs
 from model.fuse_recipes import Recipe, choose_recipe
-from model.fused_log import FusedLog, digests
+from model.fused_log import FusedLog, digests_of
 from model.host_memory import kept_in_process
 from model.memory import free_memory_bytes
 from model.strips import FusionEngine
@@ -121,7 +121,7 @@ def _run(
         progress.advance()
 
     def read(job: Job) -> tuple[list[str | None], Any]:
-        return digests(job), recipe.read(job)  # of what is read, whatever replaces it meanwhile
+        return digests_of(job), recipe.read(job)  # of what is read, whatever replaces it meanwhile
 
     def write(job: Job, result: Any, found: list[str | None], seconds: float) -> None:
         # Here and not later, so that whatever ends the run leaves no result without its line.

@@ -73,7 +73,7 @@ class FusedLog:
         """Note a result that has been written. Any number of threads may do so at once.
 
         Args:
-            digests: :func:`digests` of the inputs before they were read.
+            digests: :func:`digests_of` the job before its inputs were read.
 
         Raises:
             OSError: it cannot be noted, for a full disk for example; the log is as it was.
@@ -104,7 +104,7 @@ class FusedLog:
     def _replaced(self, job: Job) -> bool:
         """Whether an input has other content than when the result was made, as far as the log knows."""
         recorded = self._records.get(self._relative(job.output), {}).get("digests")
-        return recorded is not None and recorded != digests(job)
+        return recorded is not None and recorded != digests_of(job)
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
@@ -122,7 +122,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     return records, not cut and len(records) == len(lines)
 
 
-def digests(job: Job) -> list[str | None]:
+def digests_of(job: Job) -> list[str | None]:
     """Of the content of a job's inputs, None where one is not there."""
     return [sampled_digest(path) for path in job.inputs]
 

@@ -39,11 +39,9 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     Example:
         gifnet weights import Final.model -o published.safetensors
     """
-    from model.checkpoint import load_network, read_metadata, save_weights
-    from model.file_checks import is_safetensors
+    from model.checkpoint import load_with_facts, save_weights
 
-    metadata = read_metadata(file) if is_safetensors(file) else {}
-    network = load_network(file)
+    network, metadata = load_with_facts(file)
     metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
     click.echo(save_weights(out, network, metadata, half=half))
 
@@ -120,15 +118,13 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     from model.calibration import calibrate as run_calibration
     from model.calibration import check_jobs
     from model.calibration_pairs import calibration_pairs
-    from model.checkpoint import load_network, read_metadata, save_weights
-    from model.file_checks import is_safetensors
+    from model.checkpoint import load_with_facts, save_weights
 
     check_jobs(jobs)
     check_output(out)
-    metadata = read_metadata(weights) if is_safetensors(weights) else {}
+    network, metadata = load_with_facts(weights)
     share = max(HELD_OUT_SHARE, metadata.get("config", {}).get("validation_share", 0.0))
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
-    network = load_network(weights)
     known = calibration_pairs(data, pairs, held_out=share)
     click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))
 

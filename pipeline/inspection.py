@@ -61,11 +61,14 @@ def describe_draws(folder: Path | str) -> str:
     return "\n".join(lines)
 
 
-def iterate_samples(folder: Path | str, numbers: Container[int] | None = None) -> Iterator[dict[str, Any]]:
+def iterate_samples(
+    folder: Path | str, numbers: Container[int] | None = None, fields: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the samples of a finished dataset in order, each a mapping from field name to value.
 
     Args:
-        numbers: the samples of these numbers alone, counted from 0; nothing else is read.
+        numbers: the samples of these numbers alone, counted from 0.
+        fields: these alone; what is not asked for is not read.
 
     Raises:
         InputError: a shard is missing or damaged, or holds another number of samples than the index says.
@@ -80,7 +83,7 @@ def iterate_samples(folder: Path | str, numbers: Container[int] | None = None) -
             if shard.num_samples != entry["samples"]:
                 raise InputError(f"{shard.path}: not as many samples as in the index; run inspect --verify")
             for number in wanted:
-                yield {name: shard.read(name, number, number + 1)[0] for name in shard.fields}
+                yield {name: shard.read(name, number, number + 1)[0] for name in fields or shard.fields}
 
 
 def preview(folder: Path | str, path: Path | str, *, num_samples: int = 12) -> Path:
@@ -116,9 +119,9 @@ def export_folders(folder: Path | str, out: Path | str) -> int:
         (place / f"{number}.jpg").unlink(missing_ok=True)
     with Progress("export", total=total * len(EXPORTED), unit="picture") as progress:
         for names in (EXPORTED[:-1], EXPORTED[-1:]):
-            for number, sample in enumerate(iterate_samples(folder), start=1):
-                for name in names:
-                    write_image(folders[name] / f"{number}.jpg", sample[name], jpeg_quality=98)
+            for number, sample in enumerate(iterate_samples(folder, fields=names), start=1):
+                for name, image in sample.items():
+                    write_image(folders[name] / f"{number}.jpg", image, jpeg_quality=98)
                 progress.advance(len(names))
     return total
 

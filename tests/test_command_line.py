@@ -91,10 +91,9 @@ def _chain(monkeypatch: pytest.MonkeyPatch, outcome: SynthesisSummary | BaseExce
 
     monkeypatch.setattr("pipeline.synthesis.synthesise", synthesise)
     monkeypatch.setattr("model.trainer.train", lambda _, __, out, **___: out / "weights.safetensors")
-    for name in ("load_network", "save_weights"):
-        monkeypatch.setattr(f"model.checkpoint.{name}", lambda *_, **__: Path("gifnet.safetensors"))
+    monkeypatch.setattr("model.checkpoint.load_with_facts", lambda _: (None, {}))
+    monkeypatch.setattr("model.checkpoint.save_weights", lambda *_, **__: Path("gifnet.safetensors"))
     monkeypatch.setattr("model.weights_commands.sha256_file", lambda _: "0")
-    monkeypatch.setattr("model.file_checks.is_safetensors", lambda _: False)
     Path("data/llvip").mkdir(parents=True)
     return run("weights", "train-fusion", "data", "-o", "out", "--device", "cpu")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from training_runs import digest, tiny, without_times
 
-from model.checkpoint import load_network, read_metadata
+from model.checkpoint import load_network, load_with_facts, read_metadata
 from model.curves import draw_curves, summarise
 from model.digest import weights_digest
 from model.distributed import Team
@@ -112,7 +112,8 @@ def test_a_run_leaves_everything_that_it_promises(straight: Path, joint: Path) -
     assert metadata["step"] == 4 and metadata["config"] == tiny().to_json()
     assert read_json(folder.config)["config"] == tiny().to_json()
     assert [path.name for path in folder.checkpoints()] == ["step-00000002.pt", "step-00000004.pt"]
-    assert weights_digest(load_network(folder.checkpoint(4))) == digest(straight)
+    network, facts = load_with_facts(folder.checkpoint(4))
+    assert weights_digest(network) == digest(straight) and facts == metadata
     assert read_image(folder.curves).std() > 5
     assert read_image(folder.pictures / "step-00000004.png").std() > 5
 

@@ -146,7 +146,10 @@ def _cross_cone(
     half_b = ox * dx + oz * dz - radius * growth
     c = ox * ox + oz * oz - radius * radius
     root = np.sqrt(half_b * half_b - a * c)
-    side_in, side_out = shift + (-half_b - root) / a, shift + (-half_b + root) / a
+    # Where the ray is all but parallel to the side, a is next to 0 and one of -half_b +- root cancels.
+    sum_ = -half_b - np.copysign(root, half_b)
+    one, other = shift + sum_ / a, shift + c / sum_
+    side_in, side_out = np.where(half_b >= 0, one, other), np.where(half_b >= 0, other, one)
     # A ray steeper than the side (a < 0) meets the mirrored cone too: keep the half with the wide end.
     steep, narrowing = a < 0, growth < 0
     side_in, side_out = (

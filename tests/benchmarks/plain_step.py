@@ -7,12 +7,12 @@ from functools import partial
 import timm
 import torch
 import torch.nn.functional as F
+from published_losses import published_public_loss
 from torch import Tensor, nn
 
 from model.attention import attend_cuda
 from model.feed import Batch
 from model.information import DENSENET_STAGES
-from model.losses import mean_squared_error, ms_dissimilarity
 from model.network import GIFNet
 from model.transformer import Stream, TransformerBlock
 from pipeline.padding import ReflectedConv2d, reflection_pad
@@ -73,8 +73,7 @@ class PlainStep:
                 task = w_ir * F.mse_loss(fused, batch.infrared) + w_vis * F.mse_loss(fused, batch.visible)
             else:
                 task = F.mse_loss(fused, batch.visible)
-            public = ms_dissimilarity(reconstruction, batch.visible)
-            public = public + mean_squared_error(reconstruction, batch.visible)
+            public = published_public_loss(reconstruction, batch.visible)
             self.scaler.scale(task + public).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()

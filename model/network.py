@@ -24,6 +24,7 @@ from model.head import HEADS
 from model.pyramid_head import PyramidHead
 from model.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
 from pipeline.files import InputError
+from pipeline.padding import ReflectedConv2d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +202,21 @@ class Decoder(nn.Sequential):
             conv3x3(width // 4, out_channels),
         )
 
+    def after(self, widen: nn.Module, x: Tensor) -> Tensor:
+        """The decoder behind a 1x1 convolution without bias, as one convolution with its first.
+
+        Both are linear, and the maps between them, which have the most channels of all, are left out. The
+        weights are multiplied in float32 also under autocast.
+        """
+        first, *rest = self
+        assert isinstance(first, ReflectedConv2d) and isinstance(widen, Pointwise)
+        with torch.autocast(x.device.type, enabled=False):
+            weight = torch.einsum("omkl,mi->oikl", first.weight, widen.weight.flatten(1))
+        x = first.with_weight(x, weight)
+        for layer in rest:
+            x = layer(x)
+        return x
+
 
 class GlobalDecoder(nn.Module):
     """G-Dec: merges the main task's encoder features with the transformer's output."""
@@ -219,4 +235,5 @@ class GlobalDecoder(nn.Module):
 
     def forward(self, features: Tensor, refined: Tensor) -> Tensor:
         """Two tensors (B, C, H, W) -> what the head takes, (B, channels, H, W)."""
-        return self.decoder(self.merge(torch.cat([features, refined], dim=1)))
+        first, activation, widen = self.merge
+        return self.decoder.after(widen, activation(first(torch.cat([features, refined], dim=1))))

@@ -43,7 +43,11 @@ class ReflectedConv2d(nn.Conv2d):
         self._sides = (half, half, half, half)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(reflection_pad(x, self._sides), self.weight, self.bias, groups=self.groups)
+        return self.with_weight(x, self.weight)
+
+    def with_weight(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same convolution, with the same bias, by another weight."""
+        return F.conv2d(reflection_pad(x, self._sides), weight, self.bias, groups=self.groups)
 
 
 class _ReflectionPad(torch.autograd.Function):

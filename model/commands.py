@@ -14,7 +14,7 @@ from model.report import ReportConfig, check_page
 from model.scoring import COLOUR, EvaluateConfig
 from model.source_options import chosen_sources, manifest_options
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
-from pipeline.files import InputError
+from pipeline.files import InputError, one_line
 
 _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items())
 
@@ -79,7 +79,10 @@ def fuse(
     inputs = [images for images in (first, second, *also) if images is not None]
     summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)
     for name, lacking in summary.unmatched.items():
-        click.echo(f"unmatched: {name} is not in {', '.join(lacking)}", err=True)
+        click.echo(one_line(f"unmatched: {name} is not in {', '.join(lacking)}"), err=True)
+    for folder, endings in summary.passed_over.items():
+        files = ", ".join(f"{count} {ending or 'without one'}" for ending, count in sorted(endings.items()))
+        click.echo(one_line(f"passed over in {folder}, no images by their ending: {files}"), err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
     click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
     finish(not summary.complete)

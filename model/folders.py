@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ class FolderPairs:
     stems: list[str]  # present in every folder, sorted; "night/0001" for night/0001.png
     paths: dict[str, dict[str, Path]]  # stem -> role -> file, for the stems above
     unmatched: dict[str, list[str]]  # stem -> roles whose folder lacks it, sorted
+    passed_over: dict[
+        str, Counter[str]
+    ]  # role -> endings of files that are no images, and how many there are
 
     def require_complete(self) -> FolderPairs:
         """Return self when every folder holds the same stems; otherwise list what is missing where.
@@ -59,7 +63,7 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
 
     Subfolders count, links to folders too: ``a/night/1.png`` belongs to ``b/night/1.jpg`` and never to
     ``b/day/1.jpg``.
-    Hidden files and folders, and files of other types, are passed over.
+    Hidden files and folders are passed over, and so are files of other types, which are counted.
 
     Args:
         roots: role -> folder or files, such as ``{"a": Path("infrared"), "b": Path("visible")}``.
@@ -68,10 +72,13 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         InputError: a folder is absent, cannot be listed or holds no image, two files of a folder differ in
             their suffix alone, or the folders have no image in common.
     """
-    found = {
-        role: root.files if isinstance(root, ListedFiles) else _images_by_stem(check_folder(root, role), role)
-        for role, root in roots.items()
-    }
+    found: dict[str, dict[str, Path]] = {}
+    passed_over: dict[str, Counter[str]] = {}
+    for role, root in roots.items():
+        if isinstance(root, ListedFiles):
+            found[role], passed_over[role] = root.files, Counter()
+        else:
+            found[role], passed_over[role] = _images_by_stem(check_folder(root, role), role)
     left_out = [root.left_out for root in roots.values() if isinstance(root, ListedFiles)]
     every = sorted(set().union(*found.values()).difference(*left_out))
     unmatched = {
@@ -83,7 +90,7 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         folders = ", ".join(f"{role} {name}" for role, name in names.items())
         raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
     paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
-    return FolderPairs(stems=stems, paths=paths, unmatched=unmatched)
+    return FolderPairs(stems=stems, paths=paths, unmatched=unmatched, passed_over=passed_over)
 
 
 def path_from(folder: Path, path: Path) -> str:
@@ -117,10 +124,12 @@ def check_apart(out: Path, inputs: Iterable[Images]) -> None:
                 raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
 
 
-def _images_by_stem(root: Path, role: str) -> dict[str, Path]:
+def _images_by_stem(root: Path, role: str) -> tuple[dict[str, Path], Counter[str]]:
     images: dict[str, Path] = {}
+    others: Counter[str] = Counter()
     for path in _files(root):
         if path.suffix.lower() not in SUFFIXES:
+            others[path.suffix.lower()] += 1
             continue
         stem = path.relative_to(root).with_suffix("").as_posix()
         if stem in images:
@@ -128,7 +137,7 @@ def _images_by_stem(root: Path, role: str) -> dict[str, Path]:
         images[stem] = path
     if not images:
         raise InputError(f"{role} {root}: no image ({', '.join(SUFFIXES)}) in this folder")
-    return images
+    return images, others
 
 
 def _files(folder: Path, trail: tuple[str, ...] = ()) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -51,6 +51,7 @@ class FuseSummary:
     skipped: list[str] = field(default_factory=list)  # results that existed
     failed: dict[str, str] = field(default_factory=dict)  # name -> reason
     unmatched: dict[str, list[str]] = field(default_factory=dict)  # name -> inputs that lack it
+    passed_over: dict[str, Counter[str]] = field(default_factory=dict)  # folder -> endings of no images
 
     @property
     def complete(self) -> bool:
@@ -92,7 +93,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin()
-    summary = FuseSummary(skipped=[job.name for job in done], unmatched=listed.unmatched)
+    summary = FuseSummary([], [job.name for job in done], {}, listed.unmatched, listed.passed_over)
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
         recipe = choose_recipe(config, engine, todo, tell=progress.message)
@@ -121,6 +122,9 @@ def _run(
         progress.advance()
 
     def read(job: Job) -> tuple[list[str | None], Any]:
+        for path in job.inputs:
+            if path.exists() and not path.is_file():
+                raise InputError(f"{path}: not a file")
         return digests_of(job), recipe.read(job)  # of what is read, whatever replaces it meanwhile
 
     def write(job: Job, result: Any, found: list[str | None], seconds: float) -> None:

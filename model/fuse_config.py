@@ -82,7 +82,7 @@ class FuseConfig:
 
 def parse_memory(text: str) -> int:
     """Bytes of ``1GB``, ``512 MiB`` or ``1000000``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|)", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMG]i?B|)", text.strip(), re.IGNORECASE)
     if not match:
         raise InputError(f"memory {text!r}: give bytes or a number with KB, MB, GB, KiB, MiB or GiB")
     return int(float(match[1]) * _UNITS[match[2].upper()])

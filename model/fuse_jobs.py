@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.folders import Images, ListedFiles, check_apart, pair_folders
@@ -32,6 +33,7 @@ class JobList:
 
     jobs: list[Job]
     unmatched: dict[str, list[str]]
+    passed_over: dict[str, Counter[str]] = field(default_factory=dict)  # folder -> endings of no images
 
 
 def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobList:
@@ -70,6 +72,8 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
         raise InputError(f"{paths[0]} and the others: give files only or folders only")
     else:
         listed = JobList([_file_job(config, paths, out, paths[0].stem)], {})
+    for folder in sorted({job.output.parent for job in listed.jobs}):
+        check_apart(folder, inputs)  # results keep their subfolders, and one of these may be of inputs
     _check_outputs(listed.jobs)
     return listed
 
@@ -84,11 +88,13 @@ def _folder_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> Job
         raise InputError(f"{out} is a file; results of folders go into a folder")
     if len(inputs) > len(string.ascii_lowercase):
         raise InputError(f"fuse: {len(inputs)} folders; give {len(string.ascii_lowercase)} at most")
-    pairs = pair_folders(dict(zip(string.ascii_lowercase, inputs, strict=False)))
+    named = dict(zip(string.ascii_lowercase, inputs, strict=False))
+    pairs = pair_folders(named)
     jobs = [
         Job(stem, tuple(pairs.paths[stem].values()), out / f"{stem}{_suffix(config)}") for stem in pairs.stems
     ]
-    return JobList(jobs, pairs.unmatched)
+    passed_over = {str(named[role]): endings for role, endings in pairs.passed_over.items() if endings}
+    return JobList(jobs, pairs.unmatched, passed_over)
 
 
 def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) -> Job:

@@ -12,7 +12,7 @@ from typing import Any
 
 from model.folders import path_from
 from model.fuse_jobs import Job
-from pipeline.files import InputError, sampled_digest, write_bytes
+from pipeline.files import InputError, source_digest, write_bytes
 
 LOG_NAME = "fused.jsonl"
 
@@ -116,15 +116,15 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     try:
         for record in map(json.loads, lines):
             _origin(record)  # raises where something is missing
-            records[record["output"]] = record
-    except (ValueError, LookupError, TypeError):
+            records[os.fspath(record["output"])] = record
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; remove it to start a new one") from None
     return records, not cut and len(records) == len(lines)
 
 
 def digests_of(job: Job) -> list[str | None]:
     """Of the content of a job's inputs, None where one is not there."""
-    return [sampled_digest(path) for path in job.inputs]
+    return [source_digest(path) for path in job.inputs]
 
 
 def _origin(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,8 @@ _COMPRESSIONS = {
 _BAND_MEANINGS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED}
 _MAX_PAGES = 256
 _ORIENTATION = 274
+#: Types of two numbers each: RATIONAL and SRATIONAL.
+_FRACTIONS = (5, 10)
 
 #: What tifffile and its decoders raise for a damaged file, seen by changing bytes of good ones.
 _DAMAGE = (
@@ -119,11 +121,18 @@ def write_bands(path: Path | str, bands: Bands) -> Path:
             metadata=None,
             software=False,
             extratags=[
-                (tag, kind, np.size(value) if not isinstance(value, bytes) else len(value), value, True)
+                (tag, kind, _count(kind, value), value, True)
                 for tag, (kind, value) in (bands.geography | bands.no_data).items()
             ],
         )
     return Path(path)
+
+
+def _count(kind: int, value: bytes | int | float | tuple[int | float, ...]) -> int:
+    """How many values of its type a tag has."""
+    if isinstance(value, bytes):
+        return len(value)
+    return np.size(value) // (2 if kind in _FRACTIONS else 1)
 
 
 def _check_pages(pages: list[TiffPage], path: Path | str) -> None:

@@ -52,7 +52,7 @@ NEAR_BASES = 1 / 16
 #: Pixels that are blended at a time where memory counts.
 BAND_PIXELS = 1 << 21
 #: Numbers that a blend holds for each of them.
-BLEND_NUMBERS = 30
+BLEND_NUMBERS = 48
 #: Rows around them that count, in whole blocks: bands of a pyramid see 56, room is made as far as 47 away.
 REACH = 7 * BLOCK
 
@@ -114,9 +114,11 @@ class PyramidHead(nn.Module):
     def fuse(self, maps: list[Tensor], planes: Tensor) -> Tensor:
         """The same in less memory: the base of the whole, then the details of some rows at a time."""
         height, width = planes.shape[2:]
-        step = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
-        if height <= step:
+        if height * width <= BAND_PIXELS:
             return self(maps, planes)
+        if width > height:  # rows are read with others around them: the shorter, the fewer pixels
+            return self.fuse([map_.mT for map_ in maps], planes.mT).mT.contiguous()
+        step = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
         edges = [*range(0, height, step), height]
         strips = [
             _Rows(max(0, first - REACH), first, stop, min(stop + REACH, height))
@@ -142,8 +144,9 @@ class PyramidHead(nn.Module):
 
     def working_numbers(self, height: int, width: int) -> int:
         """How many float32 :meth:`fuse` holds at a time beside its arguments."""
-        blended = min(height * width, BAND_PIXELS + 2 * REACH * width)
-        return height * width + BLEND_NUMBERS * blended
+        blended = min(height * width, BAND_PIXELS + 2 * REACH * min(height, width))
+        # The result of a wide image is turned at the end.
+        return (2 if width > height else 1) * height * width + BLEND_NUMBERS * blended
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
         kept = iter(maps)

@@ -18,7 +18,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pipeline.files import InputError
+from pipeline.files import InputError, one_line
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
 
@@ -55,7 +55,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {one_line(str(error))}", err=True)
             ctx.exit(UNUSABLE)
         except KeyboardInterrupt as stop:
             click.echo(f"stopped: {stop}" if str(stop) else "stopped", err=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,8 +16,11 @@ from typing import Any
 
 #: Default weights and their model cards; shared by both stages.
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "model" / "weights"
-#: What :func:`sampled_digest` reads of a file.
+#: Endings of files of which :func:`source_digest` reads some blocks: their bytes change as a whole.
+_COMPRESSED = (".avi", ".jpeg", ".jpg", ".mkv", ".mov", ".mp4", ".png")
 _BLOCKS, _BLOCK_BYTES = 16, 4096
+#: Control characters, line and paragraph separators.
+_CONTROLS = ("Cc", "Zl", "Zp")
 #: What a temporary name has of the final one at most: up to 160 of the 255 bytes that a name may have.
 _STEM_CHARACTERS = 40
 
@@ -28,6 +32,11 @@ class InputError(Exception):
 def first_line(error: BaseException) -> str:
     """What a library's error says in one line, for a message of ours; its type where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """A message as it is printed: controls, which names of files may hold, as escapes."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _CONTROLS else c for c in text)
 
 
 @contextmanager
@@ -139,16 +148,18 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sampled_digest(path: Path | str) -> str | None:
-    """Digest of a file's size and of sixteen blocks of 4 KiB spread evenly over it; None if it is unreadable.
+def source_digest(path: Path | str) -> str | None:
+    """Digest of a source of pictures; None if it is no regular file or unreadable.
 
-    Up to 64 KiB that is the whole file. A larger one costs no more, and pictures are told apart; what is not
-    told is a change of a few bytes amid a large file without compression.
+    Of JPEG, PNG and videos it is that of the size and of sixteen blocks of 4 KiB spread evenly over the file:
+    another picture is compressed to other bytes from there on. Of all other files every byte counts.
     """
     path = os.path.abspath(path)
     try:
         status = os.stat(path)
-        return _sampled_digest(path, status.st_size, status.st_mtime_ns)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return _source_digest(path, status.st_size, status.st_mtime_ns)
     except OSError:
         return None
 
@@ -174,12 +185,13 @@ def refuse_numbers_beyond(folder: Path, largest: int) -> None:
 
 
 @lru_cache(maxsize=1 << 17)
-def _sampled_digest(path: str, size: int, mtime_ns: int) -> str:
+def _source_digest(path: str, size: int, mtime_ns: int) -> str:
     """The time is there for the cache: a file that was replaced is read again."""
     digest = hashlib.sha256(str(size).encode())
     with open(path, "rb", buffering=0) as file:
-        if size <= _BLOCKS * _BLOCK_BYTES:
-            digest.update(file.read())
+        if size <= _BLOCKS * _BLOCK_BYTES or not path.lower().endswith(_COMPRESSED):
+            while block := file.read(1 << 20):
+                digest.update(block)
         else:
             for number in range(_BLOCKS):
                 file.seek(number * (size - _BLOCK_BYTES) // (_BLOCKS - 1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import TiffFile
 
 from pipeline.files import InputError
 
@@ -68,6 +70,17 @@ def is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
     if isinstance(picture, TiffImageFile):
         return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
     return False
+
+
+def bands_of_tiff(data: bytes) -> int | None:
+    """Bands of a sound TIFF that Pillow does not know at all; None of anything else."""
+    try:
+        with TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first.aspage()
+            sound = page.dtype is not None and page.dtype.name in ("uint8", "uint16")
+            return page.samplesperpixel if sound and page.samplesperpixel > 1 else None
+    except Exception:  # noqa: BLE001 - of a damaged file tifffile raises anything; that it is damaged is said
+        return None
 
 
 def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:

@@ -7,6 +7,7 @@ uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel
 from __future__ import annotations
 
 import io
+import logging
 import stat
 import struct
 import warnings
@@ -20,6 +21,7 @@ from PIL.Image import Transpose
 from pipeline.files import InputError, first_line, write_bytes
 from pipeline.image_headers import (
     COLOUR_MODES,
+    bands_of_tiff,
     check_header,
     has_grey_palette,
     is_sixteen_bit,
@@ -39,6 +41,7 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 # What matters is raised; standard error is the user's.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
 #: quicker to pack, and smaller; older versions give no choice.
 _PNG_OPTIONS = (
@@ -99,6 +102,8 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.asarray(upright.convert("L")).copy()
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
+            if count := bands_of_tiff(data):
+                raise InputError(f"{path}: TIFF of {count} bands; --task pansharpen takes those") from None
             raise InputError(f"{path}: damaged image, or of a pixel type other than 8- or 16-bit") from None
         raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
     except Image.DecompressionBombError:

@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from pipeline.files import one_line
+
 #: Seconds between two lines when standard error is not a terminal.
 LINE_INTERVAL_S = 10.0
 
@@ -42,7 +44,7 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Print one line without tearing the bar."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(one_line(text), file=sys.stderr)
 
     def __enter__(self) -> Progress:
         return self

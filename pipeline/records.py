@@ -16,9 +16,9 @@ from pipeline.files import (
     InputError,
     canonical_json,
     read_json,
-    sampled_digest,
     sha256_file,
     sha256_text,
+    source_digest,
     write_bytes,
     write_json,
 )
@@ -34,7 +34,7 @@ _PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py
 def inputs_digest(frames: Sequence[SourceSample]) -> str:
     """Digest of the ids and of the sources' content: a mended or replaced source makes its shard again."""
     contents = [
-        [frame.id, role, sampled_digest(path)]
+        [frame.id, role, source_digest(path)]
         for frame in frames
         for role, path in sorted(frame.paths.items())
     ]

@@ -25,9 +25,9 @@ from pipeline.files import (
     check_folder,
     check_output,
     read_json,
-    sampled_digest,
     sha256_file,
     sha256_text,
+    source_digest,
     write_bytes,
     write_json,
     write_new,
@@ -224,13 +224,13 @@ def test_digests_are_sha256(tmp_path: Path) -> None:
     assert sha256_file(write_bytes(tmp_path / "x", big)) == hashlib.sha256(big).hexdigest()
 
 
-def test_sampled_digests_tell_contents_not_times_and_places(tmp_path: Path) -> None:
+def test_source_digests_tell_contents_not_times_and_places(tmp_path: Path) -> None:
     rng, clock = np.random.default_rng(0), itertools.count()
 
     def digest(name: str, content: bytes) -> str | None:
         path = write_bytes(tmp_path / name, content)
         os.utime(path, (next(clock),) * 2)
-        return sampled_digest(path)
+        return source_digest(path)
 
     for size in (0, 1, 65536, 65537, 1_000_000):
         content = rng.bytes(size)
@@ -244,22 +244,29 @@ def test_sampled_digests_tell_contents_not_times_and_places(tmp_path: Path) -> N
         changed.append(digest("x", bytes(one)))
     assert digest("x", whole) not in changed, "up to 64 KiB every byte counts"
 
+    plain = bytearray(rng.bytes(1_000_000))
+    before = digest("x.tif", bytes(plain))
+    plain[50_000] ^= 1  # between two of the blocks
+    assert digest("x.tif", bytes(plain)) != before, "without compression too"
 
-def test_sampled_digests_read_little(tmp_path: Path) -> None:
+
+def test_source_digests_read_little_of_what_is_compressed(tmp_path: Path) -> None:
     """A file of a terabyte, of which nothing is stored but its first and last byte."""
     digests = set()
     for place in (None, 0, 10**12 - 1):
-        with open(tmp_path / "huge", "wb") as file:
+        with open(tmp_path / "huge.mp4", "wb") as file:
             file.truncate(10**12)
             if place is not None:
                 file.seek(place)
                 file.write(b"x")
-        digests.add(sampled_digest(tmp_path / "huge"))
+        digests.add(source_digest(tmp_path / "huge.mp4"))
     assert len(digests) == 3
 
 
-def test_what_cannot_be_read_has_no_sampled_digest(tmp_path: Path) -> None:
-    assert sampled_digest(tmp_path / "absent") is None and sampled_digest(tmp_path) is None
+def test_what_cannot_be_read_has_no_source_digest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert source_digest(tmp_path / "absent") is None and source_digest(tmp_path) is None
+    assert source_digest(tmp_path / "pipe") is None  # and nobody waits for its other end
 
 
 def test_check_folder(tmp_path: Path) -> None:

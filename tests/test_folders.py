@@ -127,3 +127,11 @@ def test_a_path_from_a_folder_leads_there_behind_links(tmp_path: Path) -> None:
         path = tmp_path / name
         assert (tmp_path / "out" / path_from(tmp_path / "out", path)).samefile(path), name
     assert path_from(tmp_path, tmp_path / "data/link.png") == "data/link.png"
+
+
+def test_files_of_other_types_are_counted(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "a/2.webp", "a/n/3.JFIF", "a/n/4.jfif", "a/LICENSE", "a/.hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pairs = pair_folders({"a": tmp_path / "a", "b": tmp_path / "b"})
+    assert pairs.passed_over == {"a": {".webp": 1, ".jfif": 2, "": 1}, "b": {}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -272,3 +273,11 @@ def test_memory_sizes() -> None:
     for text in ("", "GB", "1 TB", "-1"):
         with pytest.raises(InputError):
             parse_memory(text)
+
+
+def test_a_pipe_among_the_inputs_fails_alone(weights: Path, tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "a/2.png"):
+        picture(tmp_path / name, 0)
+    os.mkfifo(tmp_path / "b/2.png")
+    summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert summary.done == ["1"] and summary.failed == {"2": f"{tmp_path / 'b/2.png'}: not a file"}

@@ -197,5 +197,5 @@ def test_further_bands_are_not_dropped(tmp_path: Path, bands: int, dtype: str) -
         planarconfig="contig",
         extrasamples=["unspecified"] * (bands - known),
     )
-    with pytest.raises(InputError, match=f"{bands} bands, of which {known} are read|damaged image, or of a"):
+    with pytest.raises(InputError, match=rf"{bands} bands(, of which {known} are read)?; --task pansharpen"):
         read_image(tmp_path / "bands.tif")

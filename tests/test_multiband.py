@@ -199,3 +199,10 @@ def test_rational_polynomials_of_a_scene_are_kept(tmp_path: Path) -> None:
     place: dict = {50844: (12, tuple(float(number) for number in range(92)))}
     read = read_bands(write_bands(tmp_path / "x.tif", Bands(scene(4), place)))
     assert read.geography == place
+
+
+@pytest.mark.parametrize("kind", [5, 10])
+def test_geographic_tags_may_be_fractions(tmp_path: Path, kind: int) -> None:
+    place: dict = {33550: (kind, (1, 2, 1, 2, 0, 1))}
+    read = read_bands(write_bands(tmp_path / "x.tif", Bands(scene(4), place)))
+    assert read.geography == place

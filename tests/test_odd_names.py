@@ -12,6 +12,8 @@ import pytest
 from fusing import picture, tiny_weights
 from test_report import Page, content_of
 
+import cli
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ODD = os.fsdecode(b"caf\xe9 1")
 
@@ -53,3 +55,24 @@ def test_the_title_of_a_page(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text('{"step": 1, "mm_task": 0.5}\n')
     page = Page(report(run, tmp_path / "r.html"))
     assert json.loads(page.data)["title"].endswith(ODD) and "title" in page.tags
+
+
+def test_messages_are_one_line_whatever_a_name_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/x\ny.png", "a/l\x1b[2Jz.png"):
+        picture(tmp_path / name, 0)
+    picture(tmp_path / "b/x\ny.png", 0, size_hw=(24, 24))
+    (tmp_path / "a/o.webp").touch()
+    pair = ("-a", tmp_path / "a", "-b", tmp_path / "b", "-o", tmp_path / "out")
+    with pytest.raises(SystemExit) as end:
+        cli.main.main(["fuse", *map(str, pair), "--weights", str(tiny_weights(tmp_path))])
+    assert end.value.code == 1
+    failed, unmatched, passed_over = (
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith(("failed", "unmatched", "passed over"))
+    )
+    assert r"x\ny.png is 24x20" in failed or r"x\ny.png is 20x24" in failed or r"x\ny.png is 24x24" in failed
+    assert r"l\x1b[2Jz is not in b" in unmatched
+    assert passed_over.endswith("no images by their ending: 1 .webp")

@@ -129,17 +129,28 @@ def test_the_decoder_sees_the_picture_before_it_has_learned_anything() -> None:
     assert float(seen[0].std(dim=(2, 3)).mean()) > 0.02
 
 
-def test_large_images_are_blended_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size_hw", [(503, 70), (70, 503)])
+def test_large_images_are_blended_some_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, size_hw: tuple[int, int]
+) -> None:
     torch.manual_seed(1)
-    head, planes = PyramidHead(), planes_of(503, 70)
+    head, planes = PyramidHead(), planes_of(*size_hw)
     for weights in head.parameters():
         torch.nn.init.normal_(weights, std=0.7 / CUE_SCALE)
-    maps = head.pooled(torch.randn(2, head.channels, 503, 70) / 3)
+    maps = head.pooled(torch.randn(2, head.channels, *size_hw) / 3)
     whole = head(maps, planes)
     monkeypatch.setattr("model.pyramid_head.BAND_PIXELS", 70 * 48)
-    torch.testing.assert_close(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(head.fuse(maps, planes), whole, rtol=0, atol=2e-5)
     monkeypatch.setattr("model.pyramid_head.REACH", 16)
-    assert not torch.allclose(head.fuse(maps, planes), whole, rtol=0, atol=1e-6)
+    assert not torch.allclose(head.fuse(maps, planes), whole, rtol=0, atol=2e-5)
+
+
+def test_what_a_blend_holds_depends_on_the_pixels_and_not_on_the_shape() -> None:
+    head = PyramidHead()
+    square, long, wide = (
+        head.working_numbers(*size) for size in ((4096, 4096), (1 << 16, 256), (256, 1 << 16))
+    )
+    assert long < square and wide < 1.1 * square
 
 
 def test_unlikeness_raises_the_contrast_of_unlike_bases_alone() -> None:

@@ -1,9 +1,14 @@
-"""Where work units run: in this machine's processes, on Dask, or on Ray; always through joblib."""
+"""Where work units run: in this machine's processes or on Ray through joblib, or on Dask by its own client.
+
+Of a task that Dask gives up, for a worker that died or a function that no worker can load, joblib's backend
+never hears, and waits for ever; and it does all work by itself where a cluster has one slot.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +20,7 @@ from pipeline.files import InputError
 ENGINES = ("local", "dask", "ray")
 #: On Ray, units for each worker between two moments at which their results are seen.
 ROUND = 8
+_KILLED = "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
@@ -47,13 +53,16 @@ def run_units(
     ``RAY_ADDRESS``; where these are not set, a cluster is started on this machine for the while.
 
     Raises:
-        InputError: the engine is not installed, or a process of ``local`` was killed.
+        InputError: the engine is not installed, a worker was killed, or workers of a cluster lack gifnet.
     """
     if options.engine == "local" and (options.jobs == 1 or len(units) == 1):
         for unit in units:
             yield unit, make(unit)
         return
-    with _backend(options.engine, options.jobs):
+    if options.engine == "dask":
+        yield from _run_on_dask(make, units, options.jobs)
+        return
+    with joblib.parallel_config(backend="loky") if options.engine == "local" else _ray():
         # Ray's backend hands results out at the end alone: so in rounds.
         on_ray = options.engine == "ray"
         at_once = ROUND * joblib.effective_n_jobs(options.jobs) if on_ray else max(1, len(units))
@@ -64,51 +73,63 @@ def run_units(
             try:
                 yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
             except TerminatedWorkerError:
-                raise InputError(
-                    "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
-                ) from None
+                raise InputError(_KILLED) from None
 
 
 def _labelled(make: Callable[[Unit], Result], unit: Unit) -> tuple[Unit, Result]:
     return unit, make(unit)
 
 
-def _backend(engine: str, jobs: int) -> AbstractContextManager[Any]:
-    if engine == "local":
-        return joblib.parallel_config(backend="loky")
-    if engine == "dask":
-        return _dask(jobs)
-    return _ray()
-
-
-@contextmanager
-def _dask(jobs: int) -> Iterator[None]:
+def _run_on_dask(
+    make: Callable[[Unit], Result], units: Sequence[Unit], jobs: int
+) -> Iterator[tuple[Unit, Result]]:
     try:
         import dask
-        from distributed import Client
+        from distributed import Client, KilledWorker, as_completed
     except ImportError:
         raise InputError("engine dask: not installed; pip install 'gifnet[dask]'") from None
     local: dict[str, Any] = {}
     if dask.config.get("scheduler-address", None) is None:
         local = {"n_workers": jobs if jobs > 0 else None, "threads_per_worker": 1, "dashboard_address": None}
-    with Client(**local), joblib.parallel_config(backend="dask"):
-        yield
+    with Client(**local) as client:
+        futures = {client.submit(make, unit, pure=False): unit for unit in units}
+        for future in as_completed(list(futures)):
+            try:
+                result = future.result()
+            except KilledWorker:
+                raise InputError(_KILLED) from None
+            except ModuleNotFoundError as error:
+                raise InputError(
+                    f"engine dask: a worker lacks the module {error.name}; install gifnet there"
+                ) from None
+            except RuntimeError as error:
+                if "deserialization" not in str(error):
+                    raise
+                raise InputError(
+                    "engine dask: the cluster cannot load this program; install gifnet there, of this version"
+                ) from None
+            yield futures.pop(future), result
 
 
 @contextmanager
 def _ray() -> Iterator[None]:
     try:
         import ray
+        from ray.exceptions import RayActorError
         from ray.util.joblib import register_ray
     except ImportError:
         raise InputError("engine ray: not installed; pip install 'gifnet[ray]'") from None
-    register_ray()  # joblib knows Dask by itself, but not Ray
+    register_ray()
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False)
+        # By itself Ray also looks for what an earlier cluster of this machine left behind, dead or not.
+        address = None if os.environ.get("RAY_ADDRESS") else "local"
+        ray.init(address, include_dashboard=False, log_to_driver=False)
     try:
         with joblib.parallel_config(backend="ray"):
             yield
+    except RayActorError:
+        raise InputError(_KILLED) from None
     finally:
         if started:
             ray.shutdown()

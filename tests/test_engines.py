@@ -31,3 +31,22 @@ def test_a_killed_worker_is_one_line() -> None:
         list(run_units(_die, range(4), RunOptions(jobs=2)))
     assert "\n" not in str(error.value)
     assert len(list(run_units(_square, range(4), RunOptions(jobs=2)))) == 4, "the next run has workers again"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_worker_of_a_cluster_is_one_line() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match=r"a worker process was killed.* fewer --jobs"):
+        list(run_units(_die, range(4), RunOptions(jobs=2, engine="dask")))
+
+
+def _where(_: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_cluster_of_one_worker_does_the_work_itself() -> None:
+    pytest.importorskip("distributed")
+    places = {place for _, place in run_units(_where, range(3), RunOptions(jobs=1, engine="dask"))}
+    assert len(places) == 1 and os.getpid() not in places

@@ -12,18 +12,23 @@ from depth_frames import depth_of, smooth_frame
 from safetensors.torch import load_file, save_file
 
 from pipeline.depth import load_depth_estimator
+from pipeline.depth.hf import TransformersDepth
 from pipeline.files import InputError
 
 CPU = torch.device("cpu")
 
 
-def _depth_anything(folder: Path, **settings: Any) -> None:
-    """A tiny random model in the files of transformers; skips where that is not installed."""
-    transformers = pytest.importorskip("transformers")
-    backbone = transformers.Dinov2Config(
+def _dinov2() -> Any:
+    """Configuration of a tiny encoder; skips where transformers is not installed."""
+    return pytest.importorskip("transformers").Dinov2Config(
         hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=56, patch_size=14,
         out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
     )  # fmt: skip
+
+
+def _depth_anything(folder: Path, **settings: Any) -> None:
+    """A tiny random model in the files of transformers."""
+    backbone, transformers = _dinov2(), pytest.importorskip("transformers")
     sizes = {
         "head_hidden_size": 8,
         "reassemble_hidden_size": 16,
@@ -46,6 +51,22 @@ def test_transformers_model_from_a_folder(tmp_path: Path) -> None:
     depth_of(load_depth_estimator(f"hf:{tmp_path}", device=CPU), frame)
     with pytest.raises(InputError, match="cannot be loaded"):
         load_depth_estimator(f"hf:{tmp_path / 'nothing'}", device=CPU)
+
+
+def test_dpt_on_dinov2_gives_metres_of_the_whole_frame(tmp_path: Path) -> None:
+    backbone, transformers = _dinov2(), pytest.importorskip("transformers")
+    sizes = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 256, "is_hybrid": False}
+    torch.manual_seed(0)
+    config = transformers.DPTConfig(backbone_config=backbone, add_projection=True, **sizes)
+    transformers.DPTForDepthEstimation(config).save_pretrained(tmp_path)
+    # As published: not resized, but padded to whole patches.
+    transformers.DPTImageProcessor(do_resize=False, do_pad=True, size_divisor=14).save_pretrained(tmp_path)
+    estimator = load_depth_estimator(f"hf:{tmp_path}", device=CPU, refine=False)
+    assert isinstance(estimator, TransformersDepth) and estimator.gives_depth
+    frame = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    changed = frame.copy()
+    changed[:, 72:] = 255 - frame[:, 72:]  # of 83 columns 70 are whole patches
+    assert not np.array_equal(depth_of(estimator, frame), depth_of(estimator, changed))
 
 
 def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:

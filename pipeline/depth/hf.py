@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -14,8 +15,9 @@ from pipeline.device import one_thread
 from pipeline.files import InputError, first_line
 from pipeline.inverse_depth import full_size
 
-#: Model families whose output is depth; all others give inverse depth unless their config says "metric".
-DEPTH_FAMILIES = ("glpn", "zoedepth")
+#: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
+DEPTH_FAMILIES = ("glpn", "tipsv2_dpt", "zoedepth")
+INVERSE_DEPTH_FAMILIES = ("depth_anything", "depth_pro", "dpt", "prompt_depth_anything")
 #: Never used in the DPT family, and therefore absent from some of its checkpoints, such as Intel/dpt-large.
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 
@@ -45,8 +47,14 @@ class TransformersDepth:
     def _one(self, frame: np.ndarray, id_: str) -> np.ndarray:
         # Padding would have to be cut off again; without it the output covers the frame exactly.
         unpadded = {"do_pad": False} if getattr(self.processor, "do_pad", False) else {}
+        image = frame
+        if not getattr(self.processor, "do_resize", True):
+            # What is no whole patch would be left out, and the rest stretched over the frame.
+            multiple = getattr(self.processor, "size_divisor", None) or _patch_size(self.model.config)
+            height, width = (max(1, round(side / multiple)) * multiple for side in frame.shape[:2])
+            image = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         inputs = self.processor(
-            images=frame, return_tensors="pt", input_data_format="channels_last", **unpadded
+            images=image, return_tensors="pt", input_data_format="channels_last", **unpadded
         ).to(self.device)
         with one_thread():
             output = self.model(**inputs).predicted_depth[0].float().cpu().numpy()
@@ -90,17 +98,37 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     for key in missing:
         state[key].zero_()
     config = model.config
-    metric = getattr(config, "depth_estimation_type", "relative") == "metric"
+    if config.model_type not in DEPTH_FAMILIES + INVERSE_DEPTH_FAMILIES:
+        known = ", ".join(sorted(DEPTH_FAMILIES + INVERSE_DEPTH_FAMILIES))
+        raise InputError(
+            f"--depth {source}: of the family {config.model_type} it is not known what is near; use {known}"
+        )
     device = device or torch.device("cpu")
     return TransformersDepth(
         name=source,
         digest=_digest(state),
         model=model.float().eval().to(device),
         processor=processor,
-        gives_depth=metric or config.model_type in DEPTH_FAMILIES,
+        gives_depth=_gives_depth(config),
         device=device,
         refine=refine,
     )
+
+
+def _gives_depth(config: Any) -> bool:
+    """Whether the output is depth; else it is inverse depth."""
+    backbone = getattr(getattr(config, "backbone_config", None), "model_type", None)
+    return (
+        config.model_type in DEPTH_FAMILIES
+        or getattr(config, "depth_estimation_type", "relative") == "metric"
+        # DPT of MiDaS gives inverse depth, on DINOv2 it was trained on the metres of NYU and KITTI.
+        or (config.model_type == "dpt" and backbone == "dinov2")
+    )
+
+
+def _patch_size(config: Any) -> int:
+    sizes = (getattr(part, "patch_size", None) for part in (getattr(config, "backbone_config", None), config))
+    return next((size for size in sizes if isinstance(size, int)), 1)
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:

@@ -198,7 +198,7 @@ def _blocks(lines: list[str], path: str) -> list[tuple[str, np.ndarray, int]]:
             numeric = True
         elif numeric:
             try:
-                blocks[-1][1].extend(float(word) for word in line.split())
+                blocks[-1][1].extend([float(word) for word in line.split()])
             except ValueError:  # the name of the next curve
                 numeric = False
     return [(name, np.array(values), position) for name, values, position in blocks]

@@ -43,7 +43,7 @@ def lease(path: Path) -> Iterator[str | None]:
 def holds(path: Path, token: str) -> bool:
     """Whether the lease at ``path`` is still the one of ``token``: after a long pause it may be another's."""
     try:
-        return json.loads(path.read_bytes()).get("token") == token
+        return _owner(path.read_bytes()).get("token") == token
     except (FileNotFoundError, ValueError):
         return False
 
@@ -82,11 +82,19 @@ def _state(path: Path) -> tuple[float, bytes]:
 def _expired(folder: Path, touched: float, content: bytes) -> bool:
     silent_s = _now_of_filesystem(folder) - touched
     try:
-        owner = json.loads(content)
+        owner = _owner(content)
     except ValueError:
         return silent_s > LEASE_S  # its owner died, or has not written its name yet
     here = _here().items() <= owner.items()
-    return silent_s > LEASE_S or (here and not _alive(int(owner.get("pid", 0))))
+    return silent_s > LEASE_S or (here and not _alive(owner["pid"]))
+
+
+def _owner(content: bytes) -> dict[str, Any]:
+    """What a lease says; raises ``ValueError`` where it is cut or no lease."""
+    owner = json.loads(content)
+    if not isinstance(owner, dict) or not isinstance(owner.get("pid"), int):
+        raise ValueError("not a lease")
+    return owner
 
 
 def _here() -> dict[str, Any]:

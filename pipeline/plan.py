@@ -25,6 +25,8 @@ from pipeline.manifest import SourceSample
 
 PLAN_NAME = "plan.json"
 COMPRESSIONS = ("none", "gzip")
+#: Side in pixels of the largest tiles: a chunk of HDF5, one tile, has 4 GiB at most.
+MAX_TILE = 16384
 #: Seconds in which a process that has just made the plan's file writes it, and between two looks at it.
 _WRITING_S, _POLL_S = 10.0, 0.1
 
@@ -49,8 +51,10 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if len(set(self.roles)) != 2:
             raise InputError(f"roles {', '.join(self.roles)}: name two different roles of the manifest")
-        if self.tile < 16:
-            raise InputError(f"tile {self.tile}: must be at least 16 pixels, two windows of the network")
+        if not 16 <= self.tile <= MAX_TILE:
+            raise InputError(
+                f"tile {self.tile}: must be 16 pixels, two windows of the network, to {MAX_TILE}"
+            )
         if self.tiles_per_frame < 1:
             raise InputError(f"tiles per frame {self.tiles_per_frame}: must be at least 1")
         if self.samples_per_shard < 1:

@@ -112,7 +112,7 @@ def open_shard(path: Path | str) -> Iterator[Shard]:
     with file:
         try:
             shard = Shard(file, path)
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: damaged shard ({first_line(error)}); make it again") from None
         yield shard
 

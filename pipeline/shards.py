@@ -47,7 +47,7 @@ def read_index(folder: Path | str) -> dict[str, Any]:
         for entry in index["shards"]:
             if Path(entry["name"]).name != entry["name"]:
                 raise InputError(f"{path}: shard name {entry['name']!r} leaves the folder")
-            if not (isinstance(entry["samples"], int) and isinstance(entry["bytes"], int)):
+            if not all(isinstance(entry[key], int) and entry[key] >= 0 for key in ("samples", "bytes")):
                 raise TypeError("samples and bytes are numbers")
             str(entry["sha256"]), dict(entry["arrays"])
     except (KeyError, TypeError, ValueError) as error:

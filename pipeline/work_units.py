@@ -19,7 +19,7 @@ from pipeline.probe import load_probe
 from pipeline.records import inputs_digest, read_record, versions, write_record
 from pipeline.samples import Models, make_samples
 from pipeline.shard_file import write_shard
-from pipeline.shards import shard_name
+from pipeline.shards import INDEX_NAME, shard_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
             return None
         if task.record() is not None:
             return {}  # another process was faster
+        # Shards that are made again are others: until all are, nobody may take the dataset for finished.
+        (task.out / INDEX_NAME).unlink(missing_ok=True)
         try:
             return _make(task)
         except (InputError, FileNotFoundError):
@@ -66,14 +68,26 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
             return None  # after a long pause: who took over has removed what was begun here
 
 
-@lru_cache(maxsize=2)
 def load_models(depth: str, refine: bool, probe: str, device: str) -> Models:
-    """The networks, loaded once in each process."""
+    """The networks, loaded once in each process, and again where a file of theirs was replaced."""
+    return _loaded(depth, refine, probe, device, (*_stamps(depth), *_stamps(probe), os.getcwd()))
+
+
+@lru_cache(maxsize=2)
+def _loaded(depth: str, refine: bool, probe: str, device: str, _: object) -> Models:
     resolved = resolve_device(device)
     return Models(
         depth=load_depth_estimator(depth, device=resolved, refine=refine),
         probe=load_probe(None if probe == "default" else Path(probe), device=resolved),
     )
+
+
+def _stamps(source: str) -> list[tuple[str, int, int]]:
+    """Name, time and size of the files that a ``--depth`` or ``--probe`` names, if it names any."""
+    path = Path(source.rpartition(":")[2])
+    files = sorted(path.iterdir()) if path.is_dir() and not source.startswith("files:") else [path]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [(name, status.st_mtime_ns, status.st_size) for name, status in stats]
 
 
 def _make(task: ShardTask) -> dict[str, float]:
@@ -113,7 +127,6 @@ def _enter(folder: Path) -> None:
     try:
         if not os.path.samefile(os.curdir, folder):
             os.chdir(folder)
-            load_models.cache_clear()  # relative paths mean other files here
     except OSError as error:
         raise InputError(
             f"{folder}: a worker cannot go there ({error.strerror}); share the folder in which synth is run, "

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import leases
+from pipeline.files import write_bytes
 from pipeline.leases import LEASE_S, holds, lease
 
 
@@ -111,3 +112,13 @@ def test_a_lease_that_was_taken_over_is_left_to_its_owner(
         leases._keep(path, token, ended)
         assert path.stat().st_mtime == 1, "it is not kept alive for another either"
     assert holds(path, "successor")
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[]", '{"pid": null}', "{"])
+def test_a_file_that_is_no_lease_holds_as_long_as_one_that_is_cut(tmp_path: Path, content: str) -> None:
+    path = write_bytes(tmp_path / "x.lease", content.encode())
+    with lease(path) as token:
+        assert token is None
+    os.utime(path, (0, 0))
+    with lease(path) as token:
+        assert token is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.depth.scenes import SceneSet, render_scene_set
-from pipeline.files import InputError, sha256_file
+from pipeline.files import InputError, sha256_file, write_bytes
 from pipeline.images import read_image
 from pipeline.manifest import list_samples, load_manifest
 from pipeline.scenes import SampleConfig, render_scene, write_samples
@@ -66,3 +66,18 @@ def test_scenes_of_a_larger_run_are_not_mixed_in(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
     write_samples(SampleConfig(pairs=3, size_hw=(32, 32)), tmp_path)
     assert len(list_samples(load_manifest(tmp_path / "manifest.toml")).samples) == 3
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    for name in ("manifest.toml", "visible/00000.png"):
+        own = write_bytes(tmp_path / name, b"mine")
+        with pytest.raises(InputError, match=rf"{name}: not of rendered scenes; choose an empty folder"):
+            write_samples(SampleConfig(pairs=1, size_hw=(32, 48)), tmp_path)
+        assert own.read_bytes() == b"mine"
+        own.unlink()
+    for _ in range(2):  # what we made may be made again
+        write_samples(SampleConfig(pairs=1, size_hw=(32, 48)), tmp_path)
+    (tmp_path / "manifest.toml").unlink()
+    write_bytes(tmp_path / ".unfinished", b"")  # as a stopped run leaves it
+    write_samples(SampleConfig(pairs=1, size_hw=(32, 48)), tmp_path)
+    assert not (tmp_path / ".unfinished").exists()

@@ -11,11 +11,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from tiny_source import FRAMES, SIZE, make_config, run
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny_source import FRAMES, SIZE, make_config, make_source, run
 
-from pipeline.files import InputError
+from pipeline.files import WEIGHTS_DIR, InputError
 from pipeline.focus import FocusConfig, gaussian_blur
 from pipeline.images import read_rgb
 from pipeline.inspection import iterate_samples
@@ -150,6 +153,31 @@ def test_a_replaced_source_makes_its_shard_again(source: Path, dataset: Path, tm
     frame = read_rgb(tmp_path / "source/visible/1.png")
     row, col = first["tile_row"], first["tile_col"]
     np.testing.assert_array_equal(arrays["visible"][0], frame[row : row + 32, col : col + 32])
+
+
+def test_a_dataset_of_which_shards_are_made_again_is_unfinished(tmp_path: Path) -> None:
+    manifest, out = make_source(tmp_path / "source"), tmp_path / "out"
+    run(manifest, out)
+    for path in (tmp_path / "source/visible").iterdir():
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    run(manifest, out, part=(1, 2))
+    with pytest.raises(InputError, match=r"no index\.json; run synth again to finish it"):
+        read_index(out)
+    run(manifest, out, part=(2, 2))
+    assert verify(out) == []
+
+
+def test_weights_that_were_replaced_are_loaded_again(tmp_path: Path) -> None:
+    manifest, probe = make_source(tmp_path / "source"), tmp_path / "p.safetensors"
+    config = replace(make_config(manifest), probe=str(probe))
+    digests = []
+    with safe_open(WEIGHTS_DIR / "probe.safetensors", "pt") as file:
+        state, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    for number in range(2):
+        save_file({key: (1 + number) * value for key, value in state.items()}, probe, metadata)
+        run(manifest, tmp_path / str(number), config)
+        digests.append(read_index(tmp_path / str(number))["digest"])
+    assert digests[0] != digests[1]
 
 
 COMMAND = """

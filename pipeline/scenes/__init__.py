@@ -24,6 +24,8 @@ from pipeline.scenes.shading import shade
 
 _MIN_SIDE, _MAX_SIDE = 32, 4096
 
+_NAMED = b'name = "sample-scenes"'
+_ROLES = ("visible", "infrared", "inverse_depth")
 _MANIFEST = """\
 name = "sample-scenes"
 title = "Procedural street scenes (seed {seed}, {pairs} pairs, {width}x{height})"
@@ -108,12 +110,15 @@ def write_samples(config: SampleConfig, out: Path | str) -> Path:
     65535 = nearest point, 0 = sky). The same configuration always gives the same bytes.
 
     Raises:
-        InputError: ``out`` holds scenes of a run with more pairs.
+        InputError: ``out`` holds scenes of a run with more pairs, or files that are no scenes of ours.
     """
     out = Path(out)
-    for role in ("visible", "infrared", "inverse_depth"):
+    manifest, unfinished = out / "manifest.toml", out / ".unfinished"
+    _refuse_foreign(out, manifest, unfinished)
+    for role in _ROLES:
         refuse_numbers_beyond(out / role, config.pairs - 1)
-    (out / "manifest.toml").unlink(missing_ok=True)  # until the pictures are all of this run
+    write_bytes(unfinished, b"")
+    manifest.unlink(missing_ok=True)  # until the pictures are all of this run
     height, width = config.size_hw
     with Progress("sample", total=config.pairs, unit="pair") as progress:
         for index in range(config.pairs):
@@ -125,7 +130,18 @@ def write_samples(config: SampleConfig, out: Path | str) -> Path:
             write_image(out / "inverse_depth" / name, depth_16)
             progress.advance()
     text = _MANIFEST.format(seed=config.seed, pairs=config.pairs, width=width, height=height)
-    return write_bytes(out / "manifest.toml", text.encode())
+    write_bytes(manifest, text.encode())
+    unfinished.unlink()
+    return manifest
+
+
+def _refuse_foreign(out: Path, manifest: Path, unfinished: Path) -> None:
+    """Refuse a folder with pictures or a manifest that no run of ours has left, finished or not."""
+    if unfinished.exists() or (manifest.is_file() and _NAMED in manifest.read_bytes()):
+        return
+    for path in (manifest, *(file for role in _ROLES for file in (out / role).glob("*"))):
+        if path.exists():
+            raise InputError(f"{path}: not of rendered scenes; choose an empty folder")
 
 
 def _check_size(size_hw: tuple[int, int]) -> None:

@@ -172,6 +172,8 @@ def _look(
         for metric, goal in goals.items() if rivals else ():
             theirs = np.array([rival[metric] for rival in rivals])
             differences = np.array([score[metric] for score in ours]) - theirs
+            if not theirs.mean() > 0:
+                raise InputError(f"calibrate: {metric} of all {kind} pairs is 0; use other pictures")
             ahead.append(differences.mean() / theirs.mean() - goal)
             errors.append(differences.std() / theirs.mean() / JUDGED_PAIRS**0.5)
     progress.advance()

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.data import is_held_out, scene_of
+from model.data import scene_of, split_validation
 from model.manifest_pairs import manifest_pairs
 from model.sources import same_size
 from pipeline.files import InputError
@@ -22,8 +22,8 @@ SETS = {
     "exposure": (("mefb", "mefb"),),
     "medical": (("harvard-pet-mri", "harvard/pet-mri"), ("harvard-ct-mri", "harvard/ct-mri")),
 }
-#: Larger pictures are scaled down to this side.
-SIDE = 640
+#: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
+SIDE, LEAST_SIDE = 640, 41
 
 
 def has_pairs(data: Path) -> bool:
@@ -54,8 +54,12 @@ def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, l
 
 def _pairs_of(recipe: Path, root: Path, count: int, held_out: float) -> list[np.ndarray]:
     listed = manifest_pairs(recipe, root=root)
-    scene = re.compile(load_manifest(recipe).scene)
-    ids = [id_ for id_ in listed.a.files if not is_held_out(scene_of(id_, scene), held_out)]
+    expression = re.compile(load_manifest(recipe).scene)
+    ids = list(listed.a.files)
+    scenes = [scene_of(id_, expression) for id_ in ids]
+    # As training does: of a set of one scene frames are held out.
+    kept, _ = split_validation(scenes if len(set(scenes)) > 1 else ids, held_out)
+    ids = [ids[place] for place in kept]
     return [_small_pair(listed.a.files[id_], listed.b.files[id_]) for id_ in _spread(ids, count)]
 
 
@@ -66,6 +70,8 @@ def _spread(ids: list[str], count: int) -> list[str]:
 def _small_pair(a: Path, b: Path) -> np.ndarray:
     planes = same_size([read_grey(a), read_grey(b)], [str(a), str(b)], None)
     height, width = planes[0].shape
+    if min(height, width) < LEAST_SIDE:
+        raise InputError(f"{a}: {width}x{height}; pairs to calibrate with need {LEAST_SIDE} pixels a side")
     scale = min(1.0, SIDE / max(height, width))
     size = (round(width * scale), round(height * scale))
     return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])

@@ -26,7 +26,15 @@ from pipeline.files import InputError
 
 def process_rank() -> int:
     """Number of this process among those that torchrun started; 0 where it is not involved."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
+
+
+def _number(name: str, default: int) -> int:
+    """A variable that torchrun sets."""
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise InputError(f"{name}={text}: torchrun sets it to a number; unset it")
+    return int(text)
 
 
 class Team:
@@ -43,7 +51,7 @@ class Team:
             InputError: there is no such device, or the environment has not all that torchrun sets.
         """
         self.rank = process_rank()
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.size = _number("WORLD_SIZE", 1)
         self.device = resolve_device(device_name)
         if self.size == 1:
             return

@@ -21,7 +21,7 @@ from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_fo
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from model.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
-from pipeline.files import InputError, read_json, write_bytes, write_json
+from pipeline.files import InputError, one_line, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 
 FORMAT, FORMAT_VERSION = "gifnet-evaluation", 1
@@ -38,6 +38,8 @@ def parse_method(text: str) -> tuple[str, Path]:
     name, _, folder = text.partition("=")
     if not name.strip() or not folder:
         raise InputError(f"-f {text}: give a method as NAME=DIR")
+    if one_line(name) != name:
+        raise InputError(f"-f {text}: a name holds no line breaks or other control characters")
     return name.strip(), Path(folder)
 
 

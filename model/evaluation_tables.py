@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
     ]
     columns = [_column(summary, metric) for metric in metrics]
     for row, method in enumerate(summary["methods"]):
-        label = method.replace("|", "\\|")
+        label = re.sub(r"([\\`*_|<\[~])", r"\\\1", method)
         label = f"*{label}*" if method in summary["baselines"] else label
         lines.append("| " + " | ".join([label, *(column[row] for column in columns)]) + " |")
     listed = ["Bold is best; italic rows are baselines without any network.", *notes(summary)]
@@ -87,7 +88,9 @@ def csv_table(summary: Mapping[str, Any]) -> str:
         kind = "baseline" if method in summary["baselines"] else "method"
         means, errors = summary["means"][method], summary["standard_errors"][method]
         values = [value for name in names for value in (means[name], errors[name])]
-        writer.writerow([method, kind, len(summary["images"]), *("" if v is None else v for v in values)])
+        # What begins like a formula is text to a spreadsheet behind an apostrophe.
+        name = f"'{method}" if method.startswith(("=", "+", "-", "@")) else method
+        writer.writerow([name, kind, len(summary["images"]), *("" if v is None else v for v in values)])
     return text.getvalue()
 
 

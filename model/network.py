@@ -63,7 +63,10 @@ class NetworkConfig:
         if not 4 <= self.window <= 32 or self.window % 2:
             raise InputError(f"network: window is {self.window}; use an even number from 4 to 32")
         if self.heads < 1 or self.channels % self.heads:
-            raise InputError(f"network: {self.heads} heads do not divide {self.channels} channels")
+            raise InputError(
+                f"network: {self.heads} heads do not divide the {self.channels} channels of feature_growth "
+                f"{self.feature_growth}; use an even feature_growth"
+            )
 
     @property
     def channels(self) -> int:

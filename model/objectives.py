@@ -41,8 +41,12 @@ class PublishedObjective:
         """How many samples of the global batch the MM update sees."""
         return batch_size
 
-    def select(self, batch: Batch, main: Task) -> Batch:
+    def select(self, batch: Batch, main: Task, *, whole: bool = False) -> Batch:
         """What the update of a task sees of the global batch: all of it."""
+        return batch
+
+    def shown(self, batch: Batch, main: Task) -> Batch:
+        """The batch with which :meth:`outputs` fuses the task's own pair."""
         return batch
 
     def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
@@ -99,15 +103,19 @@ class FidelityObjective:
         """How many samples of the global batch the MM update sees: users fuse with DP as the main task."""
         return max(1, batch_size // FIDELITY_MM_PART)
 
-    def select(self, batch: Batch, main: Task) -> Batch:
-        """What the update of a task sees of the global batch.
+    def shown(self, batch: Batch, main: Task) -> Batch:
+        """The batch with which :meth:`outputs` fuses the task's own pair."""
+        return batch if main == "mm" else replace(batch, infrared=batch.dp_a, visible=batch.dp_b)
+
+    def select(self, batch: Batch, main: Task, *, whole: bool = False) -> Batch:
+        """What the update of a task sees of the global batch, or with ``whole`` would see if it saw all.
 
         Even samples stay as they are: their infrared and visible planes are fused, and no truth is known.
         In odd samples the DP pair takes those places, in half of them in the other order, for nobody's
         folders promise one. What decides is whether the grey levels of the crop's first row have an even
         sum: as good as a coin, and a function of the sample alone.
         """
-        count = len(batch) if main == "dp" else self.mm_samples(len(batch))
+        count = len(batch) if main == "dp" or whole else self.mm_samples(len(batch))
         batch = batch[:count]
         number = torch.arange(count, device=batch.visible.device)[:, None, None, None]
         row = (255 * batch.visible[..., :1, :]).round().sum(dim=(1, 2, 3), keepdim=True)

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from model.checkpoint import read_metadata
 from model.train_config import TrainConfig
 from model.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, read_json, write_json
+from pipeline.leases import lease
 
 
 class RunFolder:
@@ -54,14 +58,34 @@ class RunFolder:
         for path in self.checkpoints()[:-keep]:
             path.unlink(missing_ok=True)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within the block no other process may train here, on whatever machine.
+
+        Raises:
+            InputError: another one does.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be made a folder ({error.strerror})") from None
+        try:
+            with lease(self.path / ".in-use") as token:
+                if token is None:
+                    raise InputError(f"{self.path}: another process trains here; wait, or choose another -o")
+                yield
+        finally:
+            if not any(self.path.iterdir()):  # nothing came of it
+                self.path.rmdir()
+
     def forget_after(self, step: int) -> None:
         """Delete what belongs to no run that goes on after ``step``.
 
-        These are checkpoints of later steps, which were passed over because they are damaged, the summary of
-        a shorter run, and files that a kill left half written.
+        These are checkpoints and pictures of later steps, after which a run was killed or which are damaged,
+        the summary of a shorter run, and files that a kill left half written.
         """
-        for path in self.checkpoints():
-            if path > self.checkpoint(step):
+        for path in [*self.checkpoints(), *self.pictures.glob("step-*.png")]:
+            if path.name > f"step-{step:08d}{path.suffix}":
                 path.unlink(missing_ok=True)
         self.summary.unlink(missing_ok=True)
         for folder in (self.path, self._checkpoints, self.pictures):
@@ -109,6 +133,13 @@ class RunFolder:
                 f"{self.path}: {state.step} steps are done already, not {config.steps}; give --steps"
                 f" {state.step} or more, or choose another -o"
             )
+        if state is not None and self.best_weights.is_file():
+            best = read_metadata(self.best_weights).get("step")
+            if isinstance(best, int) and best > config.steps:
+                raise InputError(
+                    f"{self.best_weights}: of step {best}, which {config.steps} steps do not reach; give"
+                    f" --steps {best} or more, or choose another -o"
+                )
         return state
 
     def write_config(self, config: TrainConfig, data_digest: str) -> None:

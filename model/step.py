@@ -101,7 +101,7 @@ class AlternatingStep:
         for batch in batches:
             weights = information_weights(self._measure, batch.infrared, batch.visible)
             for main in ("mm", "dp"):
-                seen = self.objective.select(batch, main)
+                seen = self.objective.select(batch, main, whole=True)
                 with self._autocast():
                     outputs = self.objective.outputs(network, seen, main)
                 losses = self.objective.losses(outputs, seen, main, weights, self._config)

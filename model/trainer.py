@@ -41,7 +41,7 @@ from model.train_config import SHAPE, TrainConfig
 from model.training_log import TrainingLog, progress_note, read_metrics
 from model.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
-from pipeline.files import InputError, write_json
+from pipeline.files import InputError, first_line, write_json
 from pipeline.progress import Progress
 
 #: Seconds between two drawings of the curves at least.
@@ -66,12 +66,15 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
         Team(config.device) as team,
         repeatable(team.device, deterministic=config.deterministic),
         kept_in_process(team.device),
+        ExitStack() as alone,
     ):
         team.check_batch(config.batch_size, OBJECTIVES[config.objective].mm_samples)
         folders = [Path(one) for one in ([shards] if isinstance(shards, str | Path) else shards)]
         check_apart(Path(out), [*folders, *([Path(config.dp_folder)] if config.dp_folder else [])])
         data = TrainingData(config, folders, device=team.device)
         folder = RunFolder(Path(out))
+        if team.is_first:
+            alone.enter_context(folder.in_use())
         state = folder.begin(config, data.digest, resume=resume)
         # After it everybody has read, and the first may write.
         team.agree([data.digest, state.step if state else 0], f"data or checkpoints in {out}")
@@ -104,7 +107,11 @@ class _Run:
         self.best: float | None = None  # lowest validation loss so far
         self._drawn = time.monotonic()  # when the curves were
         if state is not None:
-            self._restore(state)
+            try:
+                self._restore(state)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                why = f"{folder.checkpoint(state.step)}: does not fit this version ({first_line(error)})"
+                raise InputError(f"{why}; begin a new run, with --init from weights") from None
 
     def train(self) -> None:
         """Run the steps that are left, then write the result."""
@@ -117,6 +124,7 @@ class _Run:
                 self.folder.write_config(self.config, self.data.digest)
                 log = stack.enter_context(TrainingLog(self.folder, self.done))
                 self.folder.forget_after(self.done)
+                self.folder.prune(self.config.keep_checkpoints)  # a full disk may be why the run ended
                 progress = Progress("train", total=self.config.steps, unit="step", initial=self.done)
                 stack.enter_context(progress)
             while self.done < self.config.steps:
@@ -178,16 +186,13 @@ class _Run:
                 self.best = total
                 save_weights(self.folder.best_weights, self.result, self._facts())
         if self._due(self.config.picture_every):
-            batch = next(self.data.validation_batches())
+            batch, objective = next(self.data.validation_batches()), self.step.objective
             with torch.no_grad():
-                mm, dp = (self.step.objective.outputs(self.result, batch, main) for main in ("mm", "dp"))
-            titles = {
-                "fused MM": mm[:, :1],
-                "fused DP": dp[:, :1],
-                "REC of MM": mm[:, 1:],
-                "REC of DP": dp[:, 1:],
-            }
-            log.picture(self.done, batch, titles)
+                mm, dp = (
+                    objective.outputs(self.result, objective.shown(batch, main), main)
+                    for main in ("mm", "dp")
+                )
+            log.picture(self.done, batch, mm, dp)
         return record
 
     def _due(self, every: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,11 @@ class TrainingLog:
         kept = (
             [r for r in read_metrics(folder.metrics) if r["step"] <= step] if folder.metrics.is_file() else []
         )
+        if step and [record["step"] for record in kept] != list(range(1, step + 1)):
+            print(
+                f"{folder.metrics}: lacks steps of the {step} that are done; it goes on without",
+                file=sys.stderr,
+            )
         write_bytes(folder.metrics, "".join(_line(record) for record in kept).encode())
         self._folder = folder
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
@@ -86,12 +92,12 @@ class TrainingLog:
                 if isinstance(value, (int, float)) and name != "step":
                     self._board.add_scalar(name, value, record["step"])
 
-    def picture(self, step: int, batch: Batch, outputs: dict[str, Tensor]) -> None:
+    def picture(self, step: int, batch: Batch, mm: Tensor, dp: Tensor) -> None:
         """Write validation samples: inputs, fused and reconstructed planes.
 
         Args:
             batch: (B, 1, H, W) planes; the first few samples are shown.
-            outputs: column title -> (B, 1, H, W) in about [0, 1].
+            mm, dp: fused image and reconstruction of each task's pair, (B, 2, H, W) in about [0, 1].
         """
         columns = {
             "infrared": batch.infrared,
@@ -99,7 +105,12 @@ class TrainingLog:
             "DP a": batch.dp_a,
             "DP b": batch.dp_b,
         }
-        columns |= outputs
+        columns |= {
+            "fused MM": mm[:, :1],
+            "fused DP": dp[:, :1],
+            "REC of MM": mm[:, 1:],
+            "REC of DP": dp[:, 1:],
+        }
         count = min(PICTURE_ROWS, len(batch))
         rows = [[_picture(plane[i, 0]) for plane in columns.values()] for i in range(count)]
         sheet = contact_sheet(rows, titles=list(columns))

@@ -24,6 +24,11 @@ from pipeline.files import InputError, atomic_path
 from pipeline.saved_tensors import check_finite
 
 TRAINING_FORMAT = "gifnet-training"
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("network", "optimizer", "scaler", "config", "extra"), dict),
+    "step": int,
+    "data_digest": str,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,4 +117,10 @@ def check_training_state(content: Any, path: Path) -> TrainingState:
         raise InputError(f"{path}: damaged, its content does not have its digest; use an earlier checkpoint")
     if body.keys() != {field.name for field in fields(TrainingState)}:
         raise InputError(f"{path}: not a training state of this version; use an earlier checkpoint")
+    for field in fields(TrainingState)[1:]:
+        if not isinstance(body[field.name], _KINDS[field.name]) or body[field.name] is True:
+            raise InputError(f"{path}: damaged, {field.name} is no {_KINDS[field.name].__name__}")
+    average = body["extra"].get("average", {})
+    if not isinstance(average, dict):
+        raise InputError(f"{path}: damaged, the averaged network is no dict")
     return TrainingState(**{**body, "network_config": network_config(body["network_config"], path)})

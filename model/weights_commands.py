@@ -67,6 +67,8 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.checkpoint import load_network
     from model.export_onnx import export_onnx
 
+    if source is not None and out.exists() and out.samefile(source):
+        raise InputError(f"{out}: the model would replace its weights; choose another -o")
     model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
     click.echo(model)
 
@@ -117,13 +119,17 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     """
     from model.calibration import calibrate as run_calibration
     from model.calibration import check_jobs
-    from model.calibration_pairs import calibration_pairs
+    from model.calibration_pairs import SETS, calibration_pairs
     from model.checkpoint import load_with_facts, save_weights
+    from model.folders import check_apart
 
     check_jobs(jobs)
     check_output(out)
+    check_apart(out, [data / folder for sets in SETS.values() for _, folder in sets])
     network, metadata = load_with_facts(weights)
-    share = max(HELD_OUT_SHARE, metadata.get("config", {}).get("validation_share", 0.0))
+    config = metadata.get("config")
+    share = config.get("validation_share") if isinstance(config, dict) else None
+    share = max(HELD_OUT_SHARE, share if isinstance(share, float) else 0.0)
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
     known = calibration_pairs(data, pairs, held_out=share)
     click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))

@@ -5,6 +5,7 @@ The well-exposed picture of a scene is the Mertens fusion of its over-/under-exp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from pipeline.probe import ROLES, ExposureProbe, probe_luminance
 from pipeline.ycbcr import luminance
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ExposureScene:
     """Luminance planes of one scene, each (H, W) uint8."""
 
     id: str
+    scene: str  # what the manifest says of the id, or the id: other pictures of it are no test
     fused: np.ndarray  # Mertens fusion of the pair: the well-exposed input
     over: np.ndarray
     under: np.ndarray
@@ -38,7 +40,9 @@ def read_scenes(
         InputError: a file without its partner, an unreadable one, a pair of two sizes, one with a side below
             ``least_px``, or an over-exposed picture that is the darker.
     """
-    listing = list_samples(load_manifest(manifest), root=root, split=split, roles=ROLES).require_complete()
+    recipe = load_manifest(manifest)
+    expression = re.compile(recipe.scene)
+    listing = list_samples(recipe, root=root, split=split, roles=ROLES).require_complete()
     merge = cv2.createMergeMertens()
     scenes = []
     for sample in listing.samples:
@@ -57,19 +61,22 @@ def read_scenes(
         ]
         if planes[1].mean() <= planes[2].mean():
             raise InputError(f"{sample.paths['over']}: darker than its under-exposed partner; swap the two")
-        scenes.append(ExposureScene(id=sample.id, fused=planes[0], over=planes[1], under=planes[2]))
+        match = expression.match(sample.id)
+        scene = (match and match[0]) or sample.id
+        scenes.append(ExposureScene(sample.id, scene, *planes))
     return scenes
 
 
 def split_scenes(
     scenes: Sequence[ExposureScene], held_out_every: int
 ) -> tuple[list[ExposureScene], list[ExposureScene]]:
-    """Training and held-out scenes: the n-th, the 2n-th, ... are held out."""
-    held_out = list(scenes[held_out_every - 1 :: held_out_every])
-    if not held_out:
-        raise InputError(f"{len(scenes)} scene(s): too few to hold out every {held_out_every}th")
-    training = [scene for number, scene in enumerate(scenes, 1) if number % held_out_every]
-    return training, held_out
+    """Training and held-out pictures: all of the n-th, the 2n-th, ... scene are held out."""
+    names = list(dict.fromkeys(picture.scene for picture in scenes))
+    apart = set(names[held_out_every - 1 :: held_out_every])
+    if not apart:
+        raise InputError(f"{len(names)} scene(s): too few to hold out every {held_out_every}th")
+    training = [picture for picture in scenes if picture.scene not in apart]
+    return training, [picture for picture in scenes if picture.scene in apart]
 
 
 def probe_figures(

@@ -17,6 +17,7 @@ SHARED_MODULES = {
     "shard_schema",
     "images",
     "files",
+    "leases",
     "progress",
     "device",
     "randomness",

@@ -15,7 +15,7 @@ from model.calibration import _best, calibrate
 from model.calibration_moves import MOVES
 from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
 from model.cues import CUE_SCALE
-from model.data import is_held_out
+from model.data import is_held_out, split_validation
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet, NetworkConfig
 from model.pyramid_head import PyramidHead
@@ -131,7 +131,7 @@ def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for index in range(40):
         for role in ("over", "under"):
-            picture = random.integers(0, 256, (30, 700), np.uint8)
+            picture = random.integers(0, 256, (50, 700), np.uint8)
             write_image(tmp_path / "mefb" / role / f"scene{index}.jpg", picture)
     assert has_pairs(tmp_path)
     pairs = calibration_pairs(tmp_path, 1000, held_out=0.1)
@@ -139,10 +139,22 @@ def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
     assert 0 < seen < 40 and len(pairs["exposure"]) == seen and not pairs["focus"]
     assert all(max(pair.shape) == SIDE and pair.dtype == np.uint8 for pair in pairs["exposure"])
     assert len(calibration_pairs(tmp_path, 5, held_out=0.1)["exposure"]) == 5
+    # Where names would hold out none, training holds out one all the same.
+    few = [f"scene{index}" for index in range(40) if not is_held_out(f"scene{index}", 0.1)][:4]
+    for name in few:
+        for role in ("over", "under"):
+            picture = random.integers(0, 256, (50, 60), np.uint8)
+            write_image(tmp_path / "few/mefb" / role / f"{name}.jpg", picture)
+    kept, _ = split_validation(few, 0.1)
+    assert len(calibration_pairs(tmp_path / "few", 9, held_out=0.1)["exposure"]) == len(kept) == 3
+    with pytest.raises(InputError, match=r"x\.jpg: 60x40; pairs to calibrate with need 41 pixels a side"):
+        for role in ("over", "under"):
+            write_image(tmp_path / "small/mefb" / role / "x.jpg", np.zeros((40, 60), np.uint8))
+        calibration_pairs(tmp_path / "small", 9, held_out=0.0)
     for modality in ("ct", "mri", "pet"):
         for number in range(20001, 20006):
             for folder in ("pet-mri", "ct-mri"):
-                picture = random.integers(0, 256, (30, 30), np.uint8)
+                picture = random.integers(0, 256, (50, 50), np.uint8)
                 write_image(tmp_path / "harvard" / folder / modality / f"{number}.png", picture)
     for count in (1, 2, 5):
         assert len(calibration_pairs(tmp_path, count, held_out=0.0)["medical"]) == count

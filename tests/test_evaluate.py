@@ -62,7 +62,7 @@ def test_tables(tmp_path: Path) -> None:
     out = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
     table = out.with_suffix(".md").read_text()
     assert "| EN ↑ⁿˢ |" in table and "| MSE ↓ |" in table and "| SSIM ↑ |" in table
-    assert "*average + noise*" in table and "mean \\| <b>" in table
+    assert "*average + noise*" in table and "mean \\| \\<b>" in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(methods) + len(BASELINES)
     for column in range(2, 2 + len(FEW.metrics)):

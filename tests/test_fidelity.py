@@ -235,3 +235,14 @@ def test_gradients_beyond_the_pyramids_cost_where_bases_agree_alone() -> None:
 def test_the_published_objective_sees_the_whole_batch() -> None:
     batch = batch_of(3)
     assert PublishedObjective().select(batch, "mm") is batch
+
+
+def test_what_is_shown_and_validated_is_the_tasks_own_pair_and_all_of_it() -> None:
+    planes = torch.arange(5.0)[:, None, None, None, None].expand(5, 8, 1, 4, 4) / 5
+    batch = Batch(**dict(zip(Batch.__dataclass_fields__, planes, strict=True)))
+    objective = FidelityObjective()
+    shown = objective.shown(batch, "dp")
+    assert torch.equal(shown.infrared, batch.dp_a) and torch.equal(shown.visible, batch.dp_b)
+    assert objective.shown(batch, "mm") is batch
+    assert [len(objective.select(batch, main, whole=True)) for main in ("mm", "dp")] == [8, 8]
+    assert len(objective.select(batch, "mm")) == 2

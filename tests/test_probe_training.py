@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def _curve_scenes(count: int) -> list[ExposureScene]:
         level = fused / 255
         over, under = np.minimum(1.8 * level + 0.1, 1), 0.5 * level
         planes = [np.rint(plane * 255).astype(np.uint8) for plane in (over, under)]
-        scenes.append(ExposureScene(id=str(number), fused=fused, over=planes[0], under=planes[1]))
+        scenes.append(ExposureScene(str(number), str(number), fused, planes[0], planes[1]))
     return scenes
 
 
@@ -79,7 +80,7 @@ def test_scenes_hold_the_fusion_of_the_pair(tmp_path: Path) -> None:
 def test_best_gamma_finds_the_exponent_that_made_the_data() -> None:
     level = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
     over, under = (np.rint((level / 255) ** gamma * 255).astype(np.uint8) for gamma in (0.5, 2.5))
-    scenes = [ExposureScene(id="a", fused=level, over=over, under=under)]
+    scenes = [ExposureScene("a", "a", level, over, under)]
     assert best_gamma(scenes, "over") == pytest.approx(0.5, rel=0.02)
     assert best_gamma(scenes, "under") == pytest.approx(2.5, rel=0.02)
 
@@ -96,6 +97,22 @@ def test_held_out_scenes_are_every_nth() -> None:
     assert [scene.id for scene in training] == ["0", "1", "3", "4", "6"]
     with pytest.raises(InputError, match="too few"):
         split_scenes(scenes, 8)
+
+
+def test_pictures_of_one_scene_are_held_out_together() -> None:
+    names = [replace(picture, scene="xyz"[number // 3]) for number, picture in enumerate(_curve_scenes(9))]
+    training, held_out = split_scenes(names, 2)
+    assert {picture.scene for picture in held_out} == {"y"} and len(held_out) == 3 and len(training) == 6
+
+
+def test_weights_do_not_go_among_the_pictures(tmp_path: Path) -> None:
+    manifest = exposure_manifest(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    pictures = read_scenes(manifest)
+    place = next(path for path in before if path.suffix != ".toml")
+    with pytest.raises(InputError, match="would be among the pictures; choose another -o"):
+        train_probe(SHORT, manifest, None, place)
+    assert pictures and {path: path.read_bytes() for path in before} == before
 
 
 def test_unusable_data_is_named(tmp_path: Path) -> None:

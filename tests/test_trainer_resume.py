@@ -152,6 +152,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert "passed over" in capsys.readouterr().err
     assert digest(tmp_path) == digest(straight)
     folder.checkpoint(4).write_bytes(newest)
+    with pytest.raises(InputError, match=r"best\.safetensors: of step 4, which 3 steps do not reach"):
+        train(tiny(steps=3), joint, tmp_path, resume=True)
+    folder.best_weights.unlink()
     train(tiny(steps=3, keep_checkpoints=1, checkpoint_every=1), joint, tmp_path, resume=True)
     assert folder.checkpoints() == [folder.checkpoint(3)]  # the damaged one does not push it out
     for path in folder.checkpoints():
@@ -159,6 +162,46 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     with pytest.raises(InputError, match="no checkpoint of this run can be read; delete the run or choose"):
         train(tiny(steps=4), joint, tmp_path, resume=True)
     assert r"step-00000003.pt" in capsys.readouterr().err
+
+
+def test_one_process_trains_in_a_folder(joint: Path, tmp_path: Path, straight: Path) -> None:
+    run = shutil.copytree(straight, tmp_path / "run")
+    before = without_times(run)
+    with (
+        RunFolder(run).in_use(),
+        pytest.raises(InputError, match="another process trains here; wait, or choose"),
+    ):
+        train(tiny(steps=6), joint, run, resume=True)
+    assert without_times(run) == before
+    train(tiny(steps=6), joint, run, resume=True)
+    assert not (run / ".in-use").exists()
+    with RunFolder(tmp_path / "nothing").in_use():
+        pass
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_log_that_lacks_steps_is_told(
+    joint: Path, tmp_path: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(straight, tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    train(tiny(steps=6), joint, run, resume=True)
+    assert "metrics.jsonl: lacks steps of the 4 that are done" in capsys.readouterr().err
+    assert [record["step"] for record in read_metrics(run / "metrics.jsonl")] == [5, 6]
+
+
+def test_a_checkpoint_of_another_network_is_one_line(joint: Path, tmp_path: Path, straight: Path) -> None:
+    run = shutil.copytree(straight, tmp_path / "run")
+    path = RunFolder(run).checkpoints()[-1]
+    content = torch.load(path, weights_only=True)
+    body = {k: v for k, v in content.items() if k not in ("format", "format_version", "digest")}
+    body["network"] = {**body["network"], "head.correction": torch.zeros(6)}
+    torch.save({**content, **body, "digest": content_digest(body)}, path)
+    with pytest.raises(
+        InputError, match=r"does not fit this version \(.*\); begin a new run, with --init"
+    ) as error:
+        train(tiny(steps=6), joint, run, resume=True)
+    assert "\n" not in str(error.value)
 
 
 def test_a_kill_before_the_first_file_is_no_obstacle(joint: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from network_samples import planes, refuses, survives_damage
 
 from model.checkpoint import load_network, read_metadata, save_weights
-from model.digest import weights_digest
+from model.digest import content_digest, weights_digest
 from model.network import GIFNet, NetworkConfig
 from model.training_state import load_training_state, save_training_state
 
@@ -127,6 +127,17 @@ def test_edited_training_states_are_refused(
     torch.save(content, state)
     refuses(load_training_state, state, says)
     refuses(load_network, state, says)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": "8"}, {"config": None}, {"extra": []}, {"network": []}, {"extra": {"average": None}}]
+)
+def test_values_of_another_kind_are_refused(state: Path, change: dict[str, Any]) -> None:
+    content = torch.load(state, weights_only=True) | change
+    body = {k: v for k, v in content.items() if k not in ("format", "format_version", "digest")}
+    torch.save({**content, "digest": content_digest(body)}, state)
+    refuses(load_training_state, state, "damaged, ")
+    refuses(load_network, state, "damaged, ")
 
 
 def test_only_tensors_and_plain_values_can_be_kept(network: GIFNet, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class PyramidHead(nn.Module):
         height, width = planes.shape[2:]
         if height * width <= BAND_PIXELS:
             return self(maps, planes)
-        if width > height:  # rows are read with others around them: the shorter, the fewer pixels
+        if _turns(height, width):
             return self.fuse([map_.mT for map_ in maps], planes.mT).mT.contiguous()
         step = max(BLOCK, BAND_PIXELS // width // BLOCK * BLOCK)
         edges = [*range(0, height, step), height]
@@ -144,9 +144,10 @@ class PyramidHead(nn.Module):
 
     def working_numbers(self, height: int, width: int) -> int:
         """How many float32 :meth:`fuse` holds at a time beside its arguments."""
-        blended = min(height * width, BAND_PIXELS + 2 * REACH * min(height, width))
-        # The result of a wide image is turned at the end.
-        return (2 if width > height else 1) * height * width + BLEND_NUMBERS * blended
+        turned = _turns(height, width)
+        blended = min(height * width, BAND_PIXELS + 2 * REACH * (height if turned else width))
+        # The result of a turned image is turned back at the end.
+        return (2 if turned else 1) * height * width + BLEND_NUMBERS * blended
 
     def _by_kind(self, maps: list[Tensor]) -> list[list[Tensor]]:
         kept = iter(maps)
@@ -213,6 +214,11 @@ class PyramidHead(nn.Module):
             bands.insert(0, band)
             before = told
         return make_room(compose(bands), planes, details).clamp(0, 1)
+
+
+def _turns(height: int, width: int) -> bool:
+    """Whether an image is blended by columns: else more pixels would be read around rows than in them."""
+    return width > height and 2 * REACH * width > BAND_PIXELS
 
 
 class _Found(NamedTuple):

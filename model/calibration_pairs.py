@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.data import scene_of, split_validation
+from model.data import split_validation
 from model.manifest_pairs import manifest_pairs
 from model.sources import same_size
 from pipeline.files import InputError
 from pipeline.images import read_grey
-from pipeline.manifest import load_manifest
+from pipeline.manifest import load_manifest, scene_of
 
 #: Kind of pair -> its sets: manifest and folder.
 SETS = {

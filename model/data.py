@@ -22,6 +22,7 @@ from model.folders import pair_folders
 from model.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, to_uint8
+from pipeline.manifest import scene_of
 from pipeline.shards import damaged_index, load_arrays, read_index
 from pipeline.ycbcr import luminance
 
@@ -195,12 +196,6 @@ def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
         raise damaged_index(folder, error) from None
     frames = [_frame_of(sample_id) for sample_id in ids]
     return [scene_of(frame, expression) for frame in frames]
-
-
-def scene_of(frame: str, expression: re.Pattern[str]) -> str:
-    """What a manifest's expression finds at the beginning of a frame's id, or all of it."""
-    match = expression.match(frame)
-    return (match and match[0]) or frame
 
 
 def cut_crops(planes: Tensor, crops: Crops, crop: int) -> Tensor:

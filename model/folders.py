@@ -36,9 +36,7 @@ class FolderPairs:
     stems: list[str]  # present in every folder, sorted; "night/0001" for night/0001.png
     paths: dict[str, dict[str, Path]]  # stem -> role -> file, for the stems above
     unmatched: dict[str, list[str]]  # stem -> roles whose folder lacks it, sorted
-    passed_over: dict[
-        str, Counter[str]
-    ]  # role -> endings of files that are no images, and how many there are
+    passed_over: dict[str, Counter[str]]  # role -> endings of files that are no images
 
     def require_complete(self) -> FolderPairs:
         """Return self when every folder holds the same stems; otherwise list what is missing where.

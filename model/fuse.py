@@ -93,7 +93,9 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin()
-    summary = FuseSummary([], [job.name for job in done], {}, listed.unmatched, listed.passed_over)
+    summary = FuseSummary(
+        skipped=[job.name for job in done], unmatched=listed.unmatched, passed_over=listed.passed_over
+    )
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
         recipe = choose_recipe(config, engine, todo, tell=progress.message)

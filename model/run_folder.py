@@ -22,7 +22,7 @@ import torch
 from model.checkpoint import read_metadata
 from model.train_config import TrainConfig
 from model.training_state import TrainingState, load_training_state
-from pipeline.files import InputError, read_json, write_json
+from pipeline.files import InputError, make_folder, read_json, write_json
 from pipeline.leases import lease
 
 
@@ -65,10 +65,7 @@ class RunFolder:
         Raises:
             InputError: another one does.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be made a folder ({error.strerror})") from None
+        make_folder(self.path)
         try:
             with lease(self.path / ".in-use") as token:
                 if token is None:

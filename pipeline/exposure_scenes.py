@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.files import InputError
 from pipeline.images import read_rgb, to_uint8
-from pipeline.manifest import list_samples, load_manifest
+from pipeline.manifest import list_samples, load_manifest, scene_of
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance
 from pipeline.ycbcr import luminance
 
@@ -32,17 +32,28 @@ class ExposureScene:
 
 
 def read_scenes(
-    manifest: Path | str, root: Path | str | None = None, split: str | None = None, *, least_px: int = 1
+    manifest: Path | str,
+    root: Path | str | None = None,
+    split: str | None = None,
+    *,
+    least_px: int = 1,
+    out: Path | str | None = None,
 ) -> list[ExposureScene]:
     """Read the pairs of a manifest with the roles ``over`` and ``under``, ordered by id, and fuse each.
 
+    Args:
+        out: a file that is to be written, outside the folders of the pictures.
+
     Raises:
-        InputError: a file without its partner, an unreadable one, a pair of two sizes, one with a side below
+        InputError: ``out`` would be among the pictures, a file without its partner, an unreadable one, a pair of two sizes, one with a side below
             ``least_px``, or an over-exposed picture that is the darker.
     """
     recipe = load_manifest(manifest)
     expression = re.compile(recipe.scene)
     listing = list_samples(recipe, root=root, split=split, roles=ROLES).require_complete()
+    folders = {path.parent.resolve() for sample in listing.samples for path in sample.paths.values()}
+    if out is not None and Path(out).resolve().parent in folders:
+        raise InputError(f"{out} would be among the pictures; choose another -o")
     merge = cv2.createMergeMertens()
     scenes = []
     for sample in listing.samples:
@@ -61,9 +72,7 @@ def read_scenes(
         ]
         if planes[1].mean() <= planes[2].mean():
             raise InputError(f"{sample.paths['over']}: darker than its under-exposed partner; swap the two")
-        match = expression.match(sample.id)
-        scene = (match and match[0]) or sample.id
-        scenes.append(ExposureScene(sample.id, scene, *planes))
+        scenes.append(ExposureScene(sample.id, scene_of(sample.id, expression), *planes))
     return scenes
 
 

@@ -164,6 +164,14 @@ def source_digest(path: Path | str) -> str | None:
         return None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from None
+
+
 def check_folder(path: Path | str, what: str) -> Path:
     """Return ``path`` if it is an existing folder; otherwise raise an error that names ``what``."""
     path = Path(path)
@@ -204,10 +212,7 @@ def _temporary(path: Path) -> Path:
 
     Of a long name only the beginning is kept, so that the temporary one is never too long itself.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made a folder ({error.strerror})") from None
+    make_folder(path.parent)
     return path.with_name(f".{path.stem[:_STEM_CHARACTERS]}.tmp-{uuid.uuid4().hex}{path.suffix}")
 
 

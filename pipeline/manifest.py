@@ -14,9 +14,23 @@ from pipeline.file_tree import FileTree
 from pipeline.files import InputError, check_folder
 from pipeline.recipe import Manifest, Pattern, load_manifest
 
-__all__ = ["Manifest", "SampleListing", "SourceSample", "Unmatched", "list_samples", "load_manifest"]
+__all__ = [
+    "Manifest",
+    "SampleListing",
+    "SourceSample",
+    "Unmatched",
+    "list_samples",
+    "load_manifest",
+    "scene_of",
+]
 
 _SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
+
+
+def scene_of(id_: str, expression: re.Pattern[str]) -> str:
+    """What a manifest's expression ``scene`` finds at the beginning of a sample's id, or all of it."""
+    match = expression.match(id_)
+    return (match and match[0]) or id_
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from torch import Tensor
 from pipeline.device import repeatable, resolve_device
 from pipeline.exposure_scenes import ExposureScene, probe_figures, read_scenes, split_scenes
 from pipeline.files import InputError, check_output
-from pipeline.manifest import list_samples, load_manifest
 from pipeline.probe import ROLES, ExposureProbe, save_probe
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
@@ -78,11 +77,7 @@ def train_probe(
     """
     device = resolve_device(config.device)
     check_output(out)
-    listing = list_samples(load_manifest(manifest), root=root, split=split, roles=ROLES)
-    folders = {path.parent.resolve() for sample in listing.samples for path in sample.paths.values()}
-    if Path(out).resolve().parent in folders:
-        raise InputError(f"{out} would be among the pictures; choose another -o")
-    scenes = read_scenes(manifest, root, split, least_px=config.patch_px)
+    scenes = read_scenes(manifest, root, split, least_px=config.patch_px, out=out)
     training, held_out = split_scenes(scenes, config.held_out_every)
     with repeatable(device):
         probe = fit_probe(config, training, device)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from manifest_files import ids, touch
 
-from model.data import scene_of
 from pipeline.files import InputError
-from pipeline.manifest import list_samples
+from pipeline.manifest import list_samples, scene_of
 from pipeline.recipe import RECIPES, load_manifest
 
 

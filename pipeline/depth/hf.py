@@ -98,10 +98,10 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     for key in missing:
         state[key].zero_()
     config = model.config
-    if config.model_type not in DEPTH_FAMILIES + INVERSE_DEPTH_FAMILIES:
-        known = ", ".join(sorted(DEPTH_FAMILIES + INVERSE_DEPTH_FAMILIES))
+    if config.model_type not in (families := (*DEPTH_FAMILIES, *INVERSE_DEPTH_FAMILIES)):
         raise InputError(
-            f"--depth {source}: of the family {config.model_type} it is not known what is near; use {known}"
+            f"--depth {source}: of the family {config.model_type} it is not known what is near; "
+            f"use {', '.join(sorted(families))}"
         )
     device = device or torch.device("cpu")
     return TransformersDepth(

@@ -45,8 +45,8 @@ def read_scenes(
         out: a file that is to be written, outside the folders of the pictures.
 
     Raises:
-        InputError: ``out`` would be among the pictures, a file without its partner, an unreadable one, a pair of two sizes, one with a side below
-            ``least_px``, or an over-exposed picture that is the darker.
+        InputError: ``out`` would be among the pictures, a file without its partner, an unreadable one, a pair
+            of two sizes, one with a side below ``least_px``, or an over-exposed picture that is the darker.
     """
     recipe = load_manifest(manifest)
     expression = re.compile(recipe.scene)

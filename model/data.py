@@ -48,6 +48,7 @@ class PlaneSet:
     scenes: tuple[str, ...]  # what each of them shows; samples of one scene are alike
     digest: str  # of the data set they come from
     one_scene: bool = False  # whether they show one alone, of which each frame stands for a scene
+    too_small: tuple[str, ...] = ()  # pictures that hold no tile and are left out
 
     @property
     def tile(self) -> int:
@@ -111,7 +112,8 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
 
     The layout is that of MFI-WHU: ``source_1`` (near), ``source_2`` (far) and ``full_clear`` (ground
     truth), or the same folders named ``near``, ``far`` and ``ground_truth``; files of a triple share their
-    name. What does not fill a tile at the right and lower border is left out.
+    name. What does not fill a tile at the right and lower border is left out, and so are triples that hold
+    none, whose names are in ``too_small``.
 
     Raises:
         InputError: a folder is missing, a triple is incomplete or differs in size, or no image holds a tile.
@@ -124,12 +126,15 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
     pairs = pair_folders(roots).require_complete()
     tiles: list[np.ndarray] = []
     ids: list[str] = []
+    too_small: list[str] = []
     for stem in pairs.stems:
         images = {role: read_grey(path) for role, path in pairs.paths[stem].items()}
         shapes = {role: image.shape for role, image in images.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"{folder}: {stem} has images of different sizes {shapes}; they must be aligned")
         stack = np.stack([images[role] for role in _UNPAIRED_ROLES])
+        if min(stack.shape[1:]) < tile:
+            too_small.append(stem)
         for row in range(0, stack.shape[1] - tile + 1, tile):
             for column in range(0, stack.shape[2] - tile + 1, tile):
                 ids.append(f"{stem}#{len(ids)}")
@@ -143,6 +148,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
         ids=tuple(ids),
         scenes=tuple(map(_frame_of, ids)),
         digest=sha256_text(canonical_json(ids) + hashlib.sha256(planes.data).hexdigest()),
+        too_small=tuple(too_small),
     )
 
 

@@ -70,6 +70,7 @@ class TrainingData:
             for one, name in zip(sets, ("joint", "unpaired"), strict=False)
         ]
         self._dp_tasks, self._one_scene = dp_tasks, sets[0].one_scene
+        self.too_small = sets[-1].too_small  # pictures of ``dp_folder`` that hold no tile
         self.digest = sets[0].digest if len(sets) == 1 else sha256_text("".join(one.digest for one in sets))
 
     @property

@@ -51,4 +51,10 @@ def notices(config: TrainConfig, data: TrainingData) -> list[str]:
             "train: all samples show one scene: frames of it are held out, so that validation sees the scene "
             "that is trained on"
         )
+    if data.too_small:
+        names = ", ".join(data.too_small[:3]) + (", ..." if len(data.too_small) > 3 else "")
+        lines.append(
+            f"train: left out of --dp-folder, smaller than a tile of the joint set: {names} "
+            f"({len(data.too_small)} in all)"
+        )
     return lines

@@ -58,7 +58,8 @@ def fuse(
 ) -> None:
     """Fuse two files, two folders (paired by name), a stack of more, two videos, or enhance one.
 
-    Videos have 8 bits per channel and give one without sound.
+    Videos have 8 bits per channel and give one without sound; folders without
+    a picture are folders of videos.
 
     \b
     Example:
@@ -82,7 +83,7 @@ def fuse(
         click.echo(one_line(f"unmatched: {name} is not in {', '.join(lacking)}"), err=True)
     for folder, endings in summary.passed_over.items():
         files = ", ".join(f"{count} {ending or 'without one'}" for ending, count in sorted(endings.items()))
-        click.echo(one_line(f"passed over in {folder}, no images by their ending: {files}"), err=True)
+        click.echo(one_line(f"passed over in {folder} for their ending: {files}"), err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
     click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
     finish(not summary.complete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,9 @@ class FolderPairs:
         raise InputError(f"the folders hold different images: {parts}; add or remove files until they match")
 
 
-def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
-    """Pair the images below several folders by relative path without suffix; listed files by their stem.
+def pair_folders(roots: Mapping[str, Images], suffixes: Collection[str] = SUFFIXES) -> FolderPairs:
+    """Pair the images, or files of other ``suffixes``, below several folders by relative path
+    without suffix; listed files by their stem.
 
     What a list left out is passed over in all of them.
 
@@ -76,7 +77,7 @@ def pair_folders(roots: Mapping[str, Images]) -> FolderPairs:
         if isinstance(root, ListedFiles):
             found[role], passed_over[role] = root.files, Counter()
         else:
-            found[role], passed_over[role] = _images_by_stem(check_folder(root, role), role)
+            found[role], passed_over[role] = _by_stem(check_folder(root, role), role, suffixes)
     left_out = [root.left_out for root in roots.values() if isinstance(root, ListedFiles)]
     every = sorted(set().union(*found.values()).difference(*left_out))
     unmatched = {
@@ -122,11 +123,16 @@ def check_apart(out: Path, inputs: Iterable[Images]) -> None:
                 raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
 
 
-def _images_by_stem(root: Path, role: str) -> tuple[dict[str, Path], Counter[str]]:
+def holds(folder: Path, suffixes: Collection[str]) -> bool:
+    """Whether a file with one of these endings, in lower case, lies below a folder."""
+    return any(path.suffix.lower() in suffixes for path in _files(folder))
+
+
+def _by_stem(root: Path, role: str, suffixes: Collection[str]) -> tuple[dict[str, Path], Counter[str]]:
     images: dict[str, Path] = {}
     others: Counter[str] = Counter()
     for path in _files(root):
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in suffixes:
             others[path.suffix.lower()] += 1
             continue
         stem = path.relative_to(root).with_suffix("").as_posix()
@@ -134,7 +140,8 @@ def _images_by_stem(root: Path, role: str) -> tuple[dict[str, Path], Counter[str
             raise InputError(f"{role} {root}: {images[stem].name} and {path.name} have one name; remove one")
         images[stem] = path
     if not images:
-        raise InputError(f"{role} {root}: no image ({', '.join(SUFFIXES)}) in this folder")
+        what = "image" if suffixes is SUFFIXES else "video"
+        raise InputError(f"{role} {root}: no {what} ({', '.join(suffixes)}) in this folder")
     return images, others
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.folders import Images, ListedFiles, check_apart, pair_folders
+from model.folders import Images, ListedFiles, check_apart, holds, pair_folders
 from model.fuse_config import BAND_SUFFIXES, FuseConfig
 from pipeline.files import InputError
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
@@ -42,10 +42,10 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
     Args:
         config: how; its task and bits decide what a result may be called.
         inputs: one or more files, or up to 26 folders, or files of a manifest, whose images are paired by
-            relative stem. For pan-sharpening two: a file or a folder of multispectral images and the
-            panchromatic ones. There a folder beside a single panchromatic file holds the bands of one scene,
-            one file each, in order of their names with numbers as numbers: B2 before B10. The panchromatic
-            file may lie among them.
+            relative stem; their videos are where the first folder holds no image. For pan-sharpening two: a
+            file or a folder of multispectral images and the panchromatic ones. There a folder beside a single
+            panchromatic file holds the bands of one scene, one file each, in order of their names with
+            numbers as numbers: B2 before B10. The panchromatic file may lie among them.
         out: a folder, outside those of the inputs; or, for files, the result itself if it has a suffix.
 
     Raises:
@@ -89,12 +89,20 @@ def _folder_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> Job
     if len(inputs) > len(string.ascii_lowercase):
         raise InputError(f"fuse: {len(inputs)} folders; give {len(string.ascii_lowercase)} at most")
     named = dict(zip(string.ascii_lowercase, inputs, strict=False))
-    pairs = pair_folders(named)
-    jobs = [
-        Job(stem, tuple(pairs.paths[stem].values()), out / f"{stem}{_suffix(config)}") for stem in pairs.stems
-    ]
+    pairs = pair_folders(named, _kind(config, inputs[0]))
+    jobs = []
+    for stem in pairs.stems:
+        files = tuple(pairs.paths[stem].values())
+        jobs.append(Job(stem, files, out / f"{stem}{_form(config, files[0])[2]}"))
     passed_over = {str(named[role]): endings for role, endings in pairs.passed_over.items() if endings}
     return JobList(jobs, pairs.unmatched, passed_over)
+
+
+def _kind(config: FuseConfig, first: Images) -> Collection[str]:
+    """Endings of what folders are to give: of videos where the first one has these and no image."""
+    if isinstance(first, ListedFiles) or config.task == "pansharpen" or holds(first, SUFFIXES):
+        return SUFFIXES
+    return VIDEO_SUFFIXES if holds(first, VIDEO_SUFFIXES) else SUFFIXES
 
 
 def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) -> Job:

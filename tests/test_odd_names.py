@@ -75,4 +75,4 @@ def test_messages_are_one_line_whatever_a_name_holds(
     )
     assert r"x\ny.png is 24x20" in failed or r"x\ny.png is 20x24" in failed or r"x\ny.png is 24x24" in failed
     assert r"l\x1b[2Jz is not in b" in unmatched
-    assert passed_over.endswith("no images by their ending: 1 .webp")
+    assert passed_over.endswith("for their ending: 1 .webp")

@@ -70,6 +70,26 @@ def test_video(tmp_path: Path, suffix: str) -> None:
     assert not (tmp_path / "no.avi").exists()
 
 
+def test_folders_of_videos_are_paired_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "night").mkdir(parents=True)
+        video(tmp_path / name / "1.avi")
+        video(tmp_path / name / "night/2.avi", frames=3)
+    (tmp_path / "a/only.avi").write_bytes(b"")
+    (tmp_path / "b/notes.txt").write_text("")
+    config = FuseConfig(weights=tiny_weights(tmp_path))
+    summary = fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert summary.complete and sorted(summary.done) == ["1", "night/2"]
+    assert summary.unmatched == {"only": ["b"]} and summary.passed_over == {str(tmp_path / "b"): {".txt": 1}}
+    assert len(frames_of(tmp_path / "out/night/2.avi")) == 3
+    again = fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert sorted(again.skipped) == ["1", "night/2"]
+    # Pictures beside them are what is fused then.
+    for name in ("a", "b"):
+        write_image(tmp_path / name / "1.png", frames_of(tmp_path / name / "1.avi")[0])
+    assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "pictures").done == ["1"]
+
+
 def test_frames_are_fused_like_pictures(tmp_path: Path) -> None:
     a, b = video(tmp_path / "a.avi"), video(tmp_path / "b.avi", seed=1)
     for path in (a, b):

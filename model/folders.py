@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import InputError, check_folder
+from pipeline.files import InputError, check_folder, check_outside
 from pipeline.images import SUFFIXES
 
 #: Names written out per folder in an error; the rest is counted.
@@ -106,21 +106,14 @@ def path_from(folder: Path, path: Path) -> str:
 
 
 def check_apart(out: Path, inputs: Iterable[Images]) -> None:
-    """Refuse to write at or below a folder of images: the next run would take results for inputs.
+    """Refuse to write at or below a folder of images, as :func:`pipeline.files.check_outside` does.
 
     Args:
         out: the file or folder to be written, which need not exist.
         inputs: what is read; single files cannot have anything below them, those of a manifest have folders.
-
-    Raises:
-        InputError: ``out`` is or lies in one of the folders, by whatever path.
     """
-    place = out.resolve()
     for images in inputs:
-        folders = sorted(images.folders) if isinstance(images, ListedFiles) else [images]
-        for folder in folders:
-            if folder.is_dir() and place.is_relative_to(folder.resolve()):
-                raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
+        check_outside(out, sorted(images.folders) if isinstance(images, ListedFiles) else [images])
 
 
 def holds(folder: Path, suffixes: Collection[str]) -> bool:

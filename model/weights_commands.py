@@ -41,6 +41,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     """
     from model.checkpoint import load_with_facts, save_weights
 
+    check_output(out, file)
     network, metadata = load_with_facts(file)
     metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
     click.echo(save_weights(out, network, metadata, half=half))
@@ -67,8 +68,7 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.checkpoint import load_network
     from model.export_onnx import export_onnx
 
-    if source is not None and out.exists() and out.samefile(source):
-        raise InputError(f"{out}: the model would replace its weights; choose another -o")
+    check_output(out, source)
     model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
     click.echo(model)
 
@@ -124,7 +124,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     from model.folders import check_apart
 
     check_jobs(jobs)
-    check_output(out)
+    check_output(out, weights)
     check_apart(out, [data / folder for sets in SETS.values() for _, folder in sets])
     network, metadata = load_with_facts(weights)
     config = metadata.get("config")

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.files import InputError
+from pipeline.files import InputError, check_outside
 from pipeline.images import read_rgb, to_uint8
 from pipeline.manifest import list_samples, load_manifest, scene_of
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance
@@ -51,9 +51,9 @@ def read_scenes(
     recipe = load_manifest(manifest)
     expression = re.compile(recipe.scene)
     listing = list_samples(recipe, root=root, split=split, roles=ROLES).require_complete()
-    folders = {path.parent.resolve() for sample in listing.samples for path in sample.paths.values()}
-    if out is not None and Path(out).resolve().parent in folders:
-        raise InputError(f"{out} would be among the pictures; choose another -o")
+    if out is not None:
+        folders = {path.parent for sample in listing.samples for path in sample.paths.values()}
+        check_outside(Path(out), sorted(folders))
     merge = cv2.createMergeMertens()
     scenes = []
     for sample in listing.samples:

@@ -8,7 +8,7 @@ import os
 import stat
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -67,11 +67,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
-def check_output(path: Path | str) -> Path:
+def check_output(path: Path | str, *inputs: Path | None) -> Path:
     """Return ``path`` if a file can be made there; called before long work whose result it is to hold.
 
+    Args:
+        path: what is to be written.
+        inputs: files that the work reads and must not replace.
+
     Raises:
-        InputError: it is a folder, or its folder cannot be made or written to.
+        InputError: it is a folder or one of the inputs, or its folder cannot be made or written to.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -79,6 +83,8 @@ def check_output(path: Path | str) -> Path:
         with suppress(FileNotFoundError):
             if stat.S_ISDIR(path.stat().st_mode):  # which fails where the name is too long
                 raise InputError(f"{path}: is a folder; give the name of a file")
+            if any(source and source.exists() and path.samefile(source) for source in inputs):
+                raise InputError(f"{path}: would replace what it is made of; give another name")
         temporary.touch()
         temporary.unlink()
     except OSError as error:
@@ -179,6 +185,18 @@ def check_folder(path: Path | str, what: str) -> Path:
         state = "is a file, not a folder" if path.exists() else "does not exist"
         raise InputError(f"{what} {path} {state}")
     return path
+
+
+def check_outside(out: Path, folders: Iterable[Path]) -> None:
+    """Refuse to write at or below a folder of images: the next run would take results for inputs.
+
+    Raises:
+        InputError: ``out``, which need not exist, is or lies in one of the folders, by whatever path.
+    """
+    place = out.resolve()
+    for folder in folders:
+        if folder.is_dir() and place.is_relative_to(folder.resolve()):
+            raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
 
 
 def refuse_numbers_beyond(folder: Path, largest: int) -> None:

@@ -237,7 +237,7 @@ def test_a_correction_can_be_trained_for_weights_that_exist(trained: Path, tmp_p
     with pytest.raises(InputError, match=r"weights of encoder regnetx_002; give that as --encoder"):
         other = DepthTrainingConfig(**{**config.__dict__, "encoder": "resnet10t"})
         train_depth(other, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="is the base too"):
+    with pytest.raises(InputError, match="would replace what it is made of"):
         train_depth(config, trained)
 
 

@@ -114,6 +114,11 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     for path in (old, tmp_path / "new" / "folder" / "x.bin"):
         assert check_output(str(path)) == path
     assert old.read_bytes() == b"old" and not any((tmp_path / "new/folder").iterdir())
+    (tmp_path / "link.bin").symlink_to(old)
+    for path in (old, tmp_path / "link.bin"):
+        with pytest.raises(InputError, match="would replace what it is made of"):
+            check_output(path, None, old)
+    assert check_output(tmp_path / "other.bin", old, tmp_path / "missing.bin")
     for path, reason in (
         (tmp_path, "is a folder"),
         (old / "x.bin", "cannot be made a folder"),

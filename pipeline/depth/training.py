@@ -43,9 +43,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
         InputError: an unknown encoder, an ``out`` that cannot be written, a damaged checkpoint or one of
             another config, a base that does not fit, or a loss that is not finite.
     """
-    out = check_output(out)
-    if config.base and config.base.exists() and out.exists() and out.samefile(config.base):
-        raise InputError(f"{out}: is the base too, and would be overwritten; give another output")
+    out = check_output(out, config.base)
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     state = DepthTrainingState(config, device)

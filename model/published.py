@@ -53,10 +53,15 @@ def import_published(content: Mapping[str, Tensor], path: Path) -> GIFNet:
     own = {}
     for name, parameter in network.state_dict().items():
         parts = [content[part] for part in names[name]]
-        count = sum(part.numel() for part in parts)
-        if count != parameter.numel():
-            raise InputError(f"{path}: {names[name][0]} has {count} values where {parameter.numel()} are due")
-        own[name] = torch.cat(parts).reshape(parameter.shape)
+        alike = len({part.shape[1:] for part in parts}) == 1 and parts[0].ndim > 0
+        joined = torch.cat(parts) if alike else parts[0]
+        # Scale and shift of a normalisation have a batch axis there.
+        if not alike or joined.shape not in (parameter.shape, (1, *parameter.shape)):
+            shapes, due = " and ".join(str(tuple(part.shape)) for part in parts), tuple(parameter.shape)
+            raise InputError(
+                f"{path}: {names[name][0]} has shape {shapes} where {due} is due; download again"
+            )
+        own[name] = joined.reshape(parameter.shape)
     network.load_state_dict(own)
     return network.eval()
 

@@ -23,7 +23,7 @@ from model.checkpoint import read_metadata
 from model.train_config import TrainConfig
 from model.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, make_folder, read_json, write_json
-from pipeline.leases import lease
+from pipeline.leases import holds, lease
 
 
 class RunFolder:
@@ -40,6 +40,7 @@ class RunFolder:
         self.pictures = path / "pictures"
         self.tensorboard = path / "tensorboard"
         self._checkpoints = path / "checkpoints"
+        self._lease, self._token = path / ".in-use", ""
 
     def checkpoint(self, step: int) -> Path:
         """File of the training state after ``step`` steps."""
@@ -67,13 +68,26 @@ class RunFolder:
         """
         make_folder(self.path)
         try:
-            with lease(self.path / ".in-use") as token:
+            with lease(self._lease) as token:
                 if token is None:
                     raise InputError(f"{self.path}: another process trains here; wait, or choose another -o")
+                self._token = token
                 yield
         finally:
-            if not any(self.path.iterdir()):  # nothing came of it
+            if self.path.is_dir() and not any(self.path.iterdir()):  # nothing came of it
                 self.path.rmdir()
+
+    def check_in_use(self) -> None:
+        """Within :meth:`in_use`, before anything is written: make sure that the folder is still ours.
+
+        Raises:
+            InputError: this process was paused for so long that another one has taken over.
+        """
+        if not holds(self._lease, self._token):
+            raise InputError(
+                f"{self.path}: this process stood still for a minute or more and another one trains here now;"
+                " that one goes on"
+            )
 
     def forget_after(self, step: int) -> None:
         """Delete what belongs to no run that goes on after ``step``.

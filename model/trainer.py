@@ -1,8 +1,6 @@
 """Training GIFNet from a joint data set.
 
-    python cli.py train SHARDS -o RUN                                           one GPU, or the CPU
-    torchrun --nproc-per-node 4 cli.py train SHARDS -o RUN                      four GPUs of one machine
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 cli.py train SHARDS -o RUN
+    python cli.py train SHARDS -o RUN        one GPU, or the CPU; with torchrun several: model.distributed
 
 Everything that a step depends on is a function of the settings and the step's number, or stands in the
 checkpoint; so a run that was killed and resumed ends with the weights of one that was not.
@@ -131,6 +129,7 @@ class _Run:
                 record = self._one_step()
                 stopping = self.team.any(stop_requested())
                 if log is not None and progress is not None:
+                    self.folder.check_in_use()
                     record |= self._watch(log)
                     log.write(record)
                     progress.advance(note=progress_note(record))
@@ -139,6 +138,7 @@ class _Run:
                 if stopping:
                     raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
         if self.team.is_first:
+            self.folder.check_in_use()
             self._finish()
         self.team.wait()
 
@@ -149,6 +149,7 @@ class _Run:
             record: dict[str, Any] = self.step(self.data.batch(self.done), rate)
         except NonFiniteError as error:
             if self.team.is_first:
+                self.folder.check_in_use()
                 self._save(last=True)
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "

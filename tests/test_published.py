@@ -38,6 +38,8 @@ def test_published_tensors_arrive_unchanged(tmp_path: Path) -> None:
 
 
 NORM = "extractor_multask.SwinTransformerSpecific.layer1.blocks.1.norm1_mfif.weight"
+VALUE = "extractor_multask.SwinTransformerSpecific.layer1.blocks.0.attn.V.weight"
+CONVOLUTION = "getSharedFeatures.conv_2.conv2d.weight"
 OFFSETS = "extractor_multask.SwinTransformerSpecific.layer1.blocks.0.attn.attn.relative_positions"
 
 
@@ -47,7 +49,10 @@ OFFSETS = "extractor_multask.SwinTransformerSpecific.layer1.blocks.0.attn.attn.r
         (lambda s: s.pop(NORM), "lacks"),
         (lambda s: s.pop(UNUSED_NAMES[0]), "lacks"),
         (lambda s: s.update(surplus=torch.zeros(1)), "surplus"),
-        (lambda s: s.update({NORM: torch.zeros(1, 97, 1, 1)}), "97 values where 98"),
+        (lambda s: s.update({NORM: torch.zeros(1, 97, 1, 1)}), r"shape \(1, 97, 1, 1\) where \(98, 1, 1\)"),
+        (lambda s: s.update({CONVOLUTION: s[CONVOLUTION].flatten(1).T}), r"where \(32, 34, 3, 3\) is due"),
+        (lambda s: s.update({VALUE: torch.zeros(98, 98)}), r"\(196, 98, 1, 1\) and \(98, 98\) where"),
+        (lambda s: s.update({VALUE: torch.tensor(0.0)}), r"and \(\) where"),
         (lambda s: s.update({NORM: torch.zeros(1, 98, 1, 1).double()}), "float32"),
         (lambda s: s.update({NORM: "text"}), "float32"),
         (lambda s: s[NORM].fill_(torch.nan), "finite"),

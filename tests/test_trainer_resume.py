@@ -21,6 +21,7 @@ from torch import Tensor
 from training_runs import digest, kill_after_lines, run_processes, spawn, stop_at, tiny, without_times
 
 import model.objectives
+import model.trainer
 from model.checkpoint import load_network
 from model.digest import content_digest, weights_digest
 from model.distributed import Team
@@ -28,6 +29,7 @@ from model.feed import TrainingData
 from model.information import load_measure
 from model.objectives import FidelityObjective, PublishedObjective
 from model.run_folder import RunFolder
+from model.schedule import learning_rate
 from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError, _Snapshot
 from model.train_config import SHAPE, TrainConfig
@@ -178,6 +180,22 @@ def test_one_process_trains_in_a_folder(joint: Path, tmp_path: Path, straight: P
     with RunFolder(tmp_path / "nothing").in_use():
         pass
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_process_whose_run_was_taken_over_stops(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paused(config: TrainConfig, step: int) -> float:
+        if step == 2:
+            (tmp_path / ".in-use").write_text('{"token": "of another process", "pid": 1}')
+        return learning_rate(config, step)
+
+    monkeypatch.setattr(model.trainer, "learning_rate", paused)
+    with pytest.raises(InputError, match="stood still for a minute or more and another one trains here"):
+        train(tiny(steps=6), joint, tmp_path)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert "another process" in (tmp_path / ".in-use").read_text()
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_a_log_that_lacks_steps_is_told(

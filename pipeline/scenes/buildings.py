@@ -129,64 +129,59 @@ def sign_surface(world: World, *, lit: bool) -> int:
 def _add_front_detail(
     world: World, frame: Frame, width: float, height: float, params: tuple[float, ...], trim: int
 ) -> None:
+    """What sticks out of a front; ``params`` are those of its facade."""
     storey, ground = params[0], params[4]
     if world.chance(0.55):
-        across, at = world.uniform(0.15, 0.45) * width, world.uniform(-0.2, 0.2) * width
-        world.box(
-            frame,
-            (at, ground - 0.35, -0.12),
-            (across, 0.35, 0.12),
-            sign_surface(world, lit=True),
-            label="sign",
-        )
-        if world.weather.night and world.chance(0.8):
-            warm = world.pick([(1.0, 0.8, 0.5), (0.9, 0.95, 1.0), (1.0, 0.6, 0.3)])
-            world.lamp(frame.point((at, ground - 0.8, -1.6)), warm, world.uniform(3, 9))
+        _add_shop_sign(world, frame, width, ground)
     if world.chance(0.35):
-        awning = world.surface(
-            "planks", world.pick(_SIGN), (0.6, 0.58, 0.55), contrast=0.1, scale_m=0.5, warmer_c=-1
-        )
-        planes = np.array(
-            [[0, 0.45, -1.0, 0.45 * (ground - 0.5)], [0, -1, 0, -(ground - 1.5)], [0, 0, 1, 0.0]]
-        )
-        planes = np.concatenate(
-            [
-                planes,
-                [[-1, 0, 0, 0.35 * width], [1, 0, 0, 0.35 * width], [0, 1, 0, ground - 0.5], [0, 0, -1, 1.6]],
-            ]
-        )
-        world.convex(
-            frame,
-            planes,
-            (-0.35 * width, ground - 1.5, -1.6),
-            (0.35 * width, ground - 0.5, 0),
-            awning,
-            label="awning",
-        )
+        _add_awning(world, frame, 0.35 * width, ground)
     if world.chance(0.35) and height > 2 * storey:
-        railing = world.surface("plain", (0.05, 0.05, 0.05), warmer_c=-1)
-        for row in range(1, min(6, int((height - ground) / storey))):
-            for x in (-0.28 * width, 0.28 * width):
-                floor = ground + row * storey - 0.1
-                world.box(frame, (x, floor, -0.55), (0.16 * width, 0.08, 0.55), trim, label="building")
-                world.box(
-                    frame,
-                    (x, floor + 0.55, -1.08),
-                    (0.16 * width, 0.5, 0.02),
-                    railing,
-                    label="building",
-                    cutout="rails",
-                )
+        floors = [ground + row * storey - 0.1 for row in range(1, min(6, int((height - ground) / storey)))]
+        _add_balconies(world, frame, width, floors, trim)
     if world.chance(0.4):
         y = world.uniform(ground + 0.2, ground + 2.5)
         x = world.uniform(-0.45, 0.45) * width
-        world.box(
-            frame,
-            (x, y, -0.6),
-            (0.06, world.uniform(0.4, 1.2), 0.5),
-            sign_surface(world, lit=True),
-            label="sign",
-        )
+        half = (0.06, world.uniform(0.4, 1.2), 0.5)
+        world.box(frame, (x, y, -0.6), half, sign_surface(world, lit=True), label="sign")
+
+
+def _add_shop_sign(world: World, frame: Frame, width: float, ground: float) -> None:
+    """A board above the ground floor, which by night mostly lights the pavement."""
+    across, at = world.uniform(0.15, 0.45) * width, world.uniform(-0.2, 0.2) * width
+    board = sign_surface(world, lit=True)
+    world.box(frame, (at, ground - 0.35, -0.12), (across, 0.35, 0.12), board, label="sign")
+    if world.weather.night and world.chance(0.8):
+        warm = world.pick([(1.0, 0.8, 0.5), (0.9, 0.95, 1.0), (1.0, 0.6, 0.3)])
+        world.lamp(frame.point((at, ground - 0.8, -1.6)), warm, world.uniform(3, 9))
+
+
+def _add_awning(world: World, frame: Frame, half: float, ground: float) -> None:
+    top, low = ground - 0.5, ground - 1.5
+    cloth = world.surface(
+        "planks", world.pick(_SIGN), (0.6, 0.58, 0.55), contrast=0.1, scale_m=0.5, warmer_c=-1
+    )
+    planes = np.array(
+        [
+            [0, 0.45, -1.0, 0.45 * top],
+            [0, -1, 0, -low],
+            [0, 0, 1, 0.0],
+            [-1, 0, 0, half],
+            [1, 0, 0, half],
+            [0, 1, 0, top],
+            [0, 0, -1, 1.6],
+        ]
+    )
+    world.convex(frame, planes, (-half, low, -1.6), (half, top, 0), cloth, label="awning")
+
+
+def _add_balconies(world: World, frame: Frame, width: float, floors: list[float], slab: int) -> None:
+    """Two on each of the ``floors``, which are heights in metres."""
+    railing = world.surface("plain", (0.05, 0.05, 0.05), warmer_c=-1)
+    for floor in floors:
+        for x in (-0.28 * width, 0.28 * width):
+            world.box(frame, (x, floor, -0.55), (0.16 * width, 0.08, 0.55), slab, label="building")
+            front, half = (x, floor + 0.55, -1.08), (0.16 * width, 0.5, 0.02)
+            world.box(frame, front, half, railing, label="building", cutout="rails")
 
 
 def _add_gable(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.randomness import random_stream
-from pipeline.scenes import places, streets, vistas
+from pipeline.scenes import alleys, places, streets, vistas
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.world import Weather, World
 
@@ -16,7 +16,7 @@ from pipeline.scenes.world import Weather, World
 PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
     "street": (streets.street, 0.29),
     "crossing": (streets.crossing, 0.19),
-    "alley": (places.alley, 0.09),
+    "alley": (alleys.alley, 0.09),
     "plaza": (places.plaza, 0.11),
     "park": (places.park, 0.09),
     "arcade": (places.arcade, 0.05),

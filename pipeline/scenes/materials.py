@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.scenes.textures import fractal_noise
+
 Colour = tuple[float, float, float]
 
 
@@ -76,3 +78,18 @@ def randomise_surfaces(surfaces: list[Surface], stream: np.random.Generator) -> 
             )
         )
     return result
+
+
+def matt(patch: Patch, albedo: np.ndarray, *, heat: np.ndarray) -> Shaded:
+    """A shaded patch of (3, N) ``albedo`` and (N,) ``heat`` in degrees Celsius; glow and gloss as given."""
+    bounded = np.clip(albedo, 0.005, 0.95).astype(np.float32)
+    return Shaded(bounded, patch.glow, patch.gloss, heat.astype(np.float32))
+
+
+def scaled_noise(patch: Patch, *, octaves: int) -> np.ndarray:
+    """(N,) noise of unit deviation when close, whose longest wavelength is the patch's ``scale``."""
+    scale = 1 / patch.scale
+    shift = (patch.salt % 97).astype(np.float32)
+    return fractal_noise(
+        patch.u * scale + shift, patch.v * scale, patch.footprint * scale, wavelength=1.0, octaves=octaves
+    )

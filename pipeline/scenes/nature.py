@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pipeline.scenes.materials import Colour
@@ -17,10 +19,9 @@ _LEAF: list[Colour] = [
 
 
 def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> None:
-    """A broad-leaved, conical, columnar, palm or bare tree."""
-    kind = kind or str(
-        world.stream.choice(["broad", "cone", "column", "palm", "bare"], p=[0.55, 0.13, 0.1, 0.08, 0.14])
-    )
+    """A tree of about ``height`` metres: ``broad``, ``cone``, ``column``, ``palm`` or ``bare``, or any."""
+    shares = [share for _, share in _TREES.values()]
+    kind = kind or str(world.stream.choice(list(_TREES), p=shares))
     bark = world.surface(
         "blend",
         world.pick([(0.12, 0.09, 0.06), (0.2, 0.17, 0.13), (0.09, 0.07, 0.05)]),
@@ -29,53 +30,7 @@ def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> No
         scale_m=0.25,
         warmer_c=1.5,
     )
-    radius = 0.022 * height + 0.05
-    if kind == "bare":
-        _add_branches(world, frame, np.zeros(3), np.array([0, 1.0, 0]), 0.38 * height, radius, 3, bark)
-        return
-    leaf = leaf_surface(world)
-    if kind == "cone":
-        world.limb(frame, (0, 0, 0), (0, 0.9 * height, 0), radius, 0.3, bark, label="tree")
-        for k in range(5):
-            low = (0.12 + 0.16 * k) * height
-            world.limb(
-                frame,
-                (0, low, 0),
-                (0, low + 0.3 * height, 0),
-                (0.24 - 0.04 * k) * height,
-                0.1,
-                leaf,
-                label="tree",
-                cutout="leaves",
-            )
-        return
-    if kind == "palm":
-        lean = world.uniform(-0.1, 0.1) * height
-        world.limb(frame, (0, 0, 0), (lean, height, 0), radius, 0.7, bark, label="tree")
-        for k in range(11):
-            angle = 2 * np.pi * k / 11 + world.uniform(-0.2, 0.2)
-            reach, drop = world.uniform(1.4, 2.2), world.uniform(-0.9, 0.5)
-            tip = (lean + reach * np.cos(angle), height + drop, reach * np.sin(angle))
-            world.limb(
-                frame, (lean, height, 0), tip, 0.12, 2.2, leaf, label="tree", cutout="leaves", flatten=0.6
-            )
-        return
-    crown = 0.5 * height
-    world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark, label="tree")
-    spread = (0.14 if kind == "column" else world.uniform(0.24, 0.36)) * height
-    for k in range(20):
-        angle, level = world.uniform(0, 2 * np.pi), world.uniform(-0.75, 1.0)
-        out = spread * world.uniform(0.3, 0.95) * np.sqrt(max(0.15, 1 - level**2))
-        centre = (out * np.cos(angle), height - crown / 2 + 0.33 * crown * level, out * np.sin(angle))
-        if k < 4 and kind == "broad":
-            world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark, label="tree")
-        size = world.uniform(0.26, 0.5) * spread
-        half = (
-            size,
-            size * (1.3 if kind == "column" else world.uniform(0.6, 0.9)),
-            size * world.uniform(0.8, 1.1),
-        )
-        world.ball(frame, centre, half, leaf, label="tree", cutout="leaves", tilt=angle)
+    _TREES[kind][0](world, frame, height, 0.022 * height + 0.05, bark)
 
 
 def add_overhanging_branch(world: World, frame: Frame) -> None:
@@ -120,6 +75,66 @@ def leaf_surface(world: World) -> int:
     dark = world.pick(_LEAF, spread=0.3)
     light = (1.9 * dark[0], 1.8 * dark[1], 1.6 * dark[2])
     return world.surface("blend", dark, light, contrast=0.75, scale_m=0.7, warmer_c=1.0)
+
+
+def _bare(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
+    _add_branches(world, frame, np.zeros(3), np.array([0, 1.0, 0]), 0.38 * height, radius, 3, bark)
+
+
+def _cone(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
+    leaf = leaf_surface(world)
+    world.limb(frame, (0, 0, 0), (0, 0.9 * height, 0), radius, 0.3, bark, label="tree")
+    for k in range(5):
+        low, wide = (0.12 + 0.16 * k) * height, (0.24 - 0.04 * k) * height
+        top = (0.0, low + 0.3 * height, 0.0)
+        world.limb(frame, (0, low, 0), top, wide, 0.1, leaf, label="tree", cutout="leaves")
+
+
+def _palm(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
+    leaf = leaf_surface(world)
+    top = (world.uniform(-0.1, 0.1) * height, height, 0.0)
+    world.limb(frame, (0, 0, 0), top, radius, 0.7, bark, label="tree")
+    for k in range(11):
+        angle = 2 * np.pi * k / 11 + world.uniform(-0.2, 0.2)
+        reach, drop = world.uniform(1.4, 2.2), world.uniform(-0.9, 0.5)
+        tip = (top[0] + reach * np.cos(angle), height + drop, reach * np.sin(angle))
+        world.limb(frame, top, tip, 0.12, 2.2, leaf, label="tree", cutout="leaves", flatten=0.6)
+
+
+def _broad(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
+    _add_crown(world, frame, height, radius, bark, slender=False)
+
+
+def _column(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
+    _add_crown(world, frame, height, radius, bark, slender=True)
+
+
+#: Kind of tree -> how to grow it from its height, trunk radius and bark, and how often it is drawn.
+_TREES: dict[str, tuple[Callable[[World, Frame, float, float, int], None], float]] = {
+    "broad": (_broad, 0.55),
+    "cone": (_cone, 0.13),
+    "column": (_column, 0.1),
+    "palm": (_palm, 0.08),
+    "bare": (_bare, 0.14),
+}
+
+
+def _add_crown(world: World, frame: Frame, height: float, radius: float, bark: int, *, slender: bool) -> None:
+    """A trunk below twenty tufts of leaves, with boughs to some of them unless ``slender``."""
+    leaf = leaf_surface(world)
+    crown = 0.5 * height
+    world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark, label="tree")
+    spread = (0.14 if slender else world.uniform(0.24, 0.36)) * height
+    for k in range(20):
+        angle, level = world.uniform(0, 2 * np.pi), world.uniform(-0.75, 1.0)
+        out = spread * world.uniform(0.3, 0.95) * np.sqrt(max(0.15, 1 - level**2))
+        centre = (out * np.cos(angle), height - crown / 2 + 0.33 * crown * level, out * np.sin(angle))
+        if k < 4 and not slender:
+            world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark, label="tree")
+        size = world.uniform(0.26, 0.5) * spread
+        tall = size * (1.3 if slender else world.uniform(0.6, 0.9))
+        half = (size, tall, size * world.uniform(0.8, 1.1))
+        world.ball(frame, centre, half, leaf, label="tree", cutout="leaves", tilt=angle)
 
 
 def _add_branches(

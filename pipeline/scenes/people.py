@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.scenes.materials import Colour
@@ -22,6 +24,16 @@ _CLOTH: list[Colour] = [
 ]
 
 
+class _Outfit(NamedTuple):
+    """Indices of surfaces."""
+
+    skin: int
+    shirt: int
+    trousers: int
+    hair: int
+    shoes: int
+
+
 def add_person(
     world: World,
     x: float,
@@ -32,54 +44,27 @@ def add_person(
     statue_scale: float = 0.0,
     riding: bool = False,
 ) -> None:
-    """A person of 1.5 to 1.95 m, walking, standing or riding; or a statue ``statue_scale`` times as tall."""
+    """A person of 1.5 to 1.95 m, walking, standing or riding; or a statue ``statue_scale`` times as tall.
+
+    The feet are at (x, y, z), in metres; ``heading`` is in radians.
+    """
     size = world.uniform(0.85, 1.1) * (statue_scale or 1.0)
     frame = Frame(np.array([x, y, z]), frame_at(x, z, heading).rotation * size)
     label = "statue" if statue_scale else "person"
-    skin, shirt, trousers, hair, shoes = _statue(world) if statue_scale else _clothes(world)
+    outfit = _statue(world) if statue_scale else _clothes(world)
     stride = world.uniform(-0.55, 0.55) if not world.chance(0.3) else world.uniform(-0.08, 0.08)
-    hip, lean = 0.92, 0.02
+    lean = 0.02
     if riding:
         stride, lean = world.uniform(0.3, 0.7), 0.22
     skirt = not riding and world.chance(0.15)
-    for side, swing in ((-0.09, stride), (0.09, -stride)):
-        lift = 0.55 if riding else 0.0
-        knee = (side * 1.1, 0.5 + 0.2 * lift, 0.42 * np.sin(swing) + 0.5 * lift)
-        bend = 0.25 * max(0.0, -swing)
-        ankle = (
-            side,
-            0.09 + 0.35 * bend + 0.3 * lift,
-            0.42 * np.sin(swing) + 0.4 * np.sin(swing) - bend + 0.4 * lift,
-        )
-        world.limb(frame, (side, hip, 0), knee, 0.092, 0.72, trousers, label=label)
-        world.limb(frame, knee, ankle, 0.068, 0.62, skin if skirt else trousers, label=label)
-        world.ball(frame, knee, (0.066, 0.066, 0.066), trousers, label=label)
-        world.ball(
-            frame, (ankle[0], ankle[1] - 0.045, ankle[2] + 0.05), (0.05, 0.05, 0.13), shoes, label=label
-        )
+    _add_legs(world, frame, outfit, label, stride, lift=0.55 if riding else 0.0, bare=skirt)
     if skirt:
-        world.limb(frame, (0, 0.55, 0), (0, 1.0, 0), 0.25, 0.6, shirt, label=label, flatten=0.75)
-    shoulder_z = lean
-    world.limb(frame, (0, 0.88, 0), (0, 1.2, lean / 2), 0.165, 1.12, shirt, label=label, flatten=0.66)
-    world.limb(frame, (0, 1.2, lean / 2), (0, 1.45, shoulder_z), 0.185, 0.8, shirt, label=label, flatten=0.62)
-    world.ball(frame, (0, 1.42, shoulder_z), (0.205, 0.09, 0.105), shirt, label=label)
-    for side, swing in ((-1, -stride), (1, stride)):
-        top = (side * 0.2, 1.42, shoulder_z)
-        reach = world.uniform(0.1, 0.4) if world.chance(0.25) or riding else 0.0
-        elbow = (side * 0.26, 1.15 + 0.1 * reach, shoulder_z + 0.25 * np.sin(swing) + 0.3 * reach)
-        hand = (side * 0.24, 0.9 + 0.7 * reach, shoulder_z + 0.42 * np.sin(swing) + 0.1 + 0.7 * reach)
-        world.limb(frame, top, elbow, 0.058, 0.8, shirt, label=label)
-        world.limb(frame, elbow, hand, 0.046, 0.75, shirt if world.chance(0.7) else skin, label=label)
-        world.ball(frame, hand, (0.042, 0.07, 0.045), skin, label=label)
-    world.limb(frame, (0, 1.42, shoulder_z), (0, 1.56, shoulder_z + 0.02), 0.055, 0.95, skin, label=label)
-    world.ball(frame, (0, 1.645, shoulder_z + 0.03), (0.077, 0.115, 0.095), skin, label=label)
-    long_hair = world.chance(0.35)
-    world.ball(frame, (0, 1.675, shoulder_z), (0.088, 0.1, 0.1), hair, label=label)
-    if long_hair:
-        world.ball(frame, (0, 1.56, shoulder_z - 0.05), (0.09, 0.17, 0.06), hair, label=label)
-    if statue_scale:
-        return
-    _add_belongings(world, frame, shoulder_z)
+        world.limb(frame, (0, 0.55, 0), (0, 1.0, 0), 0.25, 0.6, outfit.shirt, label=label, flatten=0.75)
+    _add_torso(world, frame, outfit, label, lean)
+    _add_arms(world, frame, outfit, label, lean, stride, riding=riding)
+    _add_head(world, frame, outfit, label, lean)
+    if not statue_scale:
+        _add_belongings(world, frame, lean)
 
 
 def add_cyclist(world: World, x: float, z: float, *, heading: float) -> None:
@@ -112,7 +97,58 @@ def add_bicycle(world: World, frame: Frame) -> None:
     world.ball(frame, (0, 0.9, -0.26), (0.08, 0.04, 0.13), tyre, label="bicycle")
 
 
-def _clothes(world: World) -> tuple[int, int, int, int, int]:
+def _add_legs(
+    world: World, frame: Frame, outfit: _Outfit, label: str, stride: float, *, lift: float, bare: bool
+) -> None:
+    """Legs that swing by ``stride`` (radians); ``lift`` raises and bends the knees, as on pedals."""
+    skin, _, trousers, _, shoes = outfit
+    for side, swing in ((-0.09, stride), (0.09, -stride)):
+        knee = (side * 1.1, 0.5 + 0.2 * lift, 0.42 * np.sin(swing) + 0.5 * lift)
+        bend = 0.25 * max(0.0, -swing)
+        ankle = (
+            side,
+            0.09 + 0.35 * bend + 0.3 * lift,
+            0.42 * np.sin(swing) + 0.4 * np.sin(swing) - bend + 0.4 * lift,
+        )
+        world.limb(frame, (side, 0.92, 0), knee, 0.092, 0.72, trousers, label=label)
+        world.limb(frame, knee, ankle, 0.068, 0.62, skin if bare else trousers, label=label)
+        world.ball(frame, knee, (0.066, 0.066, 0.066), trousers, label=label)
+        foot = (ankle[0], ankle[1] - 0.045, ankle[2] + 0.05)
+        world.ball(frame, foot, (0.05, 0.05, 0.13), shoes, label=label)
+
+
+def _add_torso(world: World, frame: Frame, outfit: _Outfit, label: str, lean: float) -> None:
+    shirt = outfit.shirt
+    world.limb(frame, (0, 0.88, 0), (0, 1.2, lean / 2), 0.165, 1.12, shirt, label=label, flatten=0.66)
+    world.limb(frame, (0, 1.2, lean / 2), (0, 1.45, lean), 0.185, 0.8, shirt, label=label, flatten=0.62)
+    world.ball(frame, (0, 1.42, lean), (0.205, 0.09, 0.105), shirt, label=label)
+
+
+def _add_arms(
+    world: World, frame: Frame, outfit: _Outfit, label: str, lean: float, stride: float, *, riding: bool
+) -> None:
+    """Arms that swing against the legs, or reach forward."""
+    skin, shirt = outfit.skin, outfit.shirt
+    for side, swing in ((-1, -stride), (1, stride)):
+        top = (side * 0.2, 1.42, lean)
+        reach = world.uniform(0.1, 0.4) if world.chance(0.25) or riding else 0.0
+        elbow = (side * 0.26, 1.15 + 0.1 * reach, lean + 0.25 * np.sin(swing) + 0.3 * reach)
+        hand = (side * 0.24, 0.9 + 0.7 * reach, lean + 0.42 * np.sin(swing) + 0.1 + 0.7 * reach)
+        world.limb(frame, top, elbow, 0.058, 0.8, shirt, label=label)
+        world.limb(frame, elbow, hand, 0.046, 0.75, shirt if world.chance(0.7) else skin, label=label)
+        world.ball(frame, hand, (0.042, 0.07, 0.045), skin, label=label)
+
+
+def _add_head(world: World, frame: Frame, outfit: _Outfit, label: str, lean: float) -> None:
+    skin, hair = outfit.skin, outfit.hair
+    world.limb(frame, (0, 1.42, lean), (0, 1.56, lean + 0.02), 0.055, 0.95, skin, label=label)
+    world.ball(frame, (0, 1.645, lean + 0.03), (0.077, 0.115, 0.095), skin, label=label)
+    world.ball(frame, (0, 1.675, lean), (0.088, 0.1, 0.1), hair, label=label)
+    if world.chance(0.35):  # long hair
+        world.ball(frame, (0, 1.56, lean - 0.05), (0.09, 0.17, 0.06), hair, label=label)
+
+
+def _clothes(world: World) -> _Outfit:
     air = world.weather.air_c
     # Clothing lies between the skin and the air: a thin shirt is warm, a thick coat is not.
     cover = world.uniform(0.45, 0.8)
@@ -125,29 +161,29 @@ def _clothes(world: World) -> tuple[int, int, int, int, int]:
     hair = cloth(
         world.pick([(0.015, 0.012, 0.01), (0.06, 0.035, 0.02), (0.3, 0.22, 0.12), (0.25, 0.25, 0.25)]), 0.6
     )
-    return (
-        skin,
-        cloth(world.pick(_CLOTH), cover),
-        cloth(world.pick(_CLOTH), 0.8 * cover),
-        hair,
-        cloth((0.03, 0.03, 0.03), 0.3),
+    return _Outfit(
+        skin=skin,
+        shirt=cloth(world.pick(_CLOTH), cover),
+        trousers=cloth(world.pick(_CLOTH), 0.8 * cover),
+        hair=hair,
+        shoes=cloth((0.03, 0.03, 0.03), 0.3),
     )
 
 
-def _statue(world: World) -> tuple[int, int, int, int, int]:
+def _statue(world: World) -> _Outfit:
     colour = world.pick([(0.10, 0.16, 0.12), (0.12, 0.09, 0.06), (0.45, 0.43, 0.38)])
     bronze = world.surface(
         "blend", colour, (0.05, 0.06, 0.05), contrast=0.35, scale_m=0.5, warmer_c=-1, gloss=0.1
     )
-    return bronze, bronze, bronze, bronze, bronze
+    return _Outfit(bronze, bronze, bronze, bronze, bronze)
 
 
-def _add_belongings(world: World, frame: Frame, shoulder_z: float) -> None:
+def _add_belongings(world: World, frame: Frame, lean: float) -> None:
     cool = world.surface("plain", world.pick(_CLOTH), contrast=0.3, scale_m=0.2, warmer_c=3.5)
     if world.chance(0.25):
-        world.box(frame, (0, 1.24, shoulder_z - 0.2), (0.15, 0.19, 0.09), cool, label="bag")
-        world.ball(frame, (0, 1.42, shoulder_z - 0.2), (0.15, 0.07, 0.09), cool, label="bag")
-        world.box(frame, (0, 1.15, shoulder_z - 0.3), (0.11, 0.08, 0.03), cool, label="bag")
+        world.box(frame, (0, 1.24, lean - 0.2), (0.15, 0.19, 0.09), cool, label="bag")
+        world.ball(frame, (0, 1.42, lean - 0.2), (0.15, 0.07, 0.09), cool, label="bag")
+        world.box(frame, (0, 1.15, lean - 0.3), (0.11, 0.08, 0.03), cool, label="bag")
     if world.chance(0.2):
         world.box(frame, (0.28, 0.7, 0.1), (0.05, 0.14, 0.17), cool, label="bag")
     if world.chance(0.06):

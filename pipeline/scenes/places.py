@@ -1,15 +1,18 @@
-"""Places of the sample scenes on foot and off the street: alleys, squares, parks, arcades."""
+"""Places of the sample scenes on foot and off the street: squares, parks, arcades.
+
+A place is laid out into a world; it returns the camera and how far from that shadows are worth casting, in
+metres.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.buildings import add_building, sign_surface
-from pipeline.scenes.furniture import add_bin, add_fence, add_street_lamp, add_wall, wall_surface
+from pipeline.scenes.buildings import add_building
+from pipeline.scenes.furniture import add_fence, add_street_lamp, add_wall
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.monuments import add_arcade, add_landmark
 from pipeline.scenes.nature import add_hills, add_tree
-from pipeline.scenes.people import add_bicycle
 from pipeline.scenes.staging import (
     add_foreground,
     add_furniture,
@@ -19,101 +22,6 @@ from pipeline.scenes.staging import (
     scatter_people,
 )
 from pipeline.scenes.world import World, frame_at
-
-
-def alley(world: World) -> tuple[Camera, float]:
-    """Between two rows of houses a few metres apart."""
-    half = world.uniform(1.3, 2.8)
-    ground = world.surface(
-        "masonry",
-        world.pick([(0.2, 0.19, 0.18), (0.3, 0.28, 0.25), (0.22, 0.15, 0.12)]),
-        (0.06, 0.06, 0.06),
-        contrast=0.5,
-        scale_m=world.uniform(0.15, 0.6),
-        params=(0.5, 0.4, 1.0),
-        gloss=world.weather.wet,
-    )
-    world.ground(ground)
-    end = world.uniform(15, 60)
-    for side in (-1, 1):
-        line_with_houses(world, side, half, -8.0, end, 500.0, tall=(5.0, 16.0))
-        for _ in range(int(world.stream.integers(3, 9))):
-            z, x = world.uniform(2.0, end), side * (half - 0.1)
-            y = world.uniform(1.8, 5.0)
-            part = world.uniform(0, 1)
-            frame = frame_at(x, z)
-            box = world.surface(
-                "planks",
-                world.pick([(0.5, 0.5, 0.48), (0.2, 0.2, 0.2)]),
-                (0.05, 0.05, 0.05),
-                scale_m=0.1,
-                warmer_c=7,
-            )
-            if part < 0.3:
-                world.box(frame, (-side * 0.15, y, 0), (0.25, 0.3, 0.4), box, label="unit")
-            elif part < 0.5:
-                world.limb(frame, (0, 0, 0), (0, world.uniform(4, 12), 0), 0.06, 1.0, box, label="pipe")
-            elif part < 0.7:
-                world.box(
-                    frame,
-                    (-side * 0.4, y, 0),
-                    (0.45, world.uniform(0.25, 0.6), 0.04),
-                    sign_surface(world, lit=True),
-                    label="sign",
-                )
-            elif part < 0.85:
-                add_bin(world, frame_at(x - side * 0.3, z))
-            else:
-                lamp = world.surface(
-                    "plain",
-                    (0.6, 0.6, 0.5),
-                    glow=(14, 10, 5) if world.weather.night else (0, 0, 0),
-                    warmer_c=15,
-                )
-                world.ball(frame, (-side * 0.25, 3.0, 0), (0.14, 0.2, 0.14), lamp, label="lamp")
-                if world.weather.night:
-                    world.lamp(frame.point((-side * 0.5, 2.9, 0)), (1.0, 0.75, 0.45), world.uniform(5, 14))
-    for _ in range(int(world.stream.integers(0, 4))):
-        z, y = world.uniform(4, end), world.uniform(3.2, 6.0)
-        if world.chance(0.5):
-            world.box(
-                frame_at(0, z), (0, y + 0.8, 0), (half + 0.3, 0.8, 0.5), wall_surface(world), label="building"
-            )
-        else:
-            cable = world.surface("plain", (0.03, 0.03, 0.03), warmer_c=0)
-            world.limb(
-                frame_at(0, z),
-                (-half, y, 0),
-                (half, y + world.uniform(-0.4, 0.4), world.uniform(-1, 1)),
-                0.015,
-                1.0,
-                cable,
-                label="cable",
-            )
-            for k in range(4):
-                cloth = world.surface(
-                    "plain",
-                    world.pick([(0.6, 0.6, 0.6), (0.4, 0.1, 0.1), (0.1, 0.15, 0.4)]),
-                    contrast=0.4,
-                    scale_m=0.4,
-                    warmer_c=-1,
-                )
-                world.box(
-                    frame_at(0, z),
-                    (-0.6 * half + 0.4 * half * k, y - 0.35, 0),
-                    (0.15 * half, 0.35, 0.02),
-                    cloth,
-                    label="cloth",
-                )
-    add_building(world, frame_at(0, end), 20, 10, world.uniform(6, 14))
-    scatter_people(world, (-half + 0.4, half - 0.4), (3.0, min(end, 25.0)), int(world.stream.integers(1, 5)))
-    if world.chance(0.3):
-        add_bicycle(
-            world, frame_at(world.uniform(0.4, 0.7) * half, world.uniform(3, 8), world.uniform(-0.2, 0.2))
-        )
-    return draw_camera(
-        world, x=world.uniform(-0.5, 0.5) * half, height=world.uniform(1.2, 2.6), pitch=(-0.25, 0.2), yaw=0.3
-    ), 25.0
 
 
 def plaza(world: World) -> tuple[Camera, float]:
@@ -148,21 +56,7 @@ def plaza(world: World) -> tuple[Camera, float]:
 
 def park(world: World) -> tuple[Camera, float]:
     """Grass, trees, paths and hills."""
-    grass = world.pick([(0.08, 0.14, 0.03), (0.14, 0.15, 0.05), (0.2, 0.17, 0.09)])
-    world.ground(world.surface("blend", grass, (0.16, 0.17, 0.06), contrast=0.45, scale_m=2.5, warmer_c=-1.5))
-    path = world.surface("blend", (0.3, 0.26, 0.2), (0.22, 0.2, 0.17), contrast=0.35, scale_m=1.2, warmer_c=2)
-    frame = frame_at(world.uniform(-4, 4), 0, world.uniform(-0.35, 0.35))
-    world.box(frame, (0, 0.015, 60), (world.uniform(0.8, 1.8), 0.015, 90), path, label="ground")
-    mound = world.surface("blend", grass, (0.13, 0.12, 0.05), contrast=0.45, scale_m=1.5, warmer_c=-1.5)
-    for _ in range(int(world.stream.integers(0, 5))):
-        at = frame_at(world.uniform(-30, 30), world.uniform(14, 60))
-        world.ball(
-            at,
-            (0, 0, 0),
-            (world.uniform(5, 14), world.uniform(0.6, 3.5), world.uniform(4, 9)),
-            mound,
-            label="ground",
-        )
+    _lay_meadow(world)
     for _ in range(int(world.stream.integers(6, 20))):
         x, z = world.uniform(-25, 25), world.uniform(4, 60)
         if abs(x) > 1.5 or z > 8:
@@ -219,3 +113,22 @@ def arcade(world: World) -> tuple[Camera, float]:
         pitch=(-0.2, 0.2),
         yaw=0.35,
     ), 25.0
+
+
+def _lay_meadow(world: World) -> None:
+    """Grass with mounds, and a path away from the camera."""
+    grass = world.pick([(0.08, 0.14, 0.03), (0.14, 0.15, 0.05), (0.2, 0.17, 0.09)])
+    world.ground(world.surface("blend", grass, (0.16, 0.17, 0.06), contrast=0.45, scale_m=2.5, warmer_c=-1.5))
+    path = world.surface("blend", (0.3, 0.26, 0.2), (0.22, 0.2, 0.17), contrast=0.35, scale_m=1.2, warmer_c=2)
+    frame = frame_at(world.uniform(-4, 4), 0, world.uniform(-0.35, 0.35))
+    world.box(frame, (0, 0.015, 60), (world.uniform(0.8, 1.8), 0.015, 90), path, label="ground")
+    mound = world.surface("blend", grass, (0.13, 0.12, 0.05), contrast=0.45, scale_m=1.5, warmer_c=-1.5)
+    for _ in range(int(world.stream.integers(0, 5))):
+        at = frame_at(world.uniform(-30, 30), world.uniform(14, 60))
+        world.ball(
+            at,
+            (0, 0, 0),
+            (world.uniform(5, 14), world.uniform(0.6, 3.5), world.uniform(4, 9)),
+            mound,
+            label="ground",
+        )

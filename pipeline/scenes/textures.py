@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -68,7 +69,7 @@ def grid_line(
 def cutout_mask(
     pattern: str, point: np.ndarray, half_sizes: np.ndarray, face: np.ndarray, phase: float
 ) -> np.ndarray:
-    """Where a solid's surface is a hole.
+    """Where a solid's surface is a hole; (N,) bool.
 
     Args:
         pattern: ``leaves``, ``rails``, ``mesh``, ``spokes`` or ``arches``.
@@ -77,41 +78,63 @@ def cutout_mask(
         face: (N,) index of the face hit.
         phase: shifts ``leaves`` from one solid to the next.
     """
-    x, y, z = point * half_sizes[:, None]
     if pattern == "leaves":
-        turn = np.float32(phase % 61.7)
-        # In the plane that the surface faces most, which no direction of it is seen edge-on from.
-        across, level, ahead = np.abs(point) / half_sizes[:, None]
-        upward, sideways = (level > across) & (level > ahead), across > ahead
-        u = np.where(upward | ~sideways, x, z) + turn
-        v = np.where(upward, z, y) + turn
-        return (
-            0.6 * noise(u * 2.3, v * 2.3) + 0.8 * noise(u * 6.1, v * 6.1) + 0.7 * noise(u * 15, v * 15) > 0.25
-        )
-    if pattern == "spokes":  # a wheel: tyre, hub and thin spokes; only its flat faces have holes
-        radius = np.hypot(point[0], point[2])
-        spokes = np.abs(np.sin(6 * np.arctan2(point[0], point[2]))) * radius < 0.1
-        return (radius < 0.9) & (radius > 0.1) & ~spokes & (face > 0)
+        return _leaves(point, half_sizes, phase)
+    if pattern == "spokes":
+        return _spokes(point) & (face > 0)  # only the flat faces of a wheel have holes
+    x, y, z = point * half_sizes[:, None]
     along = x if half_sizes[0] > half_sizes[2] else z
-    if pattern == "rails":
-        bars = np.abs(along / 0.16 - np.rint(along / 0.16)) < 0.14
-        rails = (np.abs(y) > half_sizes[1] - 0.06) | (np.abs(along / 2.4 - np.rint(along / 2.4)) < 0.02)
-        return ~(bars | rails)
-    if pattern == "mesh":
-        a, b = (along + y) / 0.22, (along - y) / 0.22
-        wire = (np.abs(a - np.rint(a)) < 0.09) | (np.abs(b - np.rint(b)) < 0.09)
-        frame = (np.abs(y) > half_sizes[1] - 0.05) | (np.abs(along / 3 - np.rint(along / 3)) < 0.02)
-        return ~(wire | frame)
-    if pattern == "arches":
-        tier_height = 2 * half_sizes[1] / max(1, round(float(half_sizes[1]) / 2.4))
-        bay = 0.72 * tier_height
-        across = (along / bay - np.rint(along / bay)) * bay
-        up = np.mod(y + half_sizes[1], tier_height)
-        radius = 0.3 * bay
-        spring = 0.55 * tier_height
-        below = (up < spring) & (np.abs(across) < radius)
-        return below | (across**2 + (up - spring) ** 2 < radius**2) & (up >= spring)
-    raise ValueError(f"unknown cutout pattern {pattern!r}")
+    return _LATTICES[pattern](along, y, half_sizes[1])
+
+
+def _leaves(point: np.ndarray, half_sizes: np.ndarray, phase: float) -> np.ndarray:
+    x, y, z = point * half_sizes[:, None]
+    turn = np.float32(phase % 61.7)
+    # In the plane that the surface faces most, which no direction of it is seen edge-on from.
+    across, level, ahead = np.abs(point) / half_sizes[:, None]
+    upward, sideways = (level > across) & (level > ahead), across > ahead
+    u = np.where(upward | ~sideways, x, z) + turn
+    v = np.where(upward, z, y) + turn
+    return 0.6 * noise(u * 2.3, v * 2.3) + 0.8 * noise(u * 6.1, v * 6.1) + 0.7 * noise(u * 15, v * 15) > 0.25
+
+
+def _spokes(point: np.ndarray) -> np.ndarray:
+    """All of a wheel but its tyre, hub and thin spokes."""
+    radius = np.hypot(point[0], point[2])
+    spokes = np.abs(np.sin(6 * np.arctan2(point[0], point[2]))) * radius < 0.1
+    return (radius < 0.9) & (radius > 0.1) & ~spokes
+
+
+def _rails(along: np.ndarray, y: np.ndarray, half_height: float) -> np.ndarray:
+    bars = np.abs(along / 0.16 - np.rint(along / 0.16)) < 0.14
+    rails = (np.abs(y) > half_height - 0.06) | (np.abs(along / 2.4 - np.rint(along / 2.4)) < 0.02)
+    return ~(bars | rails)
+
+
+def _mesh(along: np.ndarray, y: np.ndarray, half_height: float) -> np.ndarray:
+    a, b = (along + y) / 0.22, (along - y) / 0.22
+    wire = (np.abs(a - np.rint(a)) < 0.09) | (np.abs(b - np.rint(b)) < 0.09)
+    frame = (np.abs(y) > half_height - 0.05) | (np.abs(along / 3 - np.rint(along / 3)) < 0.02)
+    return ~(wire | frame)
+
+
+def _arches(along: np.ndarray, y: np.ndarray, half_height: float) -> np.ndarray:
+    tier_height = 2 * half_height / max(1, round(float(half_height) / 2.4))
+    bay = 0.72 * tier_height
+    across = (along / bay - np.rint(along / bay)) * bay
+    up = np.mod(y + half_height, tier_height)
+    radius = 0.3 * bay
+    spring = 0.55 * tier_height
+    below = (up < spring) & (np.abs(across) < radius)
+    return below | (across**2 + (up - spring) ** 2 < radius**2) & (up >= spring)
+
+
+#: Pattern -> holes at metres along a wall, metres up from its middle, and its half height.
+_LATTICES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "rails": _rails,
+    "mesh": _mesh,
+    "arches": _arches,
+}
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pipeline.scenes.materials import Colour
@@ -20,22 +22,43 @@ _PAINT: list[Colour] = [
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """The shape of one kind of vehicle; lengths in metres."""
+
+    share: float  # of all vehicles
+    long: float
+    wide: float
+    tall: float
+    belt: float  # height of the lower edge of the windows
+    tail: float = 0.02  # from the rear end to the cabin
+    rear: float = 0.04  # how far the rear window leans in
+    boxy: bool = False  # upright front without a bonnet
+    cargo: bool = False  # no side or rear windows
+    pillar: float = 1.0  # spacing of the window pillars; 50: none
+    wheel: float = 0.32  # radius
+
+
+_MODELS = {
+    "hatch": _Model(share=0.3, long=4.0, wide=1.75, tall=1.48, belt=0.9, tail=0.12, rear=0.35),
+    "saloon": _Model(share=0.28, long=4.6, wide=1.8, tall=1.44, belt=0.9, tail=0.75, rear=0.55),
+    "suv": _Model(share=0.2, long=4.6, wide=1.88, tall=1.72, belt=1.05, tail=0.08, rear=0.25),
+    "van": _Model(share=0.13, long=5.2, wide=2.0, tall=2.3, belt=1.15, boxy=True, cargo=True, pillar=50.0),
+    "lorry": _Model(
+        share=0.05, long=7.5, wide=2.4, tall=3.2, belt=1.3, boxy=True, cargo=True, pillar=50.0, wheel=0.46
+    ),
+    "bus": _Model(share=0.04, long=11.0, wide=2.5, tall=3.1, belt=1.2, boxy=True, pillar=1.3, wheel=0.46),
+}
+
+
 def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: bool) -> None:
-    """A parked or moving car, van, lorry or bus that faces along ``heading``; nothing if there is no room."""
-    kind = str(
-        world.stream.choice(
-            ["hatch", "saloon", "suv", "van", "lorry", "bus"], p=[0.3, 0.28, 0.2, 0.13, 0.05, 0.04]
-        )
-    )
-    long, wide, tall = {
-        "hatch": (4.0, 1.75, 1.48),
-        "saloon": (4.6, 1.8, 1.44),
-        "suv": (4.6, 1.88, 1.72),
-        "van": (5.2, 2.0, 2.3),
-        "lorry": (7.5, 2.4, 3.2),
-        "bus": (11.0, 2.5, 3.1),
-    }[kind]
-    if not world.claim(x, z, wide / 2, heading=heading, length=long - wide):
+    """A car, van, lorry or bus around (x, z), in metres, that faces along ``heading``, in radians.
+
+    Nothing if there is no room. A moving one is warm, and may have its lights on.
+    """
+    shares = [model.share for model in _MODELS.values()]
+    model = _MODELS[str(world.stream.choice(list(_MODELS), p=shares))]
+    if not world.claim(x, z, model.wide / 2, heading=heading, length=model.long - model.wide):
         return
     frame = frame_at(x, z, heading)
     warm = 9.0 if moving or world.chance(0.3) else 0.5
@@ -44,60 +67,63 @@ def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: boo
         "plain", world.surfaces[paint].colour, contrast=0.05, scale_m=0.5, warmer_c=warm, gloss=0.22
     )
     dark = world.surface("plain", (0.025, 0.025, 0.028), contrast=0.3, warmer_c=0.6 * warm)
-    half_l, half_w = long / 2, wide / 2
-    boxy = kind in ("van", "lorry", "bus")
-    belt = {"van": 1.15, "lorry": 1.3, "bus": 1.2, "suv": 1.05}.get(kind, 0.9)
-    nose = 0.35 if boxy else world.uniform(1.0, 1.2)
-    tail = {"saloon": 0.75, "hatch": 0.12, "suv": 0.08}.get(kind, 0.02)
-    drop = 0.06 if boxy else 0.2
-    hull = [(-half_l, 0.32), (-half_l, belt - 0.12), (-half_l + 0.08, belt), (half_l - nose, belt)]
-    hull += [
+    nose = 0.35 if model.boxy else world.uniform(1.0, 1.2)
+    drop = 0.06 if model.boxy else 0.2
+    _add_hull(world, frame, model, nose, drop, (paint, bonnet, dark))
+    _add_cabin(world, frame, model, nose, paint, dark)
+    half_l, half_w = model.long / 2, model.wide / 2
+    _add_wheels(world, frame, half_l, half_w, model.wheel, moving)
+    _add_lights(world, frame, half_l, half_w, model.belt - drop - 0.2, model.belt - 0.22, on=moving)
+    plate = world.surface("panel", (0.6, 0.6, 0.55), (0.03, 0.03, 0.05), scale_m=0.15, warmer_c=1)
+    for end in (-half_l, half_l):
+        world.box(frame, (0, 0.5, end), (0.26, 0.06, 0.02), plate, label="vehicle")
+
+
+def _add_hull(
+    world: World, frame: Frame, model: _Model, nose: float, drop: float, surfaces: tuple[int, int, int]
+) -> None:
+    """Everything below the windows; the bonnet, of length ``nose``, falls by ``drop`` towards the front."""
+    half_l, half_w, belt = model.long / 2, model.wide / 2, model.belt
+    profile = [
+        (-half_l, 0.32),
+        (-half_l, belt - 0.12),
+        (-half_l + 0.08, belt),
+        (half_l - nose, belt),
         (half_l - 0.12, belt - drop),
         (half_l, belt - drop - 0.15),
         (half_l, 0.32),
         (half_l - 0.15, 0.2),
         (-half_l + 0.15, 0.2),
     ]
+    planes = _profile_planes(profile, half_w, lean=0.03, foot=0.2)
+    paint, bonnet, dark = surfaces
     sides = (*[paint] * 3, *[bonnet] * 3, *[dark] * 3, paint, paint)
-    planes = _profile_planes(hull, half_w, lean=0.03, foot=0.2)
-    world.convex(
-        frame,
-        planes,
-        (-half_w, 0.2, -half_l),
-        (half_w, belt, half_l),
-        tuple(sides[: len(planes)]),
-        label="vehicle",
-    )
-    slope = 0.1 if boxy else world.uniform(0.55, 0.75)
-    rear = {"saloon": 0.55, "hatch": 0.35, "suv": 0.25}.get(kind, 0.04)
+    world.convex(frame, planes, (-half_w, 0.2, -half_l), (half_w, belt, half_l), sides, label="vehicle")
+
+
+def _add_cabin(world: World, frame: Frame, model: _Model, nose: float, paint: int, dark: int) -> None:
+    half_l, belt, tall = model.long / 2, model.belt, model.tall
+    slope = 0.1 if model.boxy else world.uniform(0.55, 0.75)
     front_foot = half_l - nose + 0.05
-    cabin = [
-        (-half_l + tail, belt),
-        (-half_l + tail + rear, tall),
+    profile = [
+        (-half_l + model.tail, belt),
+        (-half_l + model.tail + model.rear, tall),
         (front_foot - slope, tall),
         (front_foot, belt),
     ]
-    pillar = 1.0 if not boxy else (50.0 if kind != "bus" else 1.3)
-    sill = 0.9 if kind in ("van", "lorry") else 0.05
     pane = world.surface(
         "glass",
         world.surfaces[paint].colour,
         (0.02, 0.024, 0.028),
-        params=(pillar, 0.3, 0.04),
+        params=(model.pillar, 0.3, 0.04),
         warmer_c=-4,
         gloss=0.5,
     )
-    side_pane = pane if sill < 0.5 else paint
-    cabin_sides = (pane if kind not in ("van", "lorry") else paint, paint, pane, dark, side_pane, side_pane)
-    width = half_w - 0.03
-    lean = 0.03 if boxy else 0.24
-    planes = _profile_planes(cabin, width, lean=lean, foot=belt)
-    world.convex(frame, planes, (-width, belt, -half_l), (width, tall, half_l), cabin_sides, label="vehicle")
-    _add_wheels(world, frame, half_l, half_w, 0.46 if kind in ("lorry", "bus") else 0.32, moving)
-    _add_lights(world, frame, half_l, half_w, belt - drop - 0.2, belt - 0.22, on=moving)
-    plate = world.surface("panel", (0.6, 0.6, 0.55), (0.03, 0.03, 0.05), scale_m=0.15, warmer_c=1)
-    for end in (-half_l, half_l):
-        world.box(frame, (0, 0.5, end), (0.26, 0.06, 0.02), plate, label="vehicle")
+    behind = paint if model.cargo else pane
+    width = model.wide / 2 - 0.03
+    planes = _profile_planes(profile, width, lean=0.03 if model.boxy else 0.24, foot=belt)
+    sides = (behind, paint, pane, dark, behind, behind)
+    world.convex(frame, planes, (-width, belt, -half_l), (width, tall, half_l), sides, label="vehicle")
 
 
 def _add_wheels(

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from model.training_log import LOSSES
 from pipeline.images import write_image
 
+#: The losses that every step and every validation has.
+LOSSES = ("mm_task", "mm_public", "dp_task", "dp_public")
 #: Steps at either end of a run over which losses are averaged for the summary.
 ENDS = 10
 #: Steps of the moving average in the plots, at most; short runs use a tenth of their length.

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -121,18 +122,21 @@ class Team:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
 
-    def agree(self, value: object, what: str) -> None:
-        """Check that all processes hold the same value, and so wait for each other.
+    def agree(self, facts: Mapping[str, object]) -> None:
+        """Check that all processes hold the same facts, and so wait for each other.
 
         Raises:
-            InputError: they do not; ``what`` names it.
+            InputError: they do not; the message has the names of those that differ.
         """
         if self.size == 1:
             return
-        values: list[object] = [None] * self.size
-        dist.all_gather_object(values, value)
-        if any(other != values[0] for other in values):
-            raise InputError(f"train: machines differ in {what}; let them share the folders")
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, dict(facts))
+        if differing := [name for name in facts if any(other[name] != facts[name] for other in found)]:
+            raise InputError(
+                f"train: processes differ in {', '.join(differing)}; let them share the folders and start "
+                "all with the same settings"
+            )
 
     def wait(self) -> None:
         """Return when all processes have come here."""

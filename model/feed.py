@@ -101,16 +101,17 @@ class TrainingData:
         return self._one_scene and self.num_validation > 0
 
     def validation_batches(self) -> Iterator[Batch]:
-        """Every held-out sample once, cut in the middle, in batches of at most the batch size.
+        """Every held-out sample once, cut in the middle, in even batches of about the batch size.
 
         With unpaired DP pairs the longer set is cut to the shorter one's length. ``both`` gives each batch
         for each DP task.
         """
         count = self.num_validation
-        for start in range(0, count, self._config.batch_size):
+        size = self._config.batch_size + self._config.batch_size % 2  # objectives may alternate in a batch
+        for start in range(0, count, size):
             planes: dict[str, Tensor] = {}
             for feed in self._feeds:
-                planes |= feed.validation(start, min(count, start + self._config.batch_size))
+                planes |= feed.validation(start, min(count, start + size))
             for task in range(len(self._dp_tasks)):
                 yield self._assemble(planes, task)
 

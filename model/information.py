@@ -118,7 +118,6 @@ def _laplacian_energy(planes: Tensor) -> Tensor:
 
 def _densenet121(weights: str) -> nn.Sequential:
     import timm
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if weights:
         if not Path(weights).is_file():
@@ -129,10 +128,10 @@ def _densenet121(weights: str) -> nn.Sequential:
             raise InputError(f"{weights}: not weights of DenseNet-121 ({first_line(error)})") from None
     try:
         return _features(timm.create_model("densenet121", pretrained=True))
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise InputError(
-            "DenseNet-121 weights cannot be downloaded; give a file (information_weights) or use the pyramid"
-            f" measure ({first_line(error)})"
+            f"DenseNet-121 weights cannot be downloaded ({first_line(error)}); give a file with "
+            "--information-weights, or use the pyramid measure"
         ) from None
 
 

@@ -49,10 +49,15 @@ class PublishedObjective:
         """The batch with which :meth:`outputs` fuses the task's own pair."""
         return batch
 
-    def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
+    def outputs(
+        self, network: GIFNet, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> Tensor:
         """Fused image and reconstruction of the main task, float32 (B, 2, H, W).
 
-        The other task's encoder features carry no gradient.
+        The other task's encoder features carry no gradient, and neither does what weighs nothing.
+
+        Args:
+            weights: of the losses of both, :func:`loss_weights`.
         """
         mm_planes, dp_planes = (batch.infrared, batch.visible), (batch.dp_a, batch.dp_b)
         # Features with gradient come first: autocast caches the cast weights, and weights that it first cast
@@ -66,7 +71,7 @@ class PublishedObjective:
             with torch.no_grad():
                 mm = network.encode(*mm_planes)
         fused = network.fuse_features(mm, dp, main=main)
-        return torch.cat([fused.float(), network.reconstruct(own).float()], dim=1)
+        return _joined(fused.float(), network.reconstruct(own).float(), weights)
 
     def losses(
         self,
@@ -129,8 +134,10 @@ class FidelityObjective:
             visible=torch.where(digital, b, batch.visible),
         )
 
-    def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
-        """Fused image and reconstruction, float32 (B, 2, H, W).
+    def outputs(
+        self, network: GIFNet, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> Tensor:
+        """Fused image and reconstruction, float32 (B, 2, H, W); see :meth:`PublishedObjective.outputs`.
 
         MM alone trains the reconstruction: where DP is trained, the fused image stands in its place.
         """
@@ -140,7 +147,7 @@ class FidelityObjective:
             reconstruction = fused.detach()
         else:
             reconstruction = network.reconstruct(features).float()
-        return torch.cat([fused, reconstruction], dim=1)
+        return _joined(fused, reconstruction, weights)
 
     def losses(
         self,
@@ -218,14 +225,24 @@ Objective = PublishedObjective | FidelityObjective
 OBJECTIVES: dict[str, Objective] = {"published": PublishedObjective(), "fidelity": FidelityObjective()}
 
 
+def loss_weights(main: Task, config: TrainConfig) -> tuple[float, float]:
+    """Weights of a task's own and of its public loss."""
+    if main == "mm":
+        return config.mm_task_weight, config.mm_public_weight
+    return config.dp_task_weight, config.dp_public_weight
+
+
+def _joined(fused: Tensor, reconstruction: Tensor, weights: tuple[float, float]) -> Tensor:
+    planes = zip((fused, reconstruction), weights, strict=True)
+    return torch.cat([plane if weight else plane.detach() for plane, weight in planes], dim=1)
+
+
 def _public(reconstruction: Tensor, truth: Tensor, config: TrainConfig) -> Tensor:
     weights = {"ssim_weight": config.public_ssim_weight, "mse_weight": config.public_mse_weight}
     return public_loss(reconstruction, truth, **weights)
 
 
 def _weighted(task: Tensor, public: Tensor, main: Task, config: TrainConfig) -> TaskLosses:
-    if main == "mm":
-        total = config.mm_task_weight * task + config.mm_public_weight * public
-    else:
-        total = config.dp_task_weight * task + config.dp_public_weight * public
-    return TaskLosses(task=task, public=public, total=total)
+    weighted = zip(loss_weights(main, config), (task, public), strict=True)
+    terms = [weight * loss for weight, loss in weighted if weight]
+    return TaskLosses(task=task, public=public, total=sum(terms, task.new_zeros(())))

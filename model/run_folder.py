@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from model.checkpoint import read_metadata
-from model.train_config import TrainConfig
+from model.train_config import FREE_KEYS, SHAPE, TrainConfig
 from model.training_state import TrainingState, load_training_state
-from pipeline.files import InputError, make_folder, read_json, write_json
+from pipeline.files import InputError, make_folder, read_json, sha256_file, write_json
 from pipeline.leases import holds, lease
 
 
@@ -41,6 +41,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self._checkpoints = path / "checkpoints"
         self._lease, self._token = path / ".in-use", ""
+        self._init_sha256: str | None = None  # of the weights that the run started from
 
     def checkpoint(self, step: int) -> Path:
         """File of the training state after ``step`` steps."""
@@ -123,6 +124,7 @@ class RunFolder:
             raise InputError(f"{self.config}: not of a training run; choose another -o")
         if not resume:
             raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
+        self._init_sha256 = earlier.get("init_sha256")
         state = self._latest()
         if state is not None:
             earlier = {"config": state.config, "data_digest": state.data_digest}
@@ -131,7 +133,9 @@ class RunFolder:
                 f"{self.path}: finished, but its checkpoints are gone; restore them, or begin another run"
                 f" with --init {self.weights} and another -o"
             )
-        changes = config.changes(earlier["config"], begun=state is not None)
+        changes = settings_changed(
+            config, earlier["config"], begun=state is not None, init_sha256=self._init_sha256
+        )
         if data_digest != earlier["data_digest"]:
             changes.append(f"data: {earlier['data_digest'][:12]} -> {data_digest[:12]}")
         if changes:
@@ -160,7 +164,14 @@ class RunFolder:
             "torch": torch.__version__,
             "numpy": np.__version__,
         }
-        value: dict[str, Any] = {"config": config.to_json(), "data_digest": data_digest, "versions": versions}
+        if config.init and self._init_sha256 is None:
+            self._init_sha256 = sha256_file(config.init)
+        value = {
+            "config": config.to_json(),
+            "data_digest": data_digest,
+            "init_sha256": self._init_sha256,
+            "versions": versions,
+        }
         write_json(self.config, value)
 
     def _latest(self) -> TrainingState | None:
@@ -175,3 +186,45 @@ class RunFolder:
                 f"{self.path}: no checkpoint of this run can be read; delete the run or choose another -o"
             )
         return None
+
+
+def settings_changed(
+    config: TrainConfig, earlier: dict[str, Any], *, begun: bool, init_sha256: str | None = None
+) -> list[str]:
+    """What keeps a run with ``earlier`` settings from going on with these: ``"lr: 0.001 -> 0.01"``.
+
+    Under a constant learning rate a run may be made longer, since no step before depends on the number.
+    Focus pairs may have moved: the digest of the data tells what they are. One file has many names.
+
+    Args:
+        begun: whether there is a network of the run to go on with. Weights to start from may have moved or be
+            left out then, and a shape that is left out is that of the network.
+        init_sha256: of the file of weights that the run started from, where it is known.
+    """
+    mine = config.to_json()
+    free = FREE_KEYS | ({"steps"} if config.schedule == "constant" else set())
+    if begun or config.init:
+        free |= {key for key in SHAPE if mine[key] is None}
+    mine |= config.fresh_shape()
+    if begun and _may_be(config.init, earlier.get("init", ""), init_sha256):
+        free |= {"init"}
+    if config.dp_folder and earlier.get("dp_folder"):
+        free |= {"dp_folder"}
+    if _one_file(config.information_weights, earlier.get("information_weights", "")):
+        free |= {"information_weights"}
+    absent = "(absent)"
+    return [
+        f"{key}: {earlier.get(key, absent)} -> {mine.get(key, absent)}"
+        for key in sorted(mine.keys() | earlier.keys())
+        if key not in free and earlier.get(key, absent) != mine.get(key, absent)
+    ]
+
+
+def _may_be(init: str, earlier: str, sha256: str | None) -> bool:
+    """Whether weights are left out, or those that a run started from."""
+    moved = sha256 is not None and Path(init).is_file() and sha256_file(init) == sha256
+    return not init or _one_file(init, earlier) or moved
+
+
+def _one_file(*names: str) -> bool:
+    return all(names) and len({Path(name).resolve() for name in names}) == 1

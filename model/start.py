@@ -9,7 +9,6 @@ import torch
 from model.checkpoint import load_network
 from model.feed import TrainingData
 from model.network import GIFNet, NetworkConfig
-from model.schedule import learning_rate
 from model.train_config import SHAPE, TrainConfig
 from pipeline.files import InputError
 
@@ -32,11 +31,18 @@ def start_network(config: TrainConfig) -> GIFNet:
         return GIFNet(NetworkConfig(**config.fresh_shape()))
 
 
+#: What is told where :func:`learns_nothing`.
+STILLBORN = (
+    "train: the fused image is a constant, whatever the inner layers do: these first weights will learn "
+    "little; try another --seed, or more --decoder-channels"
+)
+
+
 def notices(config: TrainConfig, data: TrainingData) -> list[str]:
     """What a run does otherwise than its settings suggest, a line each."""
     lines = []
     if config.steps < config.warmup_steps:
-        highest = learning_rate(config, config.steps - 1)
+        highest = config.learning_rate(config.steps - 1)
         lines.append(
             f"train: the learning rate only reaches {highest:.3g}: warm-up of {config.warmup_steps} steps in "
             f"a run of {config.steps}; --warmup-steps changes that"
@@ -58,3 +64,12 @@ def notices(config: TrainConfig, data: TrainingData) -> list[str]:
             f"({len(data.too_small)} in all)"
         )
     return lines
+
+
+def learns_nothing(network: GIFNet) -> bool:
+    """Whether the last update sent no gradient to the gates between the streams.
+
+    Narrow networks may begin with last layers whose ReLU is 0 everywhere, and stay so.
+    """
+    gradients = [gate.grad for gate in (network.transformer.lambda_mm, network.transformer.lambda_dp)]
+    return any(gradient is not None and not gradient.any() for gradient in gradients)

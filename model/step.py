@@ -3,6 +3,7 @@
 Both updates run the whole network with one of the tasks as the main one. A tensor that a task does not
 reach has no gradient in its update (None, not zero), so Adam leaves it alone: its moments and its step
 count move only with the task that trains it. 31 of the published layout's 114 tensors sit out each update.
+A loss of weight 0 is computed and logged, but reaches nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from model.feed import Batch
 from model.graphs import Recorded
 from model.information import InformationMeasure, information_weights
 from model.network import GIFNet
-from model.objectives import OBJECTIVES
+from model.objectives import OBJECTIVES, loss_weights
 from model.train_config import TrainConfig
 from model.transformer import Task
 
@@ -132,11 +133,13 @@ class AlternatingStep:
         seen = self.objective.select(_batch(planes), main)
         own = seen[self._team.part(len(seen))]
         self.optimizer.zero_grad(set_to_none=True)
+        taught = loss_weights(main, self._config)
         with self._autocast():
-            outputs = self.objective.outputs(self.network, own, main)
+            outputs = self.objective.outputs(self.network, own, main, weights=taught)
         weights = (information[:, 0], information[:, 1])
         losses = self.objective.losses(self._team.gather(outputs), seen, main, weights, self._config)
-        self.scaler.scale(losses.total).backward()
+        if losses.total.requires_grad:
+            self.scaler.scale(losses.total).backward()
         found = torch.stack([losses.task.detach(), losses.public.detach()])
         return [found, *(parameter.grad for parameter in self._parameters)]
 
@@ -145,10 +148,12 @@ class AlternatingStep:
         assert losses is not None
         for parameter, gradient in zip(self._parameters, found, strict=True):
             parameter.grad = gradient
-        self._team.sum_gradients(self._parameters)
-        self.scaler.unscale_(self.optimizer)
         gradients = [gradient for gradient in found if gradient is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = losses.new_zeros(())
+        if gradients:
+            self._team.sum_gradients(self._parameters)
+            self.scaler.unscale_(self.optimizer)
+            norm = torch.nn.utils.get_total_norm(gradients)
         # The one moment at which the host waits for the device, before anything is changed.
         task, public, norm = torch.stack([*losses, norm]).tolist()
         # In fp16 a gradient may overflow: the scaler then skips the update and lowers its scale, within
@@ -156,6 +161,8 @@ class AlternatingStep:
         overflow_is_normal = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
         if not math.isfinite(task + public + (0.0 if overflow_is_normal else norm)):
             raise NonFiniteError(f"{main} step: task loss {task}, public loss {public}, gradient norm {norm}")
+        if not gradients:  # the task's losses weigh nothing
+            return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
         if self._config.clip_norm:
             scale = self._config.clip_norm / max(norm, self._config.clip_norm)
             torch._foreach_mul_(gradients, scale)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.files import InputError
+from pipeline.schedules import cosine_share
 
 AMP_NAMES = ("auto", "fp16", "bf16", "off")
 DP_TASKS = ("mfif", "meif", "both")
@@ -211,40 +211,17 @@ class TrainConfig:
         """All settings by name, as written to ``config.json``."""
         return dataclasses.asdict(self)
 
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0: a linear rise over ``warmup_steps``, then as ``schedule`` says."""
+        steps = self.steps if self.schedule == "cosine" else math.inf
+        return self.lr * cosine_share(step, steps=steps, warmup=self.warmup_steps)
+
+    def shared(self) -> dict[str, Any]:
+        """What has to be equal in all processes of one run; files may lie elsewhere on each machine."""
+        elsewhere = FREE_KEYS | {"init", "dp_folder", "information_weights"}
+        return {key: value for key, value in self.to_json().items() if key not in elsewhere}
+
     def fresh_shape(self) -> dict[str, Any]:
         """Shape of a fresh network: what was asked for, else the published one."""
         asked = {key: getattr(self, key) for key in SHAPE}
         return SHAPE | {key: value for key, value in asked.items() if value is not None}
-
-    def changes(self, earlier: dict[str, Any], *, begun: bool) -> list[str]:
-        """What keeps a run with ``earlier`` settings from going on with these: ``"lr: 0.001 -> 0.01"``.
-
-        Under a constant learning rate a run may be made longer, since no step before depends on the number.
-        Focus pairs may have moved: the digest of the data tells what they are. One file has many names.
-
-        Args:
-            begun: whether there is a network of the run to go on with. Weights to start from play no part
-                then, and a shape that is left out is that of the network.
-        """
-        mine = self.to_json()
-        free = FREE_KEYS | ({"steps"} if self.schedule == "constant" else set())
-        if begun or self.init:
-            free |= {key for key in SHAPE if mine[key] is None}
-        mine |= self.fresh_shape()
-        if begun:
-            free |= {"init"}
-        if mine["dp_folder"] and earlier.get("dp_folder"):
-            free |= {"dp_folder"}
-        if _one_file(mine["information_weights"], earlier.get("information_weights", "")):
-            free |= {"information_weights"}
-        keys = sorted(mine.keys() | earlier.keys())
-        absent = "(absent)"
-        return [
-            f"{key}: {earlier.get(key, absent)} -> {mine.get(key, absent)}"
-            for key in keys
-            if key not in free and earlier.get(key, absent) != mine.get(key, absent)
-        ]
-
-
-def _one_file(*names: str) -> bool:
-    return all(names) and len({Path(name).resolve() for name in names}) == 1

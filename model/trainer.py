@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from model.checkpoint import save_weights
-from model.curves import draw_curves, summarise
+from model.curves import summarise
 from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
@@ -31,9 +31,8 @@ from model.information import load_measure
 from model.network import GIFNet
 from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
-from model.schedule import learning_rate
 from model.signals import stop_on_signal
-from model.start import notices, start_network
+from model.start import STILLBORN, learns_nothing, notices, start_network
 from model.step import AlternatingStep, NonFiniteError
 from model.train_config import SHAPE, TrainConfig
 from model.training_log import TrainingLog, progress_note, read_metrics
@@ -41,9 +40,7 @@ from model.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
 from pipeline.files import InputError, first_line, write_json
 from pipeline.progress import Progress
-
-#: Seconds between two drawings of the curves at least.
-CURVES_EVERY_S = 60
+from pipeline.schedules import follow
 
 
 def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resume: bool = False) -> Path:
@@ -75,8 +72,9 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
             alone.enter_context(folder.in_use())
         state = folder.begin(config, data.digest, resume=resume)
         # After it everybody has read, and the first may write.
-        team.agree([data.digest, state.step if state else 0], f"data or checkpoints in {out}")
+        team.agree({"data": data.digest, "checkpoints": state.step if state else 0, **config.shared()})
         run = _Run(config, data, folder, team, state)
+        team.agree({"weights": weights_digest(run.network)})
         run.train()
         return folder.weights
 
@@ -103,7 +101,7 @@ class _Run:
         self.step = AlternatingStep(network, config, measure=measure, team=team)
         self.done = 0
         self.best: float | None = None  # lowest validation loss so far
-        self._drawn = time.monotonic()  # when the curves were
+        self.log: TrainingLog | None = None  # while the first process trains
         if state is not None:
             try:
                 self._restore(state)
@@ -115,12 +113,12 @@ class _Run:
         """Run the steps that are left, then write the result."""
         with ExitStack() as stack:
             stop_requested = stack.enter_context(stop_on_signal())
-            log = progress = None
+            progress = None
             if self.team.is_first:
                 for line in notices(self.config, self.data):
                     print(line, file=sys.stderr)
                 self.folder.write_config(self.config, self.data.digest)
-                log = stack.enter_context(TrainingLog(self.folder, self.done))
+                self.log = stack.enter_context(TrainingLog(self.folder, self.done))
                 self.folder.forget_after(self.done)
                 self.folder.prune(self.config.keep_checkpoints)  # a full disk may be why the run ended
                 progress = Progress("train", total=self.config.steps, unit="step", initial=self.done)
@@ -128,29 +126,29 @@ class _Run:
             while self.done < self.config.steps:
                 record = self._one_step()
                 stopping = self.team.any(stop_requested())
-                if log is not None and progress is not None:
+                if self.log is not None and progress is not None:
                     self.folder.check_in_use()
-                    record |= self._watch(log)
-                    log.write(record)
+                    record |= self._watch(self.log)
+                    self.log.write(record)
                     progress.advance(note=progress_note(record))
                     if stopping or self._due(self.config.checkpoint_every):
-                        self._save(last=stopping)
+                        self._save(self.log, last=stopping)
                 if stopping:
                     raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
-        if self.team.is_first:
-            self.folder.check_in_use()
-            self._finish()
+            if self.log is not None:
+                self.folder.check_in_use()
+                self._finish(self.log)
         self.team.wait()
 
     def _one_step(self) -> dict[str, Any]:
         start = time.perf_counter()
-        rate = learning_rate(self.config, self.done)
+        rate = self.config.learning_rate(self.done)
         try:
             record: dict[str, Any] = self.step(self.data.batch(self.done), rate)
         except NonFiniteError as error:
-            if self.team.is_first:
+            if self.log is not None:
                 self.folder.check_in_use()
-                self._save(last=True)
+                self._save(self.log, last=True)
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
                 f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
@@ -158,11 +156,10 @@ class _Run:
                 "a lower --lr, or with --amp off"
             ) from None
         self.done += 1
+        if self.done == 1 and self.team.is_first and learns_nothing(self.network):
+            print(STILLBORN, file=sys.stderr)
         if self.average is not None:
-            # The first weights are not worth averaging: the decay starts low and rises to its value.
-            decay = min(self.config.ema_decay, (1 + self.done) / (10 + self.done))
-            live = [p.detach() for p in self.network.parameters()]
-            torch._foreach_lerp_([p.detach() for p in self.average.parameters()], live, 1 - decay)
+            follow(self.average, self.network, done=self.done, most=self.config.ema_decay)
         gates = self.network.transformer
         lambda_mm, lambda_dp = torch.cat([gates.lambda_mm, gates.lambda_dp]).tolist()
         return {
@@ -199,8 +196,8 @@ class _Run:
     def _due(self, every: int) -> bool:
         return self.done % every == 0 or self.done == self.config.steps
 
-    def _save(self, *, last: bool = False) -> None:
-        """Write a checkpoint, and now and then the curves so far: drawing takes as long as many steps."""
+    def _save(self, log: TrainingLog, *, last: bool) -> None:
+        log.sync()  # first, so that no checkpoint knows of more
         extra: dict[str, Any] = {"best": self.best}
         if self.average is not None:
             extra["average"] = dict(self.average.state_dict())
@@ -215,10 +212,7 @@ class _Run:
             extra=extra,
         )
         self.folder.prune(self.config.keep_checkpoints)
-        if last or time.monotonic() - self._drawn > CURVES_EVERY_S:
-            self._drawn = time.monotonic()
-            if records := read_metrics(self.folder.metrics):
-                draw_curves(records, self.folder.curves)
+        log.draw(last=last)
 
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)
@@ -229,12 +223,11 @@ class _Run:
             self.average.load_state_dict(state.extra["average"])
         self.done, self.best = state.step, state.extra["best"]
 
-    def _finish(self) -> None:
+    def _finish(self, log: TrainingLog) -> None:
         save_weights(self.folder.weights, self.result, self._facts())
-        if records := read_metrics(self.folder.metrics):
-            draw_curves(records, self.folder.curves)
+        log.draw(last=True)
         device = self.team.device
-        summary = summarise(records) | {
+        summary = summarise(read_metrics(self.folder.metrics)) | {
             "weights_digest": weights_digest(self.result),
             "data_digest": self.data.digest,
             "samples": self.data.num_samples,

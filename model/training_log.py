@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.curves import draw_curves
 from model.feed import Batch
 from model.run_folder import RunFolder
 from pipeline.contact_sheet import contact_sheet
 from pipeline.files import InputError, write_bytes
 from pipeline.images import to_uint8, write_image
 
-#: The losses that every step and every validation has.
-LOSSES = ("mm_task", "mm_public", "dp_task", "dp_public")
+#: Seconds between two drawings of the curves at least.
+CURVES_EVERY_S = 60
 #: Rows of a picture.
 PICTURE_ROWS = 4
 
@@ -74,6 +77,7 @@ class TrainingLog:
             )
         write_bytes(folder.metrics, "".join(_line(record) for record in kept).encode())
         self._folder = folder
+        self._drawn = time.monotonic()  # when the curves were
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
         self._board = None
         if importlib.util.find_spec("tensorboard"):
@@ -92,6 +96,22 @@ class TrainingLog:
                 if isinstance(value, (int, float)) and name != "step":
                     self._board.add_scalar(name, value, record["step"])
 
+    def sync(self) -> None:
+        """Return when the disk has what was written."""
+        with _naming(self._folder.metrics):
+            os.fsync(self._file.fileno())
+
+    def draw(self, *, last: bool) -> None:
+        """Draw the curves so far, unless they were a minute ago: it takes as long as many steps.
+
+        Args:
+            last: draw them in any case.
+        """
+        if last or time.monotonic() - self._drawn > CURVES_EVERY_S:
+            self._drawn = time.monotonic()
+            if records := read_metrics(self._folder.metrics):  # else they were lost
+                draw_curves(records, self._folder.curves)
+
     def picture(self, step: int, batch: Batch, mm: Tensor, dp: Tensor) -> None:
         """Write validation samples: inputs, fused and reconstructed planes.
 
@@ -104,8 +124,6 @@ class TrainingLog:
             "visible": batch.visible,
             "DP a": batch.dp_a,
             "DP b": batch.dp_b,
-        }
-        columns |= {
             "fused MM": mm[:, :1],
             "fused DP": dp[:, :1],
             "REC of MM": mm[:, 1:],

@@ -23,6 +23,7 @@ from pipeline.files import InputError, check_output
 from pipeline.probe import ROLES, ExposureProbe, save_probe
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
+from pipeline.schedules import cosine_share, follow
 
 #: Keeps a scene that is learnt well from taking over the objective: an RMS error of 4 %, 28 dB.
 _ERROR_FLOOR = 1.6e-3
@@ -101,7 +102,7 @@ def fit_probe(
     with Progress("train-probe", total=config.steps, unit="step") as progress:
         for step in range(config.steps):
             for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+                group["lr"] = config.learning_rate * cosine_share(step, steps=config.steps)
             loss = _objective(probe, _patches(config, scenes, step).to(device), config.scenes_per_step)
             if not torch.isfinite(loss):
                 raise InputError(
@@ -110,10 +111,7 @@ def fit_probe(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            # A short memory at first, so that the random start is soon forgotten.
-            decay = min(config.average_decay, (1 + step) / (10 + step))
-            for mean, value in zip(average.parameters(), probe.parameters(), strict=True):
-                mean.data.lerp_(value.data, 1 - decay)
+            follow(average, probe, done=step, most=config.average_decay)
             progress.advance(note=f"loss {loss.item():.3f}")
     return average.eval()
 

@@ -23,6 +23,7 @@ SHARED_MODULES = {
     "randomness",
     "padding",
     "saved_tensors",
+    "schedules",
     "contact_sheet",
     "manifest",
     "command_line",

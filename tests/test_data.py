@@ -227,6 +227,9 @@ def test_validation_shows_each_held_out_sample_once(make_joint: Joint) -> None:
     seen = {sample_id.split("#")[0] for step in range(6) for sample_id in data.batch_ids(step)}
     assert len(seen) == 3
     assert data.num_validation == 6
+    # Objectives may take even samples of a batch for one thing and odd ones for another.
+    odd = TrainingData(tiny(validation_share=0.1, batch_size=3), [folder], device=CPU)
+    assert [len(batch) for batch in odd.validation_batches()] == [4, 2]
     everything = TrainingData(tiny(validation_share=0), [folder], device=CPU)
     assert everything.num_validation == 0 and not list(everything.validation_batches())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,20 @@ import pytest
 import torch
 from training_runs import digest, tiny, without_times
 
-from model.checkpoint import load_network, load_with_facts, read_metadata
-from model.curves import draw_curves, summarise
+from model.checkpoint import load_network, load_with_facts, read_metadata, save_weights
+from model.curves import LOSSES, draw_curves, summarise
 from model.digest import weights_digest
 from model.distributed import Team
 from model.feed import Batch, TrainingData
-from model.information import load_measure
+from model.information import load_measure, pyramid_energy
 from model.network import GIFNet, NetworkConfig
 from model.objectives import OBJECTIVES
 from model.run_folder import RunFolder
-from model.schedule import learning_rate
+from model.start import start_network
 from model.step import AlternatingStep
 from model.train_config import TrainConfig
 from model.trainer import train
-from model.training_log import LOSSES, TrainingLog, read_metrics
+from model.training_log import TrainingLog, read_metrics
 from model.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
@@ -86,6 +87,43 @@ def test_parameters_without_gradient_are_left_alone(straight: Path) -> None:
     assert updates["transformer.cross_block.mm.qkv.weight"] == 4
     assert updates["transformer.cross_block.mm.mlp.0.weight"] == 8  # reached through lambda by the other task
     assert set(updates.values()) == {4, 8}
+
+
+@pytest.mark.parametrize("amp", ["off", "fp16"])
+def test_losses_that_weigh_nothing_reach_nothing(joint: Path, amp: str) -> None:
+    """An update that a task's losses do not ask for is none; Adam's moments would move weights without it."""
+    settings = {"amp": amp, "mm_task_weight": 0.0, "clip_norm": 1.0}
+    data = TrainingData(tiny(), [joint], device=torch.device("cpu"))
+
+    def updates(**more: float) -> dict[str, int]:
+        config = tiny(**settings, **more)
+        network = start_network(config)
+        step = AlternatingStep(network, config, measure=pyramid_energy, team=Team("cpu"))
+        step.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=amp == "fp16")  # nothing overflows
+        records = [step(data.batch(number), 1e-3) for number in range(2)]
+        assert all(record["mm_task"] > 0 and record["mm_public"] > 0 for record in records)
+        assert all((record["mm_gradient_norm"] == 0) == bool(more) for record in records)
+        names = {parameter: name for name, parameter in network.named_parameters()}
+        return {names[p]: int(state["step"]) for p, state in step.optimizer.state.items()}
+
+    dp_alone = updates(mm_public_weight=0.0)
+    assert set(dp_alone.values()) == {2}
+    with_public = updates()
+    assert with_public["encoder.convolutions.0.weight"] == 4
+    assert with_public["global_decoder.decoder.0.weight"] == 2  # of MM, only the reconstruction is taught
+
+
+def test_a_network_that_cannot_learn_is_told(joint: Path, tmp_path: Path, capsys: Any) -> None:
+    config = tiny(steps=2, picture_every=10)
+    for dead in (False, True):
+        network = start_network(config)
+        if dead:  # the last hidden layer of the fusing decoder is 0 whatever comes in
+            network.global_decoder.decoder[4].bias.data.fill_(-1e3)
+        weights = save_weights(tmp_path / f"{dead}.safetensors", network, {})
+        train(replace(config, init=str(weights)), joint, tmp_path / f"run-{dead}")
+        assert ("the fused image is a constant" in capsys.readouterr().err) is dead
+    train(tiny(head="pyramid", steps=1), joint, tmp_path / "pyramid")
+    assert "the fused image is a constant" not in capsys.readouterr().err
 
 
 def test_a_run_leaves_everything_that_it_promises(straight: Path, joint: Path) -> None:
@@ -198,15 +236,15 @@ def test_mixed_precision_follows_float32(joint: Path, tmp_path: Path, amp: str, 
 
 def test_learning_rate_is_a_function_of_the_step() -> None:
     constant = tiny(lr=2.0, steps=10)
-    assert {learning_rate(constant, step) for step in range(10)} == {2.0}
+    assert {constant.learning_rate(step) for step in range(10)} == {2.0}
     warm = tiny(lr=2.0, steps=10, warmup_steps=4)
-    assert [learning_rate(warm, step) for step in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert [warm.learning_rate(step) for step in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
     cosine = tiny(lr=2.0, steps=10, warmup_steps=2, schedule="cosine")
-    rates = [learning_rate(cosine, step) for step in range(11)]
+    rates = [cosine.learning_rate(step) for step in range(11)]
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates[6] == pytest.approx(1.0) and rates[10] == pytest.approx(0.0)
     assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert learning_rate(tiny(schedule="cosine", steps=4, warmup_steps=3), 3) == 1e-3
+    assert tiny(schedule="cosine", steps=4, warmup_steps=3).learning_rate(3) == 1e-3
 
 
 @pytest.mark.parametrize(

@@ -18,23 +18,31 @@ import pytest
 import torch
 from joint_data import write_joint
 from torch import Tensor
-from training_runs import digest, kill_after_lines, run_processes, spawn, stop_at, tiny, without_times
+from training_runs import (
+    digest,
+    kill_after_lines,
+    run_apart,
+    run_processes,
+    spawn,
+    stop_at,
+    tiny,
+    without_times,
+)
 
 import model.objectives
-import model.trainer
-from model.checkpoint import load_network
+from model.checkpoint import load_network, save_weights
+from model.curves import LOSSES
 from model.digest import content_digest, weights_digest
 from model.distributed import Team
 from model.feed import TrainingData
 from model.information import load_measure
 from model.objectives import FidelityObjective, PublishedObjective
-from model.run_folder import RunFolder
-from model.schedule import learning_rate
+from model.run_folder import RunFolder, settings_changed
 from model.start import start_network
 from model.step import AlternatingStep, NonFiniteError, _Snapshot
 from model.train_config import SHAPE, TrainConfig
 from model.trainer import train
-from model.training_log import LOSSES, read_metrics
+from model.training_log import read_metrics
 from model.training_state import load_training_state
 from pipeline.device import computes_bfloat16
 from pipeline.files import InputError, read_json, write_json
@@ -188,9 +196,10 @@ def test_a_process_whose_run_was_taken_over_stops(
     def paused(config: TrainConfig, step: int) -> float:
         if step == 2:
             (tmp_path / ".in-use").write_text('{"token": "of another process", "pid": 1}')
-        return learning_rate(config, step)
+        return rate_of(config, step)
 
-    monkeypatch.setattr(model.trainer, "learning_rate", paused)
+    rate_of = TrainConfig.learning_rate
+    monkeypatch.setattr(TrainConfig, "learning_rate", paused)
     with pytest.raises(InputError, match="stood still for a minute or more and another one trains here"):
         train(tiny(steps=6), joint, tmp_path)
     assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
@@ -247,11 +256,14 @@ def test_going_on_needs_no_weights_to_start_from(joint: Path, tmp_path: Path, st
     weights.write_bytes((straight / "weights.safetensors").read_bytes())
     config: dict[str, Any] = dict.fromkeys(SHAPE)
     train(tiny(steps=1, init=str(weights), **config), joint, tmp_path / "run")
-    weights.unlink()
-    for steps, init in ((2, str(weights)), (3, "moved.safetensors"), (4, "")):
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    for steps, init in ((2, str(weights)), (3, str(moved)), (4, "")):
         train(tiny(steps=steps, init=init, **config), joint, tmp_path / "run", resume=True)
         told = read_json(tmp_path / "run/config.json")["config"]
         assert (told["init"], told["feature_growth"]) == (str(weights), 8)
+    for other in (RunFolder(straight).checkpoint(2), tmp_path / "nowhere.safetensors"):
+        with pytest.raises(InputError, match=f"init: .*start.safetensors -> {other}"):
+            train(tiny(init=str(other), **config), joint, tmp_path / "run", resume=True)
     with pytest.raises(InputError, match="feature_growth: 8 -> 32"):  # the default, if asked for
         train(tiny(init="", **config | {"feature_growth": 32}), joint, tmp_path / "run", resume=True)
     with pytest.raises(InputError, match=r"start\.safetensors"):
@@ -374,6 +386,19 @@ def test_machines_that_do_not_share_the_folder_are_told(joint: Path, tmp_path: P
     assert not (tmp_path / "second").exists()
 
 
+def test_processes_that_were_started_differently_are_told(joint: Path, tmp_path: Path) -> None:
+    settings = [{"batch_size": 4, **mine} for mine in ({"seed": 3}, {"seed": 7, "lr": 0.01})]
+    codes, said = run_apart(joint, tmp_path / "run", settings)
+    assert codes == [1, 1] and said.count("processes differ in lr, seed; let them share") == 2
+    assert not list((tmp_path / "run").glob("*"))
+    # Files may lie elsewhere on each machine, but hold the same.
+    for name, seed in (("a", 1), ("b", 2)):
+        save_weights(tmp_path / f"{name}.safetensors", start_network(tiny(seed=seed)), {})
+    settings = [{"batch_size": 4, "init": str(tmp_path / f"{name}.safetensors")} for name in "ab"]
+    codes, said = run_apart(joint, tmp_path / "run", settings)
+    assert codes == [1, 1] and said.count("processes differ in weights; let them share") == 2
+
+
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     team = Team("cpu")
     team.size, team.rank = 2, 1
@@ -422,7 +447,7 @@ def test_killed_at_ten_random_moments(joint: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("begun", [False, True])
 def test_only_settings_that_matter_keep_a_run_from_going_on(begun: bool) -> None:
     def changes(earlier: dict[str, Any], **settings: Any) -> list[str]:
-        return TrainConfig(**settings).changes(earlier, begun=begun)
+        return settings_changed(TrainConfig(**settings), earlier, begun=begun)
 
     earlier = TrainConfig(**SHAPE).to_json()
     assert changes(earlier) == changes(earlier, steps=9000, device="cpu", keep_checkpoints=9) == []
@@ -433,6 +458,8 @@ def test_only_settings_that_matter_keep_a_run_from_going_on(begun: bool) -> None
     # A shape or weights to start from that are left out are those of the network, once there is one.
     assert changes({**earlier, "head": "pyramid"}) == ([] if begun else ["head: pyramid -> plane"])
     assert changes({**earlier, "init": "/a"}) == ([] if begun else ["init: /a -> "])
+    assert changes({**earlier, "init": "/a"}, init="/b") == ["init: /a -> /b"]
+    assert changes({**earlier, "init": "/x/../a"}, init="/a") == ([] if begun else ["init: /x/../a -> /a"])
     # The digest of the data tells what pairs show, but not that there are none.
     assert changes({**earlier, "dp_folder": "/a"}, dp_folder="b") == []
     assert changes({**earlier, "dp_folder": "/a"}) == ["dp_folder: /a -> "]
@@ -443,6 +470,7 @@ def test_one_file_has_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     paths = (str(tmp_path / "w.pth"), "w.pth", "x/../w.pth", "link/w.pth")
     one, *others = (TrainConfig(information="densenet121", information_weights=path) for path in paths)
-    assert not any(other.changes(one.to_json(), begun=True) for other in others)
+    assert not any(settings_changed(other, one.to_json(), begun=True) for other in others)
     other = TrainConfig(information="densenet121", information_weights="v.pth")
-    assert other.changes(one.to_json(), begun=True) == [f"information_weights: {paths[0]} -> v.pth"]
+    (line,) = settings_changed(other, one.to_json(), begun=True)
+    assert line == f"information_weights: {paths[0]} -> v.pth"

@@ -62,7 +62,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], Non
     monkeypatch.setattr(TrainingData, "batch", fetch_and_act)
 
 
-def spawn(joint: Path, out: Path, settings: dict[str, Any], **environment: str) -> subprocess.Popen[bytes]:
+def spawn(
+    joint: Path, out: Path, settings: dict[str, Any], stderr: int | None = None, **environment: str
+) -> subprocess.Popen[bytes]:
     """A training in a process of its own; ``resume`` among the settings is train's."""
     settings = {**TINY, "steps": 4, **settings}
     code = (
@@ -75,7 +77,7 @@ def spawn(joint: Path, out: Path, settings: dict[str, Any], **environment: str) 
         "train(TrainConfig(**settings), Path(sys.argv[1]), Path(sys.argv[2]), resume=resume)\n"
     )
     arguments = [sys.executable, "-c", code, str(joint), str(out), json.dumps(settings)]
-    return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment})
+    return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment}, stderr=stderr)
 
 
 def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str, Any]) -> None:
@@ -83,18 +85,30 @@ def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str,
 
     ``outs`` is what each sees as the folder of the run.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = []
-    for rank in range(count):
-        environment = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        processes.append(spawn(joint, outs[rank], settings, **environment))
+    processes = [spawn(joint, outs[rank], settings, **one) for rank, one in enumerate(_ranks(count))]
     codes = [process.wait(timeout=280) for process in processes]
     for code, process in zip(codes, processes, strict=True):
         if code:
             raise subprocess.CalledProcessError(code, process.args)
+
+
+def run_apart(joint: Path, out: Path, settings: list[dict[str, Any]]) -> tuple[list[int], str]:
+    """The same with settings of their own; exit statuses and all that was said."""
+    processes = [
+        spawn(joint, out, mine, stderr=subprocess.PIPE, **environment)
+        for mine, environment in zip(settings, _ranks(len(settings)), strict=True)
+    ]
+    said = [process.communicate(timeout=280)[1].decode() for process in processes]
+    return [process.returncode for process in processes], "".join(said)
+
+
+def _ranks(count: int) -> list[dict[str, str]]:
+    """What torchrun puts into the environment of each process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{"RANK": str(rank), "LOCAL_RANK": str(rank), **common} for rank in range(count)]
 
 
 def kill_after_lines(joint: Path, out: Path, lines: int) -> None:

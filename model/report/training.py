@@ -41,7 +41,9 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
 
     records = read_metrics(run / "metrics.jsonl")
     if not records:
-        raise InputError(f"{run}: no step is recorded yet; wait for the first one")
+        raise InputError(
+            f"{run}: no step is recorded, yet or any more; a run that goes on records its next one"
+        )
     last = records[-1]
     facts: list[list[Any]] = [["steps", last.get("step", len(records))]]
     for key, label in (("lambda_mm", "λ of MM"), ("lambda_dp", "λ of DP")):

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.depth.network import STRIDE
 from pipeline.files import InputError, sha256_file
+from pipeline.schedules import cosine_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,4 @@ def learning_rate_at(step: int, config: DepthTrainingConfig) -> float:
     steps = config.steps
     if step >= steps:
         step, steps = step - steps, config.infrared_steps
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * cosine_share(step, steps=steps, warmup=config.warmup_steps)

@@ -14,6 +14,7 @@ from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, first_line, write_bytes, write_json
 from pipeline.randomness import random_stream
 from pipeline.saved_tensors import read_saved
+from pipeline.schedules import follow
 
 
 class DepthTrainingState:
@@ -90,14 +91,8 @@ class DepthTrainingState:
 
     def follow(self) -> None:
         """Move the average of the weights a little towards the weights."""
-        # A short memory at first, so that the random start is soon forgotten.
         done = self.step - self.config.steps if self.step > self.config.steps else self.step
-        decay = min(self.config.average_decay, (1 + done) / (10 + done))
-        for mean, value in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - decay)
+        follow(self.average, self.network, done=done, most=self.config.average_decay)
 
     def export(self, out: Path, metrics: Path) -> None:
         """Write the average of the weights, and the metrics of all validations so far."""

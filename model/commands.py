@@ -32,7 +32,9 @@ _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items()
 @setting(FuseConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @click.option("--memory", help="For feature maps, such as 1GB  [default: half of what is free].")
 @setting(FuseConfig, "colour", type=click.Choice(COLOUR_MODES), help="upstream: the published arithmetic.")
-@setting(FuseConfig, "range_16bit", help="Black and white of 16-bit inputs: full, percentile or LOW:HIGH.")
+@setting(
+    FuseConfig, "range_16bit", help="Of 16-bit inputs: full (data that fill 16 bits), percentile or LOW:HIGH."
+)
 @setting(FuseConfig, "bits", type=click.Choice(["8", "16"]), help="Bits per channel of the results.")
 @setting(FuseConfig, "resize", type=click.Choice(RESIZE_CHOICES), help="Which input adapts to the other.")
 @setting(FuseConfig, "suffix", show_default=".png; .tif of bands", help="Format of results in folders.")

@@ -89,6 +89,7 @@ def evaluate(
         folders["ground truth"] = ground_truth
     elif needy := [name for name in config.metrics if name in GROUND_TRUTH_METRICS]:
         raise InputError(f"--metric {needy[0]}: needs true images; give --ground-truth, or leave it out")
+    folders = {role: one if isinstance(one, ListedFiles) else Path(one) for role, one in folders.items()}
     _check_names(methods)
     images = out.with_name(f"{out.stem}-images")
     for place in (out, *(images / folder_name(name) for name in BASELINES), images / ERRORS):

@@ -18,7 +18,7 @@ import torch
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
-from model.folders import Images
+from model.folders import Images, ListedFiles
 from model.fuse_config import FuseConfig
 from model.fuse_jobs import Job, list_jobs
 from model.fuse_recipes import Recipe, choose_recipe
@@ -72,6 +72,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         InputError: nothing can be done at all. What concerns one result is in the summary instead.
     """
     out = Path(out)
+    inputs = [one if isinstance(one, ListedFiles) else Path(one) for one in inputs]
     listed = list_jobs(config, inputs, out)
     network = load_network(config.weights)
     device = resolve_device(config.device)
@@ -87,7 +88,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         "precision": precision,
         "colour": config.colour,
         "range_16bit": config.range_16bit,
-        "bits": config.bits,
+        "bits": None if config.task == "pansharpen" else config.bits,  # there the type is that of the bands
         "resize": config.resize,
     }
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)

@@ -14,7 +14,7 @@ from model.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fuse_jobs import Job, is_video
 from model.multiband import Bands, read_bands, write_bands
 from model.pansharpen import pansharpen
-from model.sources import read_source, same_size
+from model.sources import read_source, same_size, unused_range
 from model.strips import FusionEngine
 from model.transformer import Task
 from model.video import fuse_video
@@ -40,22 +40,37 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe for a run's jobs, which are all of one kind; ``tell`` takes a line for the user."""
     if config.task == "pansharpen":
-        return Scenes(config, engine)
+        return Scenes(config, engine, tell)
     if jobs and is_video(jobs[0].inputs[0]):
         return Videos(config, engine, tell)
-    return Pictures(config, engine)
+    return Pictures(config, engine, tell)
+
+
+class RangeNotices:
+    """Tells of the first 16-bit image of a run that fills too little of its range."""
+
+    def __init__(self, range_16bit: str, tell: Callable[[str], None]) -> None:
+        self._range, self._tell, self._told = range_16bit, tell, False
+
+    def check(self, path: Path, image: np.ndarray) -> None:
+        """Look at one image, of any shape, unless another has been told of."""
+        if not self._told and (found := unused_range(image, self._range)):
+            self._told = True
+            self._tell(f"{path}: {found}")
 
 
 class Pictures:
     """Images that the network fuses, in colour or not."""
 
-    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
-        self.config, self.engine = config, engine
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
         self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
         read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
+        for path, source in zip(job.inputs, read, strict=True):
+            self.ranges.check(path, source.image)
         sources = [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
         return first_pair(sources), sources
 
@@ -74,20 +89,21 @@ class Pictures:
 class Scenes:
     """Multispectral bands that a panchromatic image sharpens."""
 
-    def __init__(self, config: FuseConfig, engine: FusionEngine) -> None:
-        self.config, self.engine = config, engine
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
         self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> tuple[Bands, Bands]:
         *band_files, pan_file = job.inputs
         parts = [_read_bands(path) for path in band_files]
-        if len({(part.values.shape[1:], part.values.dtype) for part in parts}) > 1:
-            raise InputError("bands of different size or type; give files that are alike")
-        if len({part.none() for part in parts}) > 1:
-            raise InputError("bands with different no-data values; give files that are alike")
+        if len(parts) > 1:
+            _check_alike(band_files, parts)
         pan = _read_bands(pan_file)
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
+        for path, part in zip(job.inputs, (*parts, pan), strict=True):
+            known = part.values if part.none() is None else part.values[part.values != part.none()]
+            self.ranges.check(path, known)
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
@@ -153,6 +169,24 @@ def fold(engine: FusionEngine, pair: np.ndarray, others: Sequence[Source], main:
         pair[0], pair[1] = fused, source.plane()
         fused = engine.fuse_pair(pair, main=main)
     return fused
+
+
+def _check_alike(files: Sequence[Path], parts: Sequence[Bands]) -> None:
+    """Files of single bands that belong together."""
+    for path, part in zip(files, parts, strict=True):
+        if len(part.values) != 1:
+            raise InputError(f"{path}: {len(part.values)} channels in a folder of single bands; move it out")
+        for what, there, here in zip(
+            ("size", "type", "no-data value"), _kind(parts[0]), _kind(part), strict=True
+        ):
+            if there != here:
+                raise InputError(f"{files[0]} has {what} {there}, {path} has {here}; bands must be alike")
+
+
+def _kind(part: Bands) -> tuple[str, str, str]:
+    height, width = part.values.shape[1:]
+    none = part.none()
+    return f"{height}x{width}", str(part.values.dtype), "none" if none is None else str(none)
 
 
 def _read_bands(path: Path) -> Bands:

@@ -16,6 +16,9 @@ from pipeline.images import read_image
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
 PERCENTILES = (0.001, 0.999)
 
+#: Share of its range that an image should fill.
+LEAST_SHARE = 1 / 8
+
 
 def check_range(text: str) -> None:
     """Raise :class:`InputError` unless ``text`` is full, percentile or LOW:HIGH."""
@@ -37,9 +40,26 @@ def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
         return 0.0, 65535.0
     if text != "percentile":
         return _given(text)
-    below = np.bincount(image.ravel(), minlength=65536).cumsum() / image.size
-    low, high = (int(np.searchsorted(below, share)) for share in PERCENTILES)
+    low, high = _percentiles(image)
     return (float(low), float(high)) if low < high else (0.0, 65535.0)
+
+
+def unused_range(image: np.ndarray, text: str) -> str | None:
+    """What to tell where 16-bit values fill so little of their range that the image hardly counts; else None.
+
+    A fused image follows the stronger detail, and 14 bits of a thermal camera, read as 16, have next to none.
+
+    Args:
+        image: uint8 or uint16, any shape, possibly empty.
+        text: as for :func:`value_range`.
+    """
+    if image.dtype == np.uint8 or not image.size:
+        return None
+    low, high = value_range(image, text)
+    least, most = _percentiles(image)
+    if most == least or most - least >= LEAST_SHARE * (high - low):
+        return None
+    return f"values from {least} to {most} of {low:g} to {high:g}; --range-16bit percentile uses them whole"
 
 
 def read_source(path: Path, *, range_16bit: str) -> Source:
@@ -68,6 +88,13 @@ def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | 
         )
     target = images[1 if resize == "a" else 0].shape[:2]
     return [image if image.shape[:2] == target else _resized(image, target) for image in images]
+
+
+def _percentiles(image: np.ndarray) -> tuple[int, int]:
+    """Values that :data:`PERCENTILES` of a uint16 image reach."""
+    below = np.bincount(image.ravel(), minlength=65536).cumsum() / image.size
+    low, high = (int(np.searchsorted(below, share)) for share in PERCENTILES)
+    return low, high
 
 
 def _resized(image: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:

@@ -50,6 +50,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
 @click.command()
 @click.option("-w", "--weights", "source", type=FILE, help="Weights to export  [default: the shipped ones].")
 @click.option("-o", "--out", type=FILE, required=True, help="Model to write, .onnx.")
+@click.option("--onnx", is_flag=True, default=True, expose_value=False, help="As ONNX, the one format.")
 @setting(FuseConfig, "main_task", type=click.Choice(list(MAIN_TASKS)), help="Which branch is decoded.")
 @click.option(
     "--size",
@@ -62,7 +63,7 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
 
     \b
     Example:
-        gifnet weights export -o gifnet.onnx
+        gifnet weights export --onnx -o gifnet.onnx
         gifnet weights export --weights run/weights.safetensors --size 1024x1280 -o gifnet.onnx
     """
     from model.checkpoint import load_network

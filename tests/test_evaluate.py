@@ -52,7 +52,8 @@ def test_repeats_for_any_number_of_jobs(tmp_path: Path) -> None:
     texts = []
     for jobs in (1, 2):
         config = EvaluateConfig(metrics=("EN", "SCD"), jobs=jobs)
-        out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / str(jobs) / "r.json")
+        a, b = ((tmp_path / "a", tmp_path / "b"), (str(tmp_path / "a"), str(tmp_path / "b")))[jobs - 1]
+        out = evaluate(config, a, b, methods, tmp_path / str(jobs) / "r.json")  # type: ignore[arg-type]
         texts.append(out.with_suffix(".jsonl").read_text())
     assert texts[0] == texts[1]
 

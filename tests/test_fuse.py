@@ -220,6 +220,30 @@ def test_range_of_16_bit_inputs(tmp_path: Path, weights: Path, text: str, low: i
     assert np.abs(read_image(tmp_path / "f.png") - fused * 255).max() <= 1.5
 
 
+def test_a_thermal_image_that_fills_little_of_16_bits_is_told_of_once(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, least, most in (("1", 7000, 9000), ("2", 7000, 9000), ("whole", 0, 65535)):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        values = np.linspace(least, most, 400).reshape(20, 20).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f"a/{name}.png"), values)
+        picture(tmp_path / f"b/{name}.png", 2, size_hw=(20, 20))
+    told = "1.png: values from 7000 to 9000 of 0 to 65535; --range-16bit percentile uses them whole"
+    for range_16bit, says in (("full", told), ("percentile", ""), ("7000:9000", "")):
+        config = FuseConfig(weights=weights, range_16bit=range_16bit)
+        assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / range_16bit).complete
+        said = capsys.readouterr().err
+        assert says in said and said.count("values from") == bool(says)
+
+
+def test_paths_may_be_text(tmp_path: Path, weights: Path) -> None:
+    names = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    for seed, name in enumerate(names):
+        picture(Path(name), seed)
+    assert fuse(FuseConfig(weights=weights), names, str(tmp_path / "f.png")).complete  # type: ignore[arg-type]
+
+
 def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) -> None:
     picture(tmp_path / "a.png", 1)
     (tmp_path / "empty").mkdir()

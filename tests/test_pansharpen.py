@@ -148,15 +148,13 @@ def test_results_that_look_like_no_data_are_moved() -> None:
         assert (sharpened == moved).any()
 
 
-def test_bands_that_do_not_fit_together_are_told_by_the_name_of_the_scene(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bands_that_do_not_fit_together_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
     write_bands(tmp_path / "bands/2.tif", Bands(scene(1, "uint16")))
     write_bands(tmp_path / "pan.tif", Bands(scene(1)))
     config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
     fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out")
-    assert "failed: bands: bands of different size or type" in capsys.readouterr().err
+    assert "1.tif has type uint8, " in (said := capsys.readouterr().err) and "2.tif has uint16; bands" in said
 
 
 def test_pixels_beside_those_without_data_stay_as_they_would_be_without_any(
@@ -186,4 +184,13 @@ def test_bands_whose_no_data_values_differ_are_told(tmp_path: Path) -> None:
     write_bands(tmp_path / "pan.tif", Bands(scene(1)))
     config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
     failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
-    assert failed["bands"].startswith("bands with different no-data values; ")
+    assert "1.tif has no-data value none, " in failed["bands"] and "2.tif has 0; bands" in failed["bands"]
+
+
+def test_a_preview_among_bands_is_no_band(tmp_path: Path) -> None:
+    for name, count in (("1", 1), ("2", 1), ("preview", 3)):
+        write_bands(tmp_path / f"bands/{name}.tif", Bands(scene(count)))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
+    assert "preview.tif: 3 channels in a folder of single bands; move it out" in failed["bands"]

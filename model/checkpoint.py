@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from model.digest import content_digest
@@ -29,7 +29,7 @@ from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.saved_tensors import UNREADABLE, canonical, check_finite, read_header
+from pipeline.saved_tensors import canonical, check_finite, read_tensors
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -102,12 +102,7 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
 
 def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
     """The network and its metadata."""
-    try:
-        data = path.read_bytes()  # the library itself opens no name that is not UTF-8
-        tensors = load(data)
-    except UNREADABLE as error:
-        raise InputError(f"{path}: damaged weights file ({error}); restore it") from None
-    header = read_header(data).get("__metadata__", {})
+    tensors, header = read_tensors(path)
     check_format(header, WEIGHTS_FORMAT, path)
     if _weights_file_digest(header, tensors) != header.get("digest"):
         raise InputError(f"{path}: damaged, its content does not have its digest; restore the file")

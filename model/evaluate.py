@@ -21,7 +21,7 @@ from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_fo
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from model.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
-from pipeline.files import InputError, one_line, read_json, write_bytes, write_json
+from pipeline.files import InputError, enumerate_some, one_line, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 
 FORMAT, FORMAT_VERSION = "gifnet-evaluation", 1
@@ -203,8 +203,7 @@ def _score_all(config: EvaluateConfig, pairs: FolderPairs, images: Path) -> list
                 rows.extend(scored)
             progress.advance()
     if failures:
-        more = len(failures) - _NAMES_SHOWN
-        listed = "; ".join(failures[:_NAMES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        listed = enumerate_some(failures, most=_NAMES_SHOWN, separator="; ")
         raise InputError(f"{len(failures)} of {len(pairs.stems)} pairs cannot be scored: {listed}")
     return rows
 

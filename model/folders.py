@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import InputError, check_folder, check_outside
+from pipeline.files import InputError, check_folder, check_outside, enumerate_some
 from pipeline.images import SUFFIXES
 
 #: Names written out per folder in an error; the rest is counted.
@@ -50,7 +50,9 @@ class FolderPairs:
         for stem, roles in self.unmatched.items():
             for role in roles:
                 lacking.setdefault(role, []).append(stem)
-        parts = "; ".join(f"{role} lacks {_enumerate(stems)}" for role, stems in lacking.items())
+        parts = "; ".join(
+            f"{role} lacks {enumerate_some(stems, most=_NAMES_SHOWN)}" for role, stems in lacking.items()
+        )
         raise InputError(f"the folders hold different images: {parts}; add or remove files until they match")
 
 
@@ -157,9 +159,3 @@ def _files(folder: Path, trail: tuple[str, ...] = ()) -> Iterator[Path]:
             yield from _files(path, (*trail, real))
         else:
             yield path
-
-
-def _enumerate(stems: list[str]) -> str:
-    shown = ", ".join(stems[:_NAMES_SHOWN])
-    more = len(stems) - _NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Weights of the five scales (Wang, Simoncelli, Bovik: "Multi-scale structural similarity", 2003).
-SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+from model.metrics.windows import MS_SSIM_WEIGHTS
+
 #: Side and sigma in pixels of the Gaussian window; the side shrinks where a scale is smaller.
 WINDOW_SIDE = 11
 WINDOW_SIGMA_PX = 1.5
 #: Stabilising constants (K1 L)^2 and (K2 L)^2 for data range L = 1.
 C1, C2 = 0.01**2, 0.03**2
 #: Shortest side in pixels that leaves a pixel on the coarsest scale.
-MIN_SIDE = 2 ** (len(SCALE_WEIGHTS) - 1)
+MIN_SIDE = 2 ** (len(MS_SSIM_WEIGHTS) - 1)
 
 
 def public_loss(
@@ -75,12 +75,12 @@ def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
         # Sum and difference carry the same moments as x and y; equal images have an exact 0 in the latter.
         planes = torch.cat([x + y, x - y])
         log_similarity = planes.new_zeros(())
-        for weight in SCALE_WEIGHTS[:-1]:
+        for weight in MS_SSIM_WEIGHTS[:-1]:
             _, contrast = _dissimilarities(planes)
             log_similarity = log_similarity + weight * torch.log1p(-contrast)
             planes = F.avg_pool2d(planes, 2)
         ssim, _ = _dissimilarities(planes)
-        power = SCALE_WEIGHTS[-1] * (len(SCALE_WEIGHTS) - 1)
+        power = MS_SSIM_WEIGHTS[-1] * (len(MS_SSIM_WEIGHTS) - 1)
         return -torch.expm1(log_similarity + power * torch.log1p(-ssim))
 
 

@@ -10,7 +10,7 @@ from model.checkpoint import load_network
 from model.feed import TrainingData
 from model.network import GIFNet, NetworkConfig
 from model.train_config import SHAPE, TrainConfig
-from pipeline.files import InputError
+from pipeline.files import InputError, enumerate_some
 
 
 def start_network(config: TrainConfig) -> GIFNet:
@@ -58,11 +58,8 @@ def notices(config: TrainConfig, data: TrainingData) -> list[str]:
             "that is trained on"
         )
     if data.too_small:
-        names = ", ".join(data.too_small[:3]) + (", ..." if len(data.too_small) > 3 else "")
-        lines.append(
-            f"train: left out of --dp-folder, smaller than a tile of the joint set: {names} "
-            f"({len(data.too_small)} in all)"
-        )
+        names = enumerate_some(data.too_small, most=3)
+        lines.append(f"train: left out of --dp-folder, smaller than a tile of the joint set: {names}")
     return lines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from model.file_checks import (
 )
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError, atomic_path
-from pipeline.saved_tensors import check_finite
+from pipeline.saved_tensors import check_finite, saved_bytes
 
 TRAINING_FORMAT = "gifnet-training"
 _KINDS: dict[str, type] = {
@@ -84,9 +83,7 @@ def save_training_state(
     }
     header = {"format": TRAINING_FORMAT, "format_version": FORMAT_VERSION, "digest": content_digest(body)}
     with atomic_path(path) as temporary:
-        content = io.BytesIO()  # torch would not tell a full disk from a defect
-        torch.save({**header, **body}, content)
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(saved_bytes({**header, **body}))
         load_training_state(temporary)
     return path
 

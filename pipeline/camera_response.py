@@ -33,6 +33,8 @@ class CameraConfig:
     read_noise_e: float = 5.0  # standard deviation, electrons
 
     def __post_init__(self) -> None:
+        if not self.curves:
+            raise InputError(f"curves: empty; give {PARAMETRIC}, or the path of a DoRF or EMoR table")
         low, high = self.over_ev
         if not 0 <= low <= high <= 10:
             raise InputError(f"over_ev {low}..{high}: give 0 <= least <= largest <= 10")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import InputError, sha256_file
+from pipeline.files import InputError, errors_name, make_folder, put_in_place, sha256_file
 from pipeline.progress import Progress
 
 _BLOCK_BYTES = 1 << 18
@@ -46,6 +47,7 @@ def fetch(name: str, out: Path, *, sha256: str | None = None) -> Path:
 
     Raises:
         InputError: an unknown name, no connection, or a file that is not the expected one.
+        OSError: errors of writing, such as a full disk; they name the unfinished file, which stays.
     """
     if name not in DOWNLOADS:
         raise InputError(f"weights fetch {name}: unknown; use one of {', '.join(DOWNLOADS)}")
@@ -58,34 +60,51 @@ def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
     if path.exists():
         _check(path, sha256, url)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = path.with_name(path.name + ".part")
     if not (sha256 and part.exists() and sha256_file(part) == sha256.lower()):
         _download(url, part, path)
         _check(part, sha256, url)
-    os.replace(part, path)
+    put_in_place(part, path)
     return path
 
 
 def _download(url: str, part: Path, path: Path) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            _continue(url, part)
+            with errors_name(part, part):
+                _continue(url, part)
             return
         except urllib.error.HTTPError as error:
             raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
-        except (OSError, http.client.HTTPException) as error:
+        except _BrokenOff as error:
             if attempt == _ATTEMPTS:
                 raise InputError(
                     f"{url}: broke off ({error}); run it again to go on, or download it elsewhere to {path}"
                 ) from None
 
 
+class _BrokenOff(Exception):
+    """The connection failed, which may be another matter the next time; a full disk is not."""
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Within the block every error is one of the connection; nothing may be written there."""
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise  # an answer
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(error) from error
+
+
 def _continue(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        with _connected():
+            response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # nothing is left to send: the part is whole
             return
@@ -98,13 +117,16 @@ def _continue(url: str, part: Path) -> None:
             part.open("ab" if resumed else "wb") as file,
             Progress("fetch", total=total, unit="B", initial=have) as progress,
         ):
-            while block := response.read(_BLOCK_BYTES):
+            while block := _read(response):
                 file.write(block)
                 progress.advance(len(block))
-            file.flush()
-            os.fsync(file.fileno())
-        if part.stat().st_size < total:
-            raise http.client.IncompleteRead(b"", total - part.stat().st_size)
+        if (missing := total - part.stat().st_size) > 0:
+            raise _BrokenOff(f"{missing} bytes are missing")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    with _connected():
+        return response.read(_BLOCK_BYTES)
 
 
 def _check(path: Path, sha256: str | None, url: str) -> None:

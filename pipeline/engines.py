@@ -6,6 +6,7 @@ never hears, and waits for ever; and it does all work by itself where a cluster 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 
 ENGINES = ("local", "dask", "ray")
 #: On Ray, units for each worker between two moments at which their results are seen.
@@ -53,9 +54,10 @@ def run_units(
     ``RAY_ADDRESS``; where these are not set, a cluster is started on this machine for the while.
 
     Raises:
-        InputError: the engine is not installed, a worker was killed, or workers of a cluster lack gifnet.
+        InputError: the engine is not installed, no scheduler is at its address, a worker was killed, or
+            workers of a cluster lack gifnet.
     """
-    if options.engine == "local" and (options.jobs == 1 or len(units) == 1):
+    if options.engine == "local" and (options.jobs == 1 or len(units) <= 1):
         for unit in units:
             yield unit, make(unit)
         return
@@ -65,9 +67,10 @@ def run_units(
     with joblib.parallel_config(backend="loky") if options.engine == "local" else _ray():
         # Ray's backend hands results out at the end alone: so in rounds.
         on_ray = options.engine == "ray"
-        at_once = ROUND * joblib.effective_n_jobs(options.jobs) if on_ray else max(1, len(units))
+        workers = joblib.effective_n_jobs(options.jobs)
+        at_once = ROUND * workers if on_ray else len(units)
         return_as = "list" if on_ray else "generator_unordered"
-        parallel = joblib.Parallel(n_jobs=options.jobs, return_as=return_as, batch_size=1)
+        parallel = joblib.Parallel(n_jobs=min(workers, len(units)), return_as=return_as, batch_size=1)
         for start in range(0, len(units), at_once):
             some = units[start : start + at_once]
             try:
@@ -88,10 +91,23 @@ def _run_on_dask(
         from distributed import Client, KilledWorker, as_completed
     except ImportError:
         raise InputError("engine dask: not installed; pip install 'gifnet[dask]'") from None
-    local: dict[str, Any] = {}
-    if dask.config.get("scheduler-address", None) is None:
-        local = {"n_workers": jobs if jobs > 0 else None, "threads_per_worker": 1, "dashboard_address": None}
-    with Client(**local) as client:
+    address = dask.config.get("scheduler-address", None)
+    local: dict[str, Any] = {
+        "n_workers": min(jobs if jobs > 0 else joblib.cpu_count(), len(units)),
+        "threads_per_worker": 1,
+        "dashboard_address": None,
+        "silence_logs": logging.CRITICAL,  # what fails comes back here, and is told once
+    }
+    try:
+        client = Client(**(local if address is None else {}))
+    except (OSError, ValueError) as error:
+        if address is None:
+            raise
+        raise InputError(
+            f"DASK_SCHEDULER_ADDRESS {address}: no scheduler answers there ({first_line(error)}); give "
+            "HOST:PORT of one, or none, to use this machine"
+        ) from None
+    with client:
         futures = {client.submit(make, unit, pure=False): unit for unit in units}
         for future in as_completed(list(futures)):
             try:

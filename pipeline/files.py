@@ -8,7 +8,7 @@ import os
 import stat
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +39,12 @@ def one_line(text: str) -> str:
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _CONTROLS else c for c in text)
 
 
+def enumerate_some(items: Sequence[str], *, most: int, separator: str = ", ") -> str:
+    """The first ``most`` of a list in one text, and how many more there are."""
+    rest = len(items) - most
+    return separator.join([*items[:most], *([f"and {rest} more"] if rest > 0 else [])])
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``.
@@ -52,19 +58,34 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = _temporary(path)
-    try:
+    with errors_name(path, temporary):
         try:
             yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            put_in_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(finished: Path, path: Path) -> None:
+    """Sync a file, give it its lasting name in the same folder, and make that durable."""
+    with open(finished, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(finished, path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def errors_name(path: Path, written: Path) -> Iterator[None]:
+    """Let errors of the system about ``written``, or about no file at all, name ``path``.
+
+    What a full disk raises while a file is being written names none.
+    """
+    try:
+        yield
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), temporary):
+        if error.errno is None or error.filename not in (None, str(written), written):
             raise  # of another file
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-    _sync_folder(path.parent)
 
 
 def check_output(path: Path | str, *inputs: Path | None) -> Path:
@@ -97,25 +118,6 @@ def write_bytes(path: Path | str, data: bytes) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
-
-
-def write_new(path: Path | str, data: bytes) -> bool:
-    """Write ``data`` to ``path`` atomically unless a file stands there; returns whether it did.
-
-    On a file system without hard links the file is empty for a moment, and stays so if the process is killed.
-    """
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(data)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                raise
-            except OSError:  # a file system without hard links
-                open(path, "xb").close()
-    except FileExistsError:
-        return False
-    return True
 
 
 def json_bytes(value: Any) -> bytes:

@@ -65,14 +65,10 @@ class FocusConfig:
 class LensDraw:
     """Settings of the camera for one sample's pair of pictures; float32 values, as they are stored."""
 
-    lens: ThinLens
-    """The camera."""
-    f_number: float
-    """Of both pictures."""
-    near_focus_m: float
-    """Focus distance of the near-focused picture: the median depth of the near side of the tile."""
-    far_focus_m: float
-    """Focus distance of the far-focused picture, likewise."""
+    lens: ThinLens  # the camera
+    f_number: float  # of both pictures
+    near_focus_m: float  # of the near-focused picture: the median distance of the near side of the tile
+    far_focus_m: float  # of the far-focused picture, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +79,13 @@ class FocusDraw:
     shard computes the very same mask.
     """
 
-    threshold: float
-    """alpha of Eq. 1: inverse depth above it is near; in (0, 1)."""
+    threshold: float  # alpha of Eq. 1: inverse depth above it is near; in (0, 1)
+    #: Standard deviation of the Gaussian, pixels. With the thin lens: that (half the radius) of the disc
+    #: which the far focus distance has in the near-focused picture.
     blur_sigma_px: float
-    """Standard deviation of the Gaussian, pixels. With the thin lens: that (half the radius) of the disc
-    which the far focus distance has in the near-focused picture."""
-    row: int
-    """First row of the tile in the frame."""
-    col: int
-    """First column of the tile in the frame."""
-    lens: LensDraw | None = None
-    """Set in the mode ``thin-lens``."""
+    row: int  # first row of the tile in the frame
+    col: int  # its first column
+    lens: LensDraw | None = None  # set in the mode ``thin-lens``
 
 
 def draw_focus(

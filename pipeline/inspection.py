@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.contact_sheet import contact_sheet, heat
-from pipeline.files import InputError, refuse_numbers_beyond
+from pipeline.files import InputError, refuse_numbers_beyond, write_json
 from pipeline.images import write_image
 from pipeline.progress import Progress
 from pipeline.shard_file import open_shard
 from pipeline.shard_schema import FIELDS
-from pipeline.shards import damaged_index, load_arrays, read_index
+from pipeline.shards import damaged_index, dataset_digest, load_arrays, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (
@@ -26,6 +26,8 @@ EXPORTED = (
     "visible_over",
     "visible_under",
 )
+#: Written first of all into the folder of an export: from then on the pictures there are of exports.
+EXPORT_MARKER = ".gifnet-export.json"
 #: What chance decided for each sample, where a dataset has it.
 _DRAWN = tuple(name for name, field in FIELDS.items() if field.dtype == "f4")
 _PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", "far", "over", "under")
@@ -109,12 +111,17 @@ def export_folders(folder: Path | str, out: Path | str) -> int:
     samples of two datasets, and too few files there to be taken for a finished one.
 
     Raises:
-        InputError: the dataset is damaged, or ``out`` holds more samples of another one.
+        InputError: the dataset is damaged, or ``out`` holds pictures that are not of an export, or more
+            samples of another dataset.
     """
-    out, total = Path(out), _num_samples(read_index(folder)["shards"])
+    out, shards = Path(out), read_index(folder)["shards"]
+    total = _num_samples(shards)
     folders = {name: out / name / "train" for name in EXPORTED}
     for place in folders.values():
+        if not (out / EXPORT_MARKER).exists() and any(place.glob("*")):
+            raise InputError(f"{place}: holds pictures that are not of an export; choose an empty folder")
         refuse_numbers_beyond(place, total)
+    write_json(out / EXPORT_MARKER, {"digest": dataset_digest(shards)})
     for place, number in itertools.product(folders.values(), range(1, total + 1)):
         (place / f"{number}.jpg").unlink(missing_ok=True)
     with Progress("export", total=total * len(EXPORTED), unit="picture") as progress:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.file_tree import FileTree
-from pipeline.files import InputError, check_folder
+from pipeline.files import InputError, check_folder, enumerate_some
 from pipeline.recipe import Manifest, Pattern, load_manifest
 
 __all__ = [
@@ -76,10 +76,9 @@ class SampleListing:
         raise self._unmatched_error("files without a partner")
 
     def _unmatched_error(self, what: str) -> InputError:
-        shown = "; ".join(str(entry) for entry in self.unmatched[:_SAMPLES_SHOWN])
-        rest = len(self.unmatched) - _SAMPLES_SHOWN
-        more = f"; and {rest} more" if rest > 0 else ""
-        return self.manifest.error(self.unmatched[0].line, f"{what} in {self.root}: {shown}{more}")
+        entries = [str(entry) for entry in self.unmatched]
+        shown = enumerate_some(entries, most=_SAMPLES_SHOWN, separator="; ")
+        return self.manifest.error(self.unmatched[0].line, f"{what} in {self.root}: {shown}")
 
 
 def list_samples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,15 +14,16 @@ from pipeline.depth import source_identity
 from pipeline.exposure import ExposureConfig
 from pipeline.files import (
     InputError,
+    atomic_path,
     canonical_json,
     json_bytes,
     read_json,
     sha256_text,
     write_bytes,
-    write_new,
 )
 from pipeline.focus import FocusConfig
 from pipeline.manifest import SourceSample
+from pipeline.shard_schema import FAILURES_NAME, INDEX_NAME
 
 PLAN_NAME = "plan.json"
 COMPRESSIONS = ("none", "gzip")
@@ -51,6 +53,8 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if len(set(self.roles)) != 2:
             raise InputError(f"roles {', '.join(self.roles)}: name two different roles of the manifest")
+        if not self.probe:
+            raise InputError("probe: empty; give default, a weights file, or the folder of the authors' two")
         if not 16 <= self.tile <= MAX_TILE:
             raise InputError(
                 f"tile {self.tile}: must be 16 pixels, two windows of the network, to {MAX_TILE}"
@@ -115,15 +119,17 @@ def settle_plan(plan: Plan, out: Path) -> None:
     """Bind the output folder to this plan, or stop if it already belongs to a different one.
 
     Raises:
-        InputError: the folder holds work of another plan; the message names the keys that differ.
+        InputError: the folder holds work of another plan, and the message names the keys that differ; or
+            files of the names of a dataset's, but no plan.
     """
     path = out / PLAN_NAME
     ids = [frame.id for frame in plan.frames]
     # In this order: another process may begin just now, and its plan is there before its shards.
-    if any(out.glob("shard-*")) and not path.exists():
-        raise InputError(f"{out}: holds shards but no {PLAN_NAME}; choose an empty folder")
+    foreign = [*sorted(out.glob("shard-*")), *(out / name for name in (INDEX_NAME, FAILURES_NAME))]
+    if (found := [file.name for file in foreign if file.exists()]) and not path.exists():
+        raise InputError(f"{out}: holds {found[0]} but no {PLAN_NAME}; choose an empty folder")
     content = json_bytes({"digest": plan.digest, "settings": plan.settings, "frames": ids})
-    if write_new(path, content):
+    if _write_new(path, content):
         return
     if _stays_empty(path):  # its process was killed
         if any(out.glob("shard-*")):
@@ -140,6 +146,25 @@ def settle_plan(plan: Plan, out: Path) -> None:
         raise InputError(f"{path}: damaged; choose another folder") from None
     why = "; ".join(changed)
     raise InputError(f"{out}: was begun with another plan ({why}); delete it or choose another folder")
+
+
+def _write_new(path: Path, data: bytes) -> bool:
+    """Write ``data`` to ``path`` atomically unless a file stands there; returns whether it did.
+
+    On a file system without hard links the file is empty for a moment, and stays so if the process is killed.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                open(path, "xb").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _stays_empty(path: Path) -> bool:

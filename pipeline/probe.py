@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
 from pipeline.padding import ReflectedConv2d
-from pipeline.published_state import read_published_state
-from pipeline.saved_tensors import canonical, check_finite, differing
+from pipeline.saved_tensors import canonical, check_finite, fill, read_published_state, read_tensors
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -178,14 +176,7 @@ def _curve(config: ProbeConfig) -> nn.Sequential:
 
 
 def _load_weights(path: Path) -> ExposureProbe:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such probe weights; make them with weights train-probe") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from None
+    state, header = read_tensors(path)
     if header.get("format") != WEIGHTS_FORMAT:
         raise InputError(
             f"{path}: holds other weights (format {header.get('format')!r}), not {WEIGHTS_FORMAT}"
@@ -195,7 +186,8 @@ def _load_weights(path: Path) -> ExposureProbe:
         probe = ExposureProbe(ProbeConfig(channels=tuple(config.pop("channels")), **config))
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: unusable probe config in its header ({error})") from None
-    return _fill(probe, state, path)
+    fill(probe, {key: value.float() for key, value in state.items()}, path, "an exposure probe")
+    return probe
 
 
 def _load_published(folder: Path) -> ExposureProbe:
@@ -208,14 +200,6 @@ def _load_published(folder: Path) -> ExposureProbe:
             if not number.isdecimal() or rest[:-1] != ["conv", "1"]:
                 raise InputError(f"{folder / name}: unexpected tensor {key}; not the {role}-exposed probe")
             state[f"{role}.{2 * (int(number) - 1)}.{rest[-1]}"] = value
-    return _fill(ExposureProbe(), state, folder)
-
-
-def _fill(probe: ExposureProbe, state: Mapping[str, Tensor], path: Path) -> ExposureProbe:
-    wrong = differing(probe.state_dict(), state)
-    if wrong:
-        raise InputError(f"{path}: not an exposure probe ({len(wrong)} tensors differ, first {wrong[0]})")
-    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise InputError(f"{path}: holds values that are not finite; train or fetch the weights again")
-    probe.load_state_dict(state)
+    probe = ExposureProbe()
+    fill(probe, state, folder, "the published exposure probe")
     return probe

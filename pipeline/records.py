@@ -24,10 +24,9 @@ from pipeline.files import (
 )
 from pipeline.manifest import SourceSample, Unmatched
 from pipeline.plan import Plan
-from pipeline.shard_schema import FORMAT, FORMAT_VERSION
-from pipeline.shards import INDEX_NAME, dataset_digest, shard_name
+from pipeline.shard_schema import FAILURES_NAME, FORMAT, FORMAT_VERSION, INDEX_NAME
+from pipeline.shards import dataset_digest, shard_name
 
-FAILURES_NAME = "failures.jsonl"
 _PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py", "Pillow")
 
 
@@ -102,6 +101,19 @@ def damaged_shards(records: Sequence[Mapping[str, Any]], out: Path) -> set[str]:
     return {entry["name"] for entry in entries if sha256_file(out / entry["name"]) != entry["sha256"]}
 
 
+def account(
+    plan: Plan, records: Sequence[Mapping[str, Any]], unmatched: Sequence[Unmatched]
+) -> dict[str, int]:
+    """What became of the samples of finished shards: ``seen`` == ``written`` + ``skipped`` + ``failed``."""
+    skipped = len(unmatched) * plan.config.tiles_per_frame
+    return {
+        "seen": sum(record["seen"] for record in records) + skipped,
+        "written": sum(record["entry"]["samples"] for record in records),
+        "skipped": skipped,
+        "failed": sum(len(record["failures"]) for record in records),
+    }
+
+
 def forget(names: Iterable[str], out: Path) -> None:
     """Remove the records of shards, so that they are made again."""
     for name in names:
@@ -117,8 +129,7 @@ def write_index(
     skipped = [{"id": entry.id, "reason": unmatched_reason(entry)} for entry in unmatched]
     lines = "".join(canonical_json(line) + "\n" for line in [*skipped, *failures])
     write_bytes(out / FAILURES_NAME, lines.encode())
-    written = sum(entry["samples"] for entry in entries)
-    num_skipped = len(skipped) * plan.config.tiles_per_frame
+    counts = account(plan, records, unmatched)
     return write_json(
         out / INDEX_NAME,
         {
@@ -128,12 +139,9 @@ def write_index(
             "config": plan.settings,
             "source": plan.settings["source"],
             "shards": entries,
-            "num_samples": written,
+            "num_samples": counts["written"],
             "digest": dataset_digest(entries),
-            "seen": written + num_skipped + len(failures),
-            "written": written,
-            "skipped": num_skipped,
-            "failed": len(failures),
+            **counts,
             "failures": failures,
             "skipped_frames": skipped,
             "versions": versions(),

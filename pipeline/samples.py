@@ -1,7 +1,7 @@
 """Source frames -> the samples of one shard: read, depth, tile, focus pair, exposure pair.
 
-Frames pass in groups: a GPU works on full batches, the next group is read meanwhile, and memory does not grow
-with the number of frames in a shard. The exposure probe sees all tiles of a shard together.
+Frames pass in groups: a GPU works on full batches, the next group is read meanwhile, and memory, two groups,
+does not grow with the number of frames in a shard. The exposure probe sees all tiles of a shard together.
 
 A shard's content depends on the plan and its frames alone, not on the process, batch or machine part that
 makes it. A frame or tile that cannot be made is a failure with its reason, and the others go on.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.camera_response import CameraDraw
-from pipeline.depth import DepthEstimator
+from pipeline.depth import FRAMES_AT_ONCE, DepthEstimator
 from pipeline.exposure import exposure_pairs
 from pipeline.files import InputError
 from pipeline.focus import LensDraw, SampleFailure, draw_focus, focus_pair
@@ -29,9 +29,6 @@ from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import ExposureProbe
 from pipeline.randomness import random_stream
-
-#: Frames that pass together, a GPU's batch of the depth network; twice as many are held.
-FRAMES_AT_ONCE = 8
 
 #: The visible and infrared image of a frame, or the reason why there are none.
 _Pair = tuple[np.ndarray, np.ndarray] | InputError | SampleFailure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import pickle
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from pipeline.files import InputError, canonical_json
 
@@ -58,13 +61,67 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         raise InputError(f"{path}: not a {what}, or damaged ({type(error).__name__})") from None
 
 
-def differing(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of the tensors that one of two state dicts alone has, or that differ in shape, sorted."""
-    shapes = [{key: value.shape for key, value in state.items()} for state in (expected, found)]
-    return sorted(key for key in expected.keys() | found.keys() if shapes[0].get(key) != shapes[1].get(key))
+def read_published_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a pickled state dict on the CPU, by key, without a ``module.`` prefix.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds anything but tensors.
+    """
+    state = read_saved(path, torch.device("cpu"))
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: holds no plain state dict of tensors")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def check_finite(state: Mapping[str, torch.Tensor], path: Path | str) -> None:
+def saved_bytes(value: Any) -> bytes:
+    """What ``torch.save`` writes; to a file itself it would not tell a full disk from a defect."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    return content.getvalue()
+
+
+def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a safetensors file, on the CPU, and its metadata.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        data = Path(path).read_bytes()  # the library itself opens no name that is not UTF-8
+        return load(data), read_header(data).get("__metadata__", {})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, what: str) -> None:
+    """Load weights into a network of the same layers.
+
+    Args:
+        state: by name; what normalisations have counted may be missing.
+        path: of their file, for the message.
+        what: the network should be, for the message.
+
+    Raises:
+        InputError: tensors are missing, too many, or of another shape, or values are not finite.
+    """
+    expected, found = (
+        {key: value.shape for key, value in one.items() if not key.endswith("num_batches_tracked")}
+        for one in (network.state_dict(), state)
+    )
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if wrong:
+        raise InputError(
+            f"{path}: not {what} ({len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]})"
+        )
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise InputError(f"{path}: {broken[0]} holds NaN or infinite values; make or fetch the weights again")
+    network.load_state_dict(state, strict=False)
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path | str) -> None:
     """Refuse weights that could not be loaded again, before they are written.
 
     Raises:

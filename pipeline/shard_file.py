@@ -74,9 +74,9 @@ class Shard:
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self.path = file, path
-        attributes = _check_attributes(file, path)
-        self.num_samples = int(attributes["num_samples"])
-        self.fields = fields_of(attributes["config"])
+        self.attributes = _check_attributes(file, path)
+        self.num_samples = int(self.attributes["num_samples"])
+        self.fields = fields_of(self.attributes["config"])
         _check_datasets(file, self.fields, self.num_samples, path)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:

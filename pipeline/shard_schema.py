@@ -8,6 +8,8 @@ from typing import Any
 
 FORMAT = "gifnet-joint"
 FORMAT_VERSION = 1
+#: Of a whole dataset: its index, written last, and before that a line for each sample that is not in it.
+INDEX_NAME, FAILURES_NAME = "index.json", "failures.jsonl"
 _PLANE, _COLOUR, _SCALAR = "(N,T,T)", "(N,T,T,3)", "(N,)"
 _LENS, _CAMERA = ("focus", "thin-lens"), ("exposure", "camera-response")
 

@@ -6,7 +6,7 @@ holds the size and SHA-256 of every file and a digest of every array. Only a fin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from pipeline.files import InputError, canonical_json, read_json, sha256_file, sha256_text
 from pipeline.shard_file import array_digest, open_shard
-from pipeline.shard_schema import FORMAT, FORMAT_VERSION
+from pipeline.shard_schema import FORMAT, FORMAT_VERSION, INDEX_NAME
 
-INDEX_NAME = "index.json"
+#: The counts of an index: the first is the sum of the others.
+_ACCOUNT = ("seen", "written", "skipped", "failed")
 
 
 def shard_name(shard: int, num_shards: int) -> str:
@@ -90,28 +91,49 @@ def load_arrays(folder: Path | str, fields: Sequence[str]) -> tuple[dict[str, np
 
 
 def verify(folder: Path | str) -> list[str]:
-    """Compare every byte of a dataset with its index, and it with itself; a line for each problem."""
+    """Compare every byte of a dataset with its index, and it with itself; a line for each problem.
+
+    Raises:
+        InputError: there is no index of this format.
+    """
     folder = Path(folder)
     index = read_index(folder)
-    problems = []
-    held = sum(entry["samples"] for entry in index["shards"])
-    if index.get("num_samples") != held:
-        told = f"says {index.get('num_samples')} samples, but {held} in its list of shards"
-        problems.append(f"{folder / INDEX_NAME}: {told}; run synth again")
-    if index.get("digest") != dataset_digest(index["shards"]):
-        problems.append(
-            f"{folder / INDEX_NAME}: its digest is not that of its list of shards; run synth again"
-        )
-    for entry in index["shards"]:
+    shards = index["shards"]
+    problems = [f"{folder / INDEX_NAME}: {problem}; run synth again" for problem in _contradictions(index)]
+    for number, entry in enumerate(shards):
         path = folder / entry["name"]
+        told = {"plan_digest": index.get("plan_digest"), "config": index.get("config")}
         try:
-            problems += _verify_shard(path, entry)
+            problems += _verify_shard(path, entry, {**told, "shard": number, "num_shards": len(shards)})
         except InputError as error:
             problems.append(str(error))
-    return problems
+    strangers = {path.name for path in folder.glob("shard-*.h5")} - {entry["name"] for entry in shards}
+    return [*problems, *(f"{folder / name}: not in the index; delete it" for name in sorted(strangers))]
 
 
-def _verify_shard(path: Path, entry: Mapping[str, Any]) -> list[str]:
+def _contradictions(index: Mapping[str, Any]) -> Iterator[str]:
+    """What an index says of itself that cannot be."""
+    held = sum(entry["samples"] for entry in index["shards"])
+    if index.get("num_samples") != held:
+        yield f"says {index.get('num_samples')} samples, but {held} in its list of shards"
+    if index.get("digest") != dataset_digest(index["shards"]):
+        yield "its digest is not that of its list of shards"
+    account = {name: index.get(name) for name in _ACCOUNT}
+    counts = [count for count in account.values() if isinstance(count, int)]
+    if len(counts) < len(account) or counts[0] != sum(counts[1:]):
+        yield f"{', '.join(f'{name} {count}' for name, count in account.items())}: does not add up"
+    if account["written"] != index.get("num_samples"):
+        yield f"says {account['written']} samples written, but {index.get('num_samples')} held"
+    failures = index.get("failures")
+    if not isinstance(failures, list) or account["failed"] != len(failures):
+        yield f"says {account['failed']} samples failed, but lists another number"
+    config = index.get("config")
+    if not isinstance(config, dict) or index.get("source") != config.get("source"):
+        yield "its source is not that of its config"
+
+
+def _verify_shard(path: Path, entry: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
+    """The problems of one shard, against its entry and the attributes that the index tells of it."""
     if not path.is_file():
         return [f"{path}: missing; run synth again"]
     if path.stat().st_size != entry["bytes"]:
@@ -126,6 +148,8 @@ def _verify_shard(path: Path, entry: Mapping[str, Any]) -> list[str]:
             return [
                 f"{path}: {shard.num_samples} samples, the index says {entry['samples']}; run synth again"
             ]
+        if others := [name for name in told if shard.attributes[name] != told[name]]:
+            return [f"{path}: its {', '.join(others)} not as the index says; run synth again"]
         digests = {name: array_digest(shard.read(name)) for name in shard.fields}
     names = sorted(digests.keys() | entry["arrays"].keys())
     wrong = [name for name in names if digests.get(name) != entry["arrays"].get(name)]

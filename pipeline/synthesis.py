@@ -19,7 +19,15 @@ from pipeline.leases import LEASE_S
 from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
 from pipeline.plan import Plan, SynthesisConfig, make_plan, settle_plan
 from pipeline.progress import Progress
-from pipeline.records import damaged_shards, finished_records, forget, unmatched_reason, write_index
+from pipeline.records import (
+    account,
+    damaged_shards,
+    finished_records,
+    forget,
+    unmatched_reason,
+    write_index,
+)
+from pipeline.shard_schema import INDEX_NAME
 from pipeline.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
@@ -91,16 +99,10 @@ def synthesise(
     index = None
     if len(records) == plan.num_shards and not faults:
         index = write_index(plan, records, listing.unmatched, out)
-    failures = [failure for record in records for failure in record["failures"]]
     own_failures = [f for record in records if record["entry"]["name"] in own for f in record["failures"]]
-    written = sum(record["entry"]["samples"] for record in records)
-    skipped = len(listing.unmatched) * config.tiles_per_frame
     return SynthesisSummary(
         index=index,
-        seen=sum(record["seen"] for record in records) + skipped,
-        written=written,
-        skipped=skipped,
-        failed=len(failures),
+        **account(plan, records, listing.unmatched),
         problems=(
             *(f"skipped {entry.id}: {unmatched_reason(entry)}" for entry in listing.unmatched),
             *(f"failed {failure['id']}: {failure['reason']}" for failure in own_failures),
@@ -139,6 +141,8 @@ def _make_part(
         _make_all([tasks[name] for name in sorted(changed)], options, seconds)
         records = finished_records(plan, out)
     damaged = damaged_shards(records, out) if len(records) == plan.num_shards else set()
+    if damaged:  # until they are made again, nobody may take the dataset for finished
+        (out / INDEX_NAME).unlink(missing_ok=True)
     if again := damaged & tasks.keys():
         forget(again, out)
         _make_all([tasks[name] for name in sorted(again)], options, seconds)

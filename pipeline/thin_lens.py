@@ -23,6 +23,8 @@ _LAYER_STEP_PX = 0.5
 _LAYER_STEP_SHARE = 0.15
 #: This many layers nearer, at least two pixels of radius, an object's blur covers the pixels along its edge.
 _CLEARLY_NEARER = 4
+#: Sub-pixels each way of a pixel that the rim of a disc runs through.
+_FINE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +108,16 @@ def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
 
 
 def disc_kernel(radius_px: float) -> np.ndarray:
-    """Anti-aliased disc: the share of each pixel that it covers, sum 1.
+    """Anti-aliased disc: the share of each pixel that it covers, (K, K) float32, K odd, sum 1.
 
     Spreading over whole pixels adds to the disc's variance of r^2/4 along each axis. The disc is drawn so
-    much smaller that the kernel has that variance, which is what the blur of an edge shows.
+    much smaller that the kernel has that variance, which is what the blur of an edge shows. Below 1 px, where
+    discs that are drawn have it in coarse steps alone, the kernel is made of that variance itself.
     """
+    if radius_px < 1:
+        variance = radius_px**2 / 4
+        profile = np.array([variance / 2, 1 - variance, variance / 2])
+        return np.outer(profile, profile).astype(np.float32)
     low, high = 0.0, radius_px
     for _ in range(12):  # to 1/4000 of the radius
         middle = (low + high) / 2
@@ -121,11 +128,16 @@ def disc_kernel(radius_px: float) -> np.ndarray:
 
 
 def _coverage(radius_px: float) -> np.ndarray:
-    half = max(math.ceil(radius_px - 0.5), 0)
-    fine = 8  # sub-pixels each way
-    offsets = (np.arange((2 * half + 1) * fine) + 0.5) / fine - half - 0.5
-    inside = offsets[:, None] ** 2 + offsets**2 <= radius_px**2
-    covered = inside.reshape(2 * half + 1, fine, 2 * half + 1, fine).sum((1, 3)).astype(np.float64)
+    """Shares of a disc that is drawn with this radius, (K, K) float64; of one quadrant, and mirrored."""
+    place = np.arange(max(math.ceil(radius_px - 0.5), 0) + 1)
+    far, near = (place + 0.5) ** 2, np.maximum(place - 0.5, 0) ** 2  # borders of a pixel
+    covered = np.where(far[:, None] + far <= radius_px**2, float(_FINE**2), 0)
+    # Only the rim is divided: its work grows with the radius, not with the area.
+    rows, cols = np.nonzero((covered == 0) & (near[:, None] + near <= radius_px**2))
+    within = (np.arange(_FINE) + 0.5) / _FINE - 0.5
+    y, x = (((at[:, None] + within) ** 2) for at in (rows, cols))
+    covered[rows, cols] = (y[:, :, None] + x[:, None, :] <= radius_px**2).sum((1, 2))
+    covered = np.pad(covered, ((len(place) - 1, 0), (len(place) - 1, 0)), mode="reflect")
     return covered / max(covered.sum(), 1)
 
 

@@ -19,7 +19,8 @@ from pipeline.probe import load_probe
 from pipeline.records import inputs_digest, read_record, versions, write_record
 from pipeline.samples import Models, make_samples
 from pipeline.shard_file import write_shard
-from pipeline.shards import INDEX_NAME, shard_name
+from pipeline.shard_schema import INDEX_NAME
+from pipeline.shards import shard_name
 
 
 @dataclass(frozen=True, kw_only=True)

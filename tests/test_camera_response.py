@@ -192,6 +192,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
+        {"curves": ""},
         {"over_ev": (-1.0, 2.0)},
         {"under_ev": (-1.0, -4.0)},
         {"under_ev": (-2.0, 1.0)},

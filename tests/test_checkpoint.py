@@ -165,8 +165,8 @@ def test_tensors_that_do_not_fit_are_refused(
         (b"no weights at all\n", "not a GIFNet file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(64), "not a GIFNet file"),
         (b"PK\x03\x04" + bytes(64), "not a GIFNet file"),
-        (b"\xff" * 8 + b"{" + bytes(64), "damaged weights file"),
-        (bytes(8) + b"{", "damaged weights file"),
+        (b"\xff" * 8 + b"{" + bytes(64), "safetensors file, or a damaged one"),
+        (bytes(8) + b"{", "safetensors file, or a damaged one"),
     ],
     ids=["empty", "text", "png", "zip", "long-header", "no-header"],
 )
@@ -174,7 +174,7 @@ def test_tensors_that_do_not_fit_are_refused(
 def test_foreign_files_are_refused(load: Callable, content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     path.write_bytes(content)
-    if load is load_training_state and says == "damaged weights file":
+    if load is load_training_state and says == "safetensors file, or a damaged one":
         says = "weights only"
     refuses(load, path, says)
 

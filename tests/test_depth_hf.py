@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from depth_frames import depth_of, smooth_frame
 from safetensors.torch import load_file, save_file
 
-from pipeline.depth import load_depth_estimator
+from pipeline.depth import load_depth_estimator, source_identity
 from pipeline.depth.hf import TransformersDepth
-from pipeline.files import InputError
+from pipeline.files import InputError, read_json, write_json
 
 CPU = torch.device("cpu")
 
@@ -51,6 +52,27 @@ def test_transformers_model_from_a_folder(tmp_path: Path) -> None:
     depth_of(load_depth_estimator(f"hf:{tmp_path}", device=CPU), frame)
     with pytest.raises(InputError, match="cannot be loaded"):
         load_depth_estimator(f"hf:{tmp_path / 'nothing'}", device=CPU)
+
+
+def test_a_model_counts_by_weights_and_settings_not_by_its_place(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    _depth_anything(first)
+    shutil.copytree(first, second)
+
+    def digest(folder: Path) -> str:
+        return load_depth_estimator(f"hf:{folder}", device=CPU).digest
+
+    before = digest(first)
+    assert digest(second) == before
+    assert source_identity(f"hf:{first}") == source_identity(f"hf:{first}/../second/") == "hf"
+    for name, key, value in (
+        ("config.json", "transformers_version", "4.0.0"),
+        ("config.json", "max_depth", 7),
+        ("preprocessor_config.json", "size", {"height": 112, "width": 112}),
+    ):
+        write_json(second / name, {**read_json(second / name), key: value})
+        assert (digest(second) == before) == (key == "transformers_version")
+        before = digest(second)
 
 
 def test_dpt_on_dinov2_gives_metres_of_the_whole_frame(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline import files
 from pipeline.downloads import DOWNLOADS, fetch, fetch_url
 from pipeline.files import InputError
 
@@ -81,6 +84,51 @@ def test_it_goes_on_where_it_broke_off(server: Server, tmp_path: Path) -> None:
     server.limit, server.breaks = 300_000, 2
     assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
     assert server.sent == len(CONTENT), "no byte is sent twice"
+
+
+def test_a_full_disk_is_told_at_once_and_what_came_is_kept(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        """A file on a disk that has room for one block."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, block: bytes) -> None:
+            if self.file.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.file.write(block)
+
+    part, opened = tmp_path / "w.part", Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: Full(opened(path, mode)))
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
+    assert caught.value.filename == str(part)
+    sent, have = server.sent, part.stat().st_size
+    assert 0 < have < len(CONTENT) == sent, "one attempt"
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+    assert server.sent == sent + len(CONTENT) - have
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/deep: cannot be made a folder"):
+        fetch_url("http://127.0.0.1:1/nobody-there", tmp_path / "file/deep/w", sha256=DIGEST)
+
+
+def test_the_name_is_made_durable(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "_sync_folder", synced.append)
+    fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
+    assert synced == [tmp_path]
 
 
 def test_a_later_run_goes_on_too(server: Server, tmp_path: Path) -> None:

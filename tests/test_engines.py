@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import joblib
 import pytest
 
 from pipeline.engines import RunOptions, run_units
@@ -31,6 +32,47 @@ def test_a_killed_worker_is_one_line() -> None:
         list(run_units(_die, range(4), RunOptions(jobs=2)))
     assert "\n" not in str(error.value)
     assert len(list(run_units(_square, range(4), RunOptions(jobs=2)))) == 4, "the next run has workers again"
+
+
+def _fail(number: int) -> None:
+    raise InputError(f"bad unit {number}")
+
+
+@pytest.mark.slow
+def test_what_fails_on_a_cluster_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match="bad unit"):
+        list(run_units(_fail, range(4), RunOptions(jobs=2, engine="dask")))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_schedulers_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
+    with dask.config.set({"scheduler-address": "foo"}):
+        with pytest.raises(
+            InputError, match=r"^DASK_SCHEDULER_ADDRESS foo: no scheduler .* HOST:PORT"
+        ) as error:
+            list(run_units(_square, range(3), RunOptions(engine="dask")))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("engine", ["local", "dask"])
+def test_no_more_workers_are_started_than_there_are_units(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    class Started(Exception):
+        pass
+
+    def start(*_: object, n_jobs: int = 0, n_workers: int = 0, **__: object) -> None:
+        raise Started(n_jobs or n_workers)
+
+    monkeypatch.setattr(joblib, "Parallel", start)
+    if engine == "dask":
+        monkeypatch.setattr(pytest.importorskip("distributed"), "Client", start)
+    for jobs, units, workers in ((4, 3, 3), (2, 3, 2)):
+        with pytest.raises(Started, match=str(workers)):
+            list(run_units(_square, range(units), RunOptions(jobs=jobs, engine=engine)))
 
 
 @pytest.mark.slow

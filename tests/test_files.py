@@ -24,13 +24,13 @@ from pipeline.files import (
     canonical_json,
     check_folder,
     check_output,
+    enumerate_some,
     read_json,
     sha256_file,
     sha256_text,
     source_digest,
     write_bytes,
     write_json,
-    write_new,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -87,18 +87,10 @@ def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path: Path) -
         (tmp_path / "source.bin").read_bytes()
 
 
-@pytest.mark.parametrize("hard_links", [True, False])
-def test_the_first_of_several_writers_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
-) -> None:
-    def refused(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    if not hard_links:
-        monkeypatch.setattr(os, "link", refused)
-    path = tmp_path / "x.bin"
-    assert write_new(path, b"first") and not write_new(path, b"second")
-    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+def test_some_of_a_list_are_named_and_the_others_counted() -> None:
+    assert enumerate_some(["a", "b"], most=2) == "a, b" and enumerate_some([], most=2) == ""
+    assert enumerate_some(["a", "b", "c"], most=1) == "a, and 2 more"
+    assert enumerate_some(["a", "b", "c"], most=2, separator="; ") == "a; b; and 1 more"
 
 
 @pytest.mark.parametrize("stem", ["x" * 251, "夜" * 83], ids=["ascii", "utf-8"])

@@ -64,7 +64,7 @@ def test_what_a_list_left_out_is_extra_nowhere(tmp_path: Path) -> None:
 def test_a_long_list_is_counted(tmp_path: Path) -> None:
     a = touch(tmp_path / "a", *(f"{i:03}.png" for i in range(40)))
     b = touch(tmp_path / "b", "000.png")
-    with pytest.raises(InputError, match=r"001, .*012 and 27 more") as error:
+    with pytest.raises(InputError, match=r"001, .*012, and 27 more") as error:
         pair_folders({"a": a, "b": b}).require_complete()
     assert "\n" not in str(error.value)
 

@@ -14,7 +14,7 @@ from tiny_source import FRAMES, make_source, run
 
 import cli
 from pipeline import inspection
-from pipeline.files import InputError, write_json
+from pipeline.files import InputError, read_json, write_json
 from pipeline.images import read_image, read_rgb, write_image
 from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
 from pipeline.shards import INDEX_NAME, read_index, shard_name
@@ -91,6 +91,22 @@ def test_samples_of_a_larger_dataset_are_not_mixed_in(dataset: Path, tmp_path: P
     with pytest.raises(InputError, match=r"15\.jpg: left by another, larger run") as error:
         export_folders(dataset, out)
     assert "\n" not in str(error.value)
+
+
+def test_pictures_that_no_export_wrote_are_kept(dataset: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "visible_under/train/1.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    says = r"visible_under/train: holds pictures that are not of an export; choose an empty folder$"
+    for _ in range(2):
+        with pytest.raises(InputError, match=says):
+            export_folders(dataset, tmp_path)
+    assert mine.read_bytes() == b"mine" and list(tmp_path.rglob("*.*")) == [mine]
+
+
+def test_an_export_says_of_which_dataset_it_is(dataset: Path, tmp_path: Path) -> None:
+    export_folders(dataset, tmp_path)
+    assert read_json(tmp_path / inspection.EXPORT_MARKER) == {"digest": read_index(dataset)["digest"]}
 
 
 def test_a_stopped_export_mixes_nothing_and_is_not_taken_for_a_finished_one(

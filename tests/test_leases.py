@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,17 @@ def test_a_lease_that_was_taken_over_is_left_to_its_owner(
         leases._keep(path, token, ended)
         assert path.stat().st_mtime == 1, "it is not kept alive for another either"
     assert holds(path, "successor")
+
+
+def test_a_lease_is_kept_alive_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "unit.lease"
+    monkeypatch.setattr(leases, "LEASE_S", 0.06)
+    with lease(path):
+        os.utime(path, (1, 1))
+        deadline = time.monotonic() + 30
+        while path.stat().st_mtime == 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
 
 
 @pytest.mark.parametrize("content", ["null", "5", "[]", '{"pid": null}', "{"])

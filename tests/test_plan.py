@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import threading
 from dataclasses import replace
@@ -15,8 +17,8 @@ from tiny_source import make_config, run
 
 from pipeline import plan
 from pipeline.depth.network import DepthNetwork, save_depth_network
-from pipeline.files import InputError, write_new
-from pipeline.plan import PLAN_NAME, SynthesisConfig, make_plan, settle_plan
+from pipeline.files import InputError
+from pipeline.plan import PLAN_NAME, SynthesisConfig, _write_new, make_plan, settle_plan
 from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
 from pipeline.shards import read_index
 
@@ -105,15 +107,44 @@ def test_of_two_plans_at_the_same_time_one_is_settled(
     def overtaken(path: Path, data: bytes) -> bool:
         monkeypatch.undo()
         settle_plan(first, tmp_path)
-        return write_new(path, data)
+        return _write_new(path, data)
 
-    monkeypatch.setattr(plan, "write_new", overtaken)
+    monkeypatch.setattr(plan, "_write_new", overtaken)
     with pytest.raises(InputError, match=r"another plan \(seed: 1 then, 2 now\)"):
         settle_plan(second, tmp_path)
     settle_plan(first, tmp_path)
     (tmp_path / PLAN_NAME).rename(tmp_path / "shard-of-nobody")
-    with pytest.raises(InputError, match="holds shards but no"):
+    with pytest.raises(InputError, match="holds shard-of-nobody but no"):
         settle_plan(first, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index.json", "failures.jsonl"])
+def test_files_of_another_program_are_not_replaced(source: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(
+        InputError, match=rf"holds {re.escape(name)} but no plan\.json; choose an empty folder$"
+    ):
+        run(source, tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_empty_probe_is_none() -> None:
+    with pytest.raises(InputError, match=r"^probe: empty; give default"):
+        SynthesisConfig(probe="")
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_the_first_of_several_writers_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "x.bin"
+    assert _write_new(path, b"first") and not _write_new(path, b"second")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
 
 
 def test_depth_maps_count_by_their_content_not_their_place(

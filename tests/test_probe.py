@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 import pipeline.probe
 from pipeline.files import InputError
 from pipeline.probe import (
+    DEFAULT_WEIGHTS,
     PUBLISHED_FILES,
     ExposureProbe,
     ProbeConfig,
@@ -117,7 +120,7 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_and_foreign_files_are_named(tmp_path: Path, published: Path) -> None:
-    with pytest.raises(InputError, match="train-probe"):
+    with pytest.raises(InputError, match="no such file"):
         load_probe(tmp_path / "absent.safetensors")
     over, under = (published / PUBLISHED_FILES[role] for role in ("over", "under"))
     over.write_bytes(under.read_bytes())
@@ -137,5 +140,12 @@ def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         save_probe(path, probe, {})
     assert not path.exists()
     monkeypatch.setattr("pipeline.probe.check_finite", lambda *_: None)
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="holds NaN or infinite values; make or fetch"):
         load_probe(save_probe(path, probe, {}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.safetensors")
+    path.write_bytes(DEFAULT_WEIGHTS.read_bytes())
+    assert load_probe(path).digest == load_probe(None).digest

@@ -14,7 +14,7 @@ import pytest
 from tiny_source import FRAMES, make_config, run
 
 from pipeline import records, work_units
-from pipeline.files import read_json, write_json
+from pipeline.files import InputError, read_json, write_json
 from pipeline.inspection import iterate_samples
 from pipeline.records import read_record
 from pipeline.samples import make_samples
@@ -146,13 +146,16 @@ def test_damaged_shards_are_made_anew_at_once(source: Path, dataset: Path, tmp_p
     assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
 
 
+@pytest.mark.parametrize("damaged", [(0, 3), (3,)])
 def test_a_part_leaves_the_damaged_shards_of_others_and_names_them(
-    source: Path, dataset: Path, tmp_path: Path
+    source: Path, dataset: Path, tmp_path: Path, damaged: tuple[int, ...]
 ) -> None:
     shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
-    for shard in (0, 3):
+    for shard in damaged:
         _damage(tmp_path / shard_name(shard, 4))
     first = run(source, tmp_path, part=(1, 2))
+    with pytest.raises(InputError, match=r"no index\.json; run synth again to finish it"):
+        read_index(tmp_path)
     assert first.index is None and first.problems == (
         f"{shard_name(3, 4)}: damaged; run the part that makes it again",
     )

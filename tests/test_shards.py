@@ -25,7 +25,12 @@ TILE = 16
 ATTRIBUTE_VALUES = {
     "plan_digest": "0" * 64,
     # The modes in which a dataset has every field there is.
-    "config": {"tile": TILE, "focus": {"mode": "thin-lens"}, "exposure": {"mode": "camera-response"}},
+    "config": {
+        "tile": TILE,
+        "focus": {"mode": "thin-lens"},
+        "exposure": {"mode": "camera-response"},
+        "source": {"manifest": "none"},
+    },
     "shard": 0,
     "num_shards": 1,
     "versions": {"numpy": np.__version__},
@@ -53,9 +58,21 @@ def make_dataset(folder: Path, counts: tuple[int, ...] = (3, 2), compress: str =
         number += count
         attributes = {**ATTRIBUTE_VALUES, "shard": shard, "num_shards": len(counts)}
         entries.append(write_shard(path, samples, tile=TILE, attributes=attributes, compress=compress))
-    index = {"format": FORMAT, "format_version": FORMAT_VERSION, "shards": entries}
-    facts = {"num_samples": sum(counts), "digest": dataset_digest(entries)}
-    write_json(folder / INDEX_NAME, {**index, **facts})
+    index = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **{name: ATTRIBUTE_VALUES[name] for name in ("plan_digest", "config")},
+        "source": {"manifest": "none"},
+        "shards": entries,
+        "num_samples": sum(counts),
+        "digest": dataset_digest(entries),
+        "seen": sum(counts) + 1,
+        "written": sum(counts),
+        "skipped": 0,
+        "failed": 1,
+        "failures": [{"id": "folder/broken#0", "reason": "broken"}],
+    }
+    write_json(folder / INDEX_NAME, index)
     return folder
 
 
@@ -205,11 +222,31 @@ def test_missing_shard_and_missing_index_are_named(dataset: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda index: index["shards"].pop(), ["says 5 samples, but 3", "digest"]),
-        (lambda index: index["shards"].reverse(), ["digest"]),
-        (lambda index: index.update(num_samples=6), ["says 6 samples, but 5"]),
+        (
+            lambda index: index["shards"].pop(),
+            ["says 5 samples, but 3", "digest", "00000.* its num_shards not as", "shard-00001.* not in"],
+        ),
+        (
+            lambda index: index["shards"].reverse(),
+            ["digest", "00001.* its shard not", "00000.* its shard not"],
+        ),
+        (lambda index: index.update(num_samples=6), ["says 6 samples, but 5", "says 5 .* written, but 6"]),
         (lambda index: index.pop("digest"), ["digest"]),
         (lambda index: index["shards"][0].update(samples=9), ["says 5 samples, but 11", "3 samples, .* 9"]),
+        (lambda index: index.update(seen=5), ["seen 5, written 5, skipped 0, failed 1: does not add up"]),
+        (lambda index: index.update(skipped="0"), ["skipped 0, failed 1: does not add up"]),
+        (lambda index: index.update(written=4, seen=5), ["says 4 samples written, but 5 held"]),
+        (lambda index: index.update(failures=[]), ["says 1 samples failed, but lists another number"]),
+        (lambda index: index.pop("failures"), ["says 1 samples failed"]),
+        (lambda index: index.update(source={"manifest": "other"}), ["source is not that of its config"]),
+        (
+            lambda index: index.update(plan_digest="1" * 64),
+            ["00000.* its plan_digest not", "00001.* its plan"],
+        ),
+        (
+            lambda index: index["config"].update(seed=9),
+            ["00000.* its config not as", "00001.* its config not"],
+        ),
     ],
 )
 def test_an_index_that_contradicts_itself_is_noticed(
@@ -222,7 +259,15 @@ def test_an_index_that_contradicts_itself_is_noticed(
     problems = verify(tmp_path)
     assert len(problems) == len(words)
     for problem, word in zip(problems, words, strict=True):
-        assert re.search(word, problem) and problem.endswith("run synth again")
+        assert re.search(word, problem) and problem.endswith(("run synth again", "delete it"))
+        assert "\n" not in problem
+
+
+def test_a_shard_of_another_dataset_beside_them_is_named(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    stranger = tmp_path / shard_name(2, 3)
+    shutil.copy(dataset / shard_name(0, 2), stranger)
+    assert verify(tmp_path) == [f"{stranger}: not in the index; delete it"]
 
 
 @pytest.mark.parametrize("entry", [{"samples": "3"}, {"bytes": None}, {"arrays": 5}, {"name": 7}])

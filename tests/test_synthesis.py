@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_source import FRAMES, SIZE, make_config, make_source, run
@@ -22,6 +23,7 @@ from pipeline.files import WEIGHTS_DIR, InputError
 from pipeline.focus import FocusConfig, gaussian_blur
 from pipeline.images import read_rgb
 from pipeline.inspection import iterate_samples
+from pipeline.shard_file import open_shard
 from pipeline.shards import load_arrays, read_index, shard_name, verify
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,6 +38,17 @@ def test_every_sample_is_written_and_verified(dataset: Path) -> None:
     assert (index["seen"], index["written"], index["skipped"], index["failed"]) == (2 * FRAMES,) * 2 + (0, 0)
     assert [entry["samples"] for entry in index["shards"]] == [4, 4, 4, 2]
     assert verify(dataset) == []
+
+
+def test_versions_lie_in_every_shard_and_in_the_index(dataset: Path) -> None:
+    told = [read_index(dataset)["versions"]]
+    for path in dataset.glob("*.h5"):
+        with open_shard(path) as shard:
+            told.append(shard.attributes["versions"])
+    assert len(told) == 5
+    for versions in told:
+        assert versions["torch"].startswith(torch.__version__.partition("+")[0])
+        assert versions["numpy"] == np.__version__
 
 
 def test_samples_are_what_the_supplement_says(dataset: Path, source: Path) -> None:

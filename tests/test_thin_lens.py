@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from pipeline import thin_lens
 from pipeline.files import InputError
 from pipeline.focus import FocusConfig, SampleFailure, draw_focus, focus_pair
 from pipeline.randomness import random_stream
@@ -56,7 +60,7 @@ def test_blur_radius_on_edges_of_two_planes(f_number: float, focus: float) -> No
         measured = 2 * np.sqrt(max((weight * (place - mean) ** 2).sum(), 0))
         if expected < 0.5:
             assert measured == 0
-        elif expected >= 1:
+        else:
             assert measured == pytest.approx(expected, rel=0.05)
 
 
@@ -119,13 +123,42 @@ def test_a_slanted_plane_has_no_seams() -> None:
     assert contrast[20] < 0.05 and contrast[-20] < 0.05
 
 
+@pytest.mark.parametrize("radius", [0.5, 0.51, 0.58, 0.65, 0.75, 0.9, 0.99])
+def test_an_edge_under_a_disc_within_a_pixel_or_two(radius: float) -> None:
+    picture = np.full((20, 40, 3), 60, np.uint8)
+    picture[:, 20:] = 170
+    spread = np.diff(_linear(defocus(picture, np.full((20, 40), radius)))[10, :, 0])
+    weight, place = spread / spread.sum(), np.arange(spread.size)
+    assert 2 * np.sqrt((weight * (place - (weight * place).sum()) ** 2).sum()) == pytest.approx(
+        radius, rel=0.05
+    )
+
+
 def test_disc_kernel() -> None:
-    for radius in (0.8, 1.0, 1.6, 2.5, 7.3, 20.0):
+    for radius in (0.5, 0.51, 0.58, 0.65, 0.8, 0.9, 0.99, 1.0, 1.6, 2.5, 7.3, 20.0, 300.0):
         kernel = disc_kernel(radius).astype(np.float64)
         place = np.arange(len(kernel)) - len(kernel) // 2
         assert kernel.sum() == pytest.approx(1, abs=1e-6)
         assert 2 * np.sqrt(kernel.sum(0) @ place**2) == pytest.approx(radius, rel=0.03)
         assert np.array_equal(kernel, kernel.T) and np.array_equal(kernel, kernel[::-1])
+
+
+@pytest.mark.parametrize("radius", [1.0, 1.13, 2.5, 7.3, 20.4])
+def test_a_disc_whose_rim_alone_is_divided_is_the_one_divided_everywhere(radius: float) -> None:
+    half = math.ceil(radius - 0.5)
+    offsets = (np.arange((2 * half + 1) * 8) + 0.5) / 8 - half - 0.5
+    inside = offsets[:, None] ** 2 + offsets**2 <= radius**2
+    shares = inside.reshape(2 * half + 1, 8, 2 * half + 1, 8).sum((1, 3)) / inside.sum()
+    np.testing.assert_array_equal(thin_lens._coverage(radius), shares)
+
+
+def test_a_large_disc_takes_memory_of_its_own_size_alone() -> None:
+    tracemalloc.start()
+    try:
+        kernel = disc_kernel(400)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 8 * kernel.size
+    finally:
+        tracemalloc.stop()
 
 
 def test_drawn_pairs_focus_each_side() -> None:

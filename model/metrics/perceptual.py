@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from model.metrics.information import stretched
-from model.metrics.windows import gaussian_means, grey_levels, ratio, window_sums
+from model.metrics.windows import MS_SSIM_WEIGHTS, gaussian_means, grey_levels, ratio, window_sums
 
 _MEF_WINDOW = 11
 _MEF_STABILITY = (0.03 * 255.0) ** 2
 #: Ma et al. 2015, the three finest of MS-SSIM's weights.
-_MEF_WEIGHTS = np.array([0.0448, 0.2856, 0.3001]) / (0.0448 + 0.2856 + 0.3001)
+_MEF_WEIGHTS = np.array(MS_SSIM_WEIGHTS[:3]) / sum(MS_SSIM_WEIGHTS[:3])
 _BLOCK = 16
 #: Reach of the two Gaussians (sigma 2 and 4) that make Chen and Blum's local contrast.
 _CONTRAST_WINDOW = 31

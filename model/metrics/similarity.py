@@ -9,12 +9,10 @@ from __future__ import annotations
 import numpy as np
 from skimage import metrics as skimage_metrics  # loads its functions when they are first used
 
-from model.metrics.windows import correlation, grey_levels
+from model.metrics.windows import MS_SSIM_WEIGHTS, correlation, grey_levels
 
 #: PSNR of identical images, which is infinite; the least difference of a 16-megapixel image gives 120 dB.
 PSNR_CAP_DB = 150.0
-#: Wang et al. 2003, Section 3.2: the exponent of each scale, finest first.
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: With K1 this large, SSIM's luminance term is exactly 1 and its contrast-structure term is left.
 _NO_LUMINANCE_K1 = 1e9
 
@@ -157,10 +155,10 @@ def _ssim(x: np.ndarray, y: np.ndarray, k1: float = 0.01) -> float:
 
 def _ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
     product = 1.0
-    for weight in _SCALE_WEIGHTS[:-1]:
+    for weight in MS_SSIM_WEIGHTS[:-1]:
         product *= max(_ssim(x, y, _NO_LUMINANCE_K1), 0.0) ** weight
         x, y = _halved(x), _halved(y)
-    return product * max(_ssim(x, y), 0.0) ** _SCALE_WEIGHTS[-1]
+    return product * max(_ssim(x, y), 0.0) ** MS_SSIM_WEIGHTS[-1]
 
 
 def _halved(levels: np.ndarray) -> np.ndarray:

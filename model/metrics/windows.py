@@ -7,6 +7,9 @@ import numpy as np
 
 from pipeline.files import InputError
 
+#: Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, "Multi-scale structural
+#: similarity for image quality assessment", Asilomar 2003, Section 3.2).
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: Float images this close to whole grey levels are 8-bit images that were divided by 255.
 _ROUNDING = 1e-3
 

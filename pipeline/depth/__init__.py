@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Every form that a depth source may take, for help texts and messages.
 DEPTH_SOURCES = ("default", "megadepth:PATH", "files:FOLDER", "timm:ENCODER:PATH", "hf:MODEL")
+#: Frames that pass together: a batch of a network on a GPU, which is filled up where they are fewer, because
+#: kernels are chosen by its size.
+FRAMES_AT_ONCE = 8
 
 
 class DepthEstimator(Protocol):
@@ -37,7 +40,7 @@ class DepthEstimator(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its weights; empty for maps read from files."""
+        """SHA-256 of its weights, and of settings that lie beside them; empty for maps read from files."""
         ...
 
     def path_of(self, id_: str) -> Path | None:
@@ -69,11 +72,11 @@ class DepthEstimator(Protocol):
 def source_identity(source: str) -> str:
     """What a plan holds of a depth source: not where files lie whose content counts anyway.
 
-    Weights count by their digest, which the plan holds too, and depth maps as sources of their shards. Of
-    ``hf:`` the name stays, since its digest tells nothing of the model's settings.
+    Weights, and the settings of ``hf:``, count by the digest, which the plan holds too; depth maps count as
+    sources of their shards.
     """
     kind, _, argument = source.partition(":")
-    if kind in ("files", "megadepth"):
+    if kind in ("files", "megadepth", "hf"):
         return kind
     return f"{kind}:{argument.partition(':')[0]}" if kind == "timm" else source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.device import one_thread
-from pipeline.files import InputError, first_line
+from pipeline.files import InputError, canonical_json, first_line
 from pipeline.inverse_depth import full_size
 
 #: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
@@ -20,6 +21,8 @@ DEPTH_FAMILIES = ("glpn", "tipsv2_dpt", "zoedepth")
 INVERSE_DEPTH_FAMILIES = ("depth_anything", "depth_pro", "dpt", "prompt_depth_anything")
 #: Never used in the DPT family, and therefore absent from some of its checkpoints, such as Intel/dpt-large.
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
+#: Settings, besides those that begin with _, that tell how and by what version a model was loaded or written.
+_CIRCUMSTANCES = ("transformers_version", "dtype", "torch_dtype")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +30,7 @@ class TransformersDepth:
     """A transformers model as a :class:`pipeline.depth.DepthEstimator`; frames pass one by one."""
 
     name: str
-    digest: str  # SHA-256 over the names and bytes of its tensors
+    digest: str  # SHA-256 over its settings and its image processor's, and the names and bytes of its tensors
     model: Any  # a transformers *ForDepthEstimation
     processor: Any  # its image processor
     gives_depth: bool  # depth, to be inverted; else inverse depth
@@ -106,7 +109,7 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     device = device or torch.device("cpu")
     return TransformersDepth(
         name=source,
-        digest=_digest(state),
+        digest=_digest(state, config.to_json_string(use_diff=False), processor.to_json_string()),
         model=model.float().eval().to(device),
         processor=processor,
         gives_depth=_gives_depth(config),
@@ -131,9 +134,21 @@ def _patch_size(config: Any) -> int:
     return next((size for size in sizes if isinstance(size, int)), 1)
 
 
-def _digest(state: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(state: dict[str, torch.Tensor], *settings: str) -> str:
+    """SHA-256 over settings, each a JSON text, and tensors."""
+    digest = hashlib.sha256(canonical_json([_lasting(json.loads(text)) for text in settings]).encode())
     for key, value in sorted(state.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _lasting(settings: Any) -> Any:
+    """Settings, which may be nested, without those of the circumstances."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: _lasting(value)
+        for key, value in settings.items()
+        if not key.startswith("_") and key not in _CIRCUMSTANCES
+    }

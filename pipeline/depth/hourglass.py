@@ -12,9 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.files import InputError
-from pipeline.published_state import read_published_state
-from pipeline.saved_tensors import differing
+from pipeline.saved_tensors import fill, read_published_state
 
 #: Height and width that the authors evaluated at; both sides of an input must be multiples of 16.
 INPUT_SIZE_HW = (384, 512)
@@ -42,18 +40,11 @@ def load_hourglass(path: Path | str) -> Hourglass:
     """Build the hourglass in eval mode from a released file, with or without its ``module.`` prefix.
 
     Raises:
-        InputError: the file is missing, is not a state dict, or belongs to another network.
+        InputError: the file is missing, is not a state dict, or belongs to another network (the
+            released one is ``best_generalization_net_G.pth``).
     """
     network = Hourglass()
-    state = read_published_state(Path(path))
-    expected = network.state_dict()
-    wrong = differing(expected, state)
-    if wrong:
-        raise InputError(
-            f"{path}: not the MegaDepth hourglass ({len(wrong)} of {len(expected)} tensors differ, the first "
-            f"is {wrong[0]}); use best_generalization_net_G.pth"
-        )
-    network.load_state_dict(state)
+    fill(network, read_published_state(Path(path)), path, "the MegaDepth hourglass")
     return network.eval()
 
 

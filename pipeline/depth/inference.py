@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.depth import hourglass
+from pipeline.depth import FRAMES_AT_ONCE, hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
 from pipeline.device import one_thread, repeatable_kernels
@@ -19,8 +19,6 @@ from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "depth.safetensors"
-#: Frames per batch on a GPU; a batch that is not full is filled up, because kernels are chosen by its size.
-GPU_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +29,7 @@ class NetworkDepth:
     multiples of ``stride``); the output is scaled to [0, 1] between its 0.5th and 99.5th percentile and
     enlarged bilinearly. Frames much larger than that are seen in parts too (:mod:`pipeline.depth.details`).
     On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
-    ``GPU_BATCH`` frames of one size.
+    ``FRAMES_AT_ONCE`` frames of one size.
     """
 
     name: str
@@ -82,7 +80,7 @@ class NetworkDepth:
         sizes = [fit_size((view.shape[0], view.shape[1]), self.size_hw, self.stride) for view in views]
         small = [_shrink(view, size) for view, size in zip(views, sizes, strict=True)]
         maps: dict[int, np.ndarray] = {}
-        batch = 1 if self.device.type == "cpu" else GPU_BATCH
+        batch = 1 if self.device.type == "cpu" else FRAMES_AT_ONCE
         for size in dict.fromkeys(sizes):
             of_size = [index for index, other in enumerate(sizes) if other == size]
             for start in range(0, len(of_size), batch):

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
-from pipeline.saved_tensors import check_finite, differing
+from pipeline.saved_tensors import canonical, check_finite, fill, read_tensors
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
@@ -107,9 +106,8 @@ def save_depth_network(
         "size_hw": list(size_hw),
         "training": training,
     }
-    # One key: safetensors writes several in no fixed order, and equal weights should be equal bytes.
     metadata = {"description": json.dumps(description, sort_keys=True)}
-    return write_bytes(path, safetensors.torch.save(state, metadata))
+    return write_bytes(path, canonical(save(state, metadata)))
 
 
 def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
@@ -118,19 +116,12 @@ def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
     Raises:
         InputError: the file is missing, damaged, of another kind, or of a newer format.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    state, metadata = read_tensors(path)
     description = _description(metadata, path)
     sees_infrared = any(key.startswith("correction.") for key in state)
     network = DepthNetwork(description["encoder"], sees_infrared=sees_infrared)
-    _check_tensors(network, state, path)
-    network.load_state_dict(state, strict=False)
+    encoder = description["encoder"]
+    fill(network, {key: value.float() for key, value in state.items()}, path, f"depth weights of {encoder}")
     return network.eval(), description
 
 
@@ -153,15 +144,3 @@ def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any
     ):
         raise InputError(f"{path}: its metadata lacks the encoder or the input size")
     return description
-
-
-def _check_tensors(network: DepthNetwork, state: Mapping[str, Tensor], path: Path | str) -> None:
-    expected = {
-        key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
-    }
-    wrong = differing(expected, state)
-    if wrong:
-        raise InputError(f"{path}: {len(wrong)} tensors do not fit the network, the first is {wrong[0]}")
-    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise InputError(f"{path}: {broken[0]} holds NaN or infinite values; make or fetch the weights again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, first_line, write_bytes, write_json
 from pipeline.randomness import random_stream
-from pipeline.saved_tensors import read_saved
+from pipeline.saved_tensors import read_saved, saved_bytes
 from pipeline.schedules import follow
 
 
@@ -59,9 +58,7 @@ class DepthTrainingState:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint from which :meth:`restore` goes on."""
-        content = io.BytesIO()  # torch would not tell a full disk from a defect
-        torch.save(self._content(), content)
-        write_bytes(path, content.getvalue())
+        write_bytes(path, saved_bytes(self._content()))
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint, if there is one.

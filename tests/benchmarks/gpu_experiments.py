@@ -48,5 +48,5 @@ class _Compiled:
         self._outputs = torch.compile(objective.outputs, backend=backend, dynamic=False)
         self.select, self.losses = objective.select, objective.losses
 
-    def outputs(self, network: GIFNet, batch: Batch, main: Task) -> Tensor:
-        return self._outputs(network, batch, main)
+    def outputs(self, network: GIFNet, batch: Batch, main: Task, *, weights: tuple[float, float]) -> Tensor:
+        return self._outputs(network, batch, main, weights=weights)

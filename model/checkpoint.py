@@ -1,7 +1,7 @@
 """Weights: safetensors with a JSON header that rebuild their own network and notice when they are damaged.
 
 They carry a format name, a version, the :class:`NetworkConfig` and a SHA-256 of all that they hold, like the
-training states of :mod:`model.training_state`.
+training states of :mod:`model.training.training_state`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from model.file_checks import (
 )
 from model.network import GIFNet
 from model.published import import_published, is_published
-from model.training_state import check_training_state
+from model.training.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
 from pipeline.saved_tensors import canonical, check_finite, read_tensors
 

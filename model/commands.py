@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from model.colour import COLOUR_MODES, TASKS
-from model.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
+from model.evaluation.scoring import COLOUR, EvaluateConfig
+from model.fusing.colour import COLOUR_MODES, TASKS
+from model.fusing.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
+from model.inputs.source_options import chosen_sources, manifest_options
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
-from model.scoring import COLOUR, EvaluateConfig
-from model.source_options import chosen_sources, manifest_options
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
 from pipeline.files import InputError, one_line
 
@@ -168,7 +168,7 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
         return
     from model.checkpoint import load_network
     from model.features import feature_report
-    from model.folders import check_apart, pair_folders
+    from model.inputs.folders import check_apart, pair_folders
 
     if a is None or b is None:
         raise InputError("report --features: give the pairs with -a and -b")

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.folders import pair_folders
-from model.sampling import Crops
+from model.inputs.folders import pair_folders
+from model.training.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import scene_of

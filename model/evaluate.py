@@ -15,12 +15,12 @@ from typing import Any
 
 import joblib
 
-from model.baselines import BASELINES
-from model.evaluation_tables import csv_table, markdown_table, summarise
-from model.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
+from model.evaluation.baselines import BASELINES
+from model.evaluation.evaluation_tables import csv_table, markdown_table, summarise
+from model.evaluation.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
+from model.inputs.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
-from model.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
 from pipeline.files import InputError, enumerate_some, one_line, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.blocks.transformer import Task
 from model.network import GIFNet
-from model.transformer import Task
 from pipeline.files import InputError, atomic_path, check_output
 
 #: Version of the operator set: the oldest one the exporter writes without converting.

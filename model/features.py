@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.folders import FolderPairs
+from model.blocks.transformer import Task
+from model.inputs.folders import FolderPairs
 from model.network import GIFNet
 from model.report import ReportConfig, write_page
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
-from model.transformer import Task
 from pipeline.contact_sheet import heat
 from pipeline.files import InputError
 from pipeline.images import read_grey, to_uint8, write_image

@@ -18,14 +18,13 @@ import torch
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
-from model.folders import Images, ListedFiles
-from model.fuse_config import FuseConfig
-from model.fuse_jobs import Job, list_jobs
-from model.fuse_recipes import Recipe, choose_recipe
-from model.fused_log import FusedLog, digests_of
-from model.host_memory import kept_in_process
-from model.memory import free_memory_bytes
-from model.strips import FusionEngine
+from model.engine.strips import FusionEngine
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.fuse_jobs import Job, list_jobs
+from model.fusing.fuse_recipes import Recipe, choose_recipe
+from model.fusing.fused_log import FusedLog, digests_of
+from model.inputs.folders import Images, ListedFiles
+from model.memory import free_memory_bytes, kept_in_process
 from pipeline.device import resolve_device
 from pipeline.files import InputError
 from pipeline.progress import Progress
@@ -65,7 +64,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     Args:
         config: how.
         inputs: one (to enhance it), two, or more (fused in order) files, folders or files of a manifest; see
-            :func:`model.fuse_jobs.list_jobs`. Videos are files.
+            :func:`model.fusing.fuse_jobs.list_jobs`. Videos are files.
         out: folder of results, with a log ``fused.jsonl``; or the result's file. Not among the inputs.
 
     Raises:

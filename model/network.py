@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.head import HEADS
-from model.pyramid_head import PyramidHead
-from model.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
+from model.blocks.head import HEADS
+from model.blocks.pyramid_head import PyramidHead
+from model.blocks.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
 from pipeline.files import InputError
 from pipeline.padding import ReflectedConv2d
 
@@ -36,7 +36,7 @@ class NetworkConfig:
     #: Channels of the decoders' first convolution; the next two have a half and a quarter of it.
     decoder_channels: int = 64
     #: What the global decoder gives: the fused plane itself, as published, or the shares of the two inputs
-    #: in their Laplacian pyramids (pyramid); see model/pyramid_head.py.
+    #: in their Laplacian pyramids (pyramid); see model/blocks/pyramid_head.py.
     head: str = "plane"
     #: Side of an attention window in pixels; even.
     window: int = 8

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.attention import log_offsets
+from model.blocks.attention import log_offsets
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError
 

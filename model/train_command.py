@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from model.train_config import (
+from model.training.train_config import (
     AMP_NAMES,
     DP_TASKS,
     FIDELITY_KEYS,
@@ -101,8 +101,8 @@ def train(shards: tuple[Path, ...], out: Path, resume: bool, **settings: Any) ->
         gifnet train street brain exposures -o run --objective fidelity --dp-task both
         torchrun --nproc-per-node 4 cli.py train dataset -o run --batch-size 32
     """
-    from model.distributed import process_rank
     from model.trainer import train as run_training
+    from model.training.distributed import process_rank
 
     if not settings["validation_share"]:
         refuse_idle(["validate_every", "picture_every"], "with --validation-share 0")

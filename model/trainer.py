@@ -1,6 +1,6 @@
 """Training GIFNet from a joint data set.
 
-    python cli.py train SHARDS -o RUN        one GPU, or the CPU; with torchrun several: model.distributed
+    python cli.py train SHARDS -o RUN        one GPU, or the CPU; several: model.training.distributed
 
 Everything that a step depends on is a function of the settings and the step's number, or stands in the
 checkpoint; so a run that was killed and resumed ends with the weights of one that was not.
@@ -21,22 +21,22 @@ from typing import Any
 import torch
 
 from model.checkpoint import save_weights
-from model.curves import summarise
 from model.digest import weights_digest
-from model.distributed import Team
-from model.feed import TrainingData
-from model.folders import check_apart
-from model.host_memory import kept_in_process
-from model.information import load_measure
+from model.inputs.folders import check_apart
+from model.memory import kept_in_process
 from model.network import GIFNet
-from model.objectives import OBJECTIVES
-from model.run_folder import RunFolder
-from model.signals import stop_on_signal
-from model.start import STILLBORN, learns_nothing, notices, start_network
-from model.step import AlternatingStep, NonFiniteError
-from model.train_config import SHAPE, TrainConfig
-from model.training_log import TrainingLog, progress_note, read_metrics
-from model.training_state import TrainingState, save_training_state
+from model.training.curves import summarise
+from model.training.distributed import Team
+from model.training.feed import TrainingData
+from model.training.information import load_measure
+from model.training.objectives import OBJECTIVES
+from model.training.run_folder import RunFolder
+from model.training.signals import stop_on_signal
+from model.training.start import STILLBORN, learns_nothing, notices, start_network
+from model.training.step import AlternatingStep, NonFiniteError
+from model.training.train_config import SHAPE, TrainConfig
+from model.training.training_log import TrainingLog, progress_note, read_metrics
+from model.training.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
 from pipeline.files import InputError, first_line, write_json
 from pipeline.progress import Progress
@@ -49,7 +49,7 @@ def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resu
     Args:
         config: settings.
         shards: folder of the data set, or folders of several, which are mixed.
-        out: folder of the run, outside those of the data; :mod:`model.run_folder` lists what it holds.
+        out: folder of the run, outside those of the data; see :mod:`model.training.run_folder`.
         resume: go on with the run in ``out`` if there is one.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from model.fuse_config import MAIN_TASKS, FuseConfig
+from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from pipeline.command_line import FILE, FOLDER, Size, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, InputError, check_output, sha256_file
 
@@ -118,11 +118,11 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     Example:
         gifnet weights calibrate run/weights.safetensors data -o calibrated.safetensors
     """
-    from model.calibration import calibrate as run_calibration
-    from model.calibration import check_jobs
-    from model.calibration_pairs import SETS, calibration_pairs
+    from model.calibration.calibrate import calibrate as run_calibration
+    from model.calibration.calibrate import check_jobs
+    from model.calibration.pairs import SETS, calibration_pairs
     from model.checkpoint import load_with_facts, save_weights
-    from model.folders import check_apart
+    from model.inputs.folders import check_apart
 
     check_jobs(jobs)
     check_output(out, weights)
@@ -155,7 +155,7 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     Example:
         gifnet weights train-fusion data -o fusion
     """
-    from model.calibration_pairs import has_pairs
+    from model.calibration.pairs import has_pairs
     from pipeline.device import computes_bfloat16, resolve_device
 
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.

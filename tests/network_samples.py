@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import log_offsets
+from model.blocks.attention import log_offsets
+from model.blocks.transformer import Task
 from model.digest import weights_digest
 from model.network import GIFNet, NetworkConfig
 from model.published import OFFSET_NAMES, UNUSED_NAMES, published_names
-from model.transformer import Task
 from pipeline.files import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.arena import Arena
+from model.engine.arena import Arena
 
 
 def _strip(rows: int, value: float, dtype: torch.dtype = torch.float32) -> Tensor:

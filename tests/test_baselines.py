@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model.baselines import BASELINES, average, average_noise, average_unsharp, laplacian_pyramid, mertens
+from model.evaluation.baselines import (
+    BASELINES,
+    average,
+    average_noise,
+    average_unsharp,
+    laplacian_pyramid,
+    mertens,
+)
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from model import calibration
-from model.baselines import BASELINES
-from model.calibration import _best, calibrate
-from model.calibration_moves import MOVES
-from model.calibration_pairs import SIDE, calibration_pairs, has_pairs
-from model.cues import CUE_SCALE
+from model.blocks.cues import CUE_SCALE
+from model.blocks.pyramid_head import PyramidHead
+from model.calibration import calibrate as calibration
+from model.calibration.calibrate import _best, calibrate
+from model.calibration.moves import MOVES
+from model.calibration.pairs import SIDE, calibration_pairs, has_pairs
 from model.data import is_held_out, split_validation
+from model.engine.strips import FusionEngine
+from model.evaluation.baselines import BASELINES
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet, NetworkConfig
-from model.pyramid_head import PyramidHead
-from model.strips import FusionEngine
 from pipeline.files import InputError
 from pipeline.focus import gaussian_blur
 from pipeline.images import to_uint8, write_image

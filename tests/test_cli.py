@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import cli
-from model.calibration import MOVES
+from model.calibration.calibrate import MOVES
 from model.checkpoint import load_network, read_metadata
-from model.fuse_config import FuseConfig
+from model.evaluation.scoring import EvaluateConfig
+from model.fusing.fuse_config import FuseConfig
 from model.report import ReportConfig
-from model.scoring import EvaluateConfig
-from model.train_config import TrainConfig
+from model.training.train_config import TrainConfig
 from pipeline.camera_response import CameraConfig
 from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
@@ -265,8 +265,8 @@ def test_weights_of_each_kind_are_made_by_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Short versions of the commands that made the shipped weights."""
-    monkeypatch.setattr("model.calibration.ROUNDS", 1)
-    monkeypatch.setattr("model.calibration.MOVES", MOVES[-4:])
+    monkeypatch.setattr("model.calibration.calibrate.ROUNDS", 1)
+    monkeypatch.setattr("model.calibration.calibrate.MOVES", MOVES[-4:])
     data = tmp_path / "data"
     for index in range(3):
         scene = render_scene(seed=5, index=index, size_hw=(176, 208))

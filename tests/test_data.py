@@ -21,10 +21,10 @@ from joint_data import SHIFTS, write_joint
 from pretended_gpu import pretended_gpu
 
 from model.data import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
-from model.feed import TrainingData
-from model.sampling import Crops, SampleOrder, centre_crops
-from model.start import notices
-from model.train_config import TrainConfig
+from model.training.feed import TrainingData
+from model.training.sampling import Crops, SampleOrder, centre_crops
+from model.training.start import notices
+from model.training.train_config import TrainConfig
 from pipeline.files import InputError
 from pipeline.shards import load_arrays
 

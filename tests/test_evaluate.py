@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from metric_pictures import STEMS, picture, write_set
 
-from model.baselines import BASELINES
 from model.evaluate import evaluate, parse_method, parse_methods
-from model.evaluation_tables import summarise
+from model.evaluation.baselines import BASELINES
+from model.evaluation.evaluation_tables import summarise
+from model.evaluation.scoring import EvaluateConfig, score_pair
 from model.metrics import METRICS, compute_metrics
 from model.metrics.conventions import metrics_of
-from model.scoring import EvaluateConfig, score_pair
 from pipeline.files import InputError
 from pipeline.images import write_image
 

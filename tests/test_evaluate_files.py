@@ -9,7 +9,7 @@ import pytest
 from metric_pictures import write_set
 
 from model.evaluate import evaluate, recorded_images
-from model.scoring import EvaluateConfig
+from model.evaluation.scoring import EvaluateConfig
 from pipeline.files import InputError
 
 FEW = EvaluateConfig(metrics=("EN", "SF"), jobs=1)

@@ -12,7 +12,7 @@ from metric_pictures import picture
 from test_report import content_of, decoded
 
 from model.features import feature_report
-from model.folders import FolderPairs, pair_folders
+from model.inputs.folders import FolderPairs, pair_folders
 from model.network import GIFNet, NetworkConfig
 from model.report import ReportConfig
 from pipeline.files import InputError

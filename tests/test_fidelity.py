@@ -12,13 +12,13 @@ import torch
 from metric_pictures import picture
 from torch import Tensor
 
-from model import fidelity
-from model.feed import Batch
+from model.blocks.pyramid import stronger_detail
 from model.metrics import METRICS
 from model.network import GIFNet, NetworkConfig
-from model.objectives import FidelityObjective, PublishedObjective
-from model.pyramid import stronger_detail
-from model.train_config import FIDELITY_KEYS, TrainConfig
+from model.training import fidelity
+from model.training.feed import Batch
+from model.training.objectives import FidelityObjective, PublishedObjective
+from model.training.train_config import FIDELITY_KEYS, TrainConfig
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 

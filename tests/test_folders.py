@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.folders import ListedFiles, check_apart, pair_folders, path_from
+from model.inputs.folders import ListedFiles, check_apart, pair_folders, path_from
 from pipeline.files import InputError
 
 

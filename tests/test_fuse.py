@@ -13,12 +13,12 @@ import pytest
 import torch
 from fusing import picture, tiny_network, tiny_weights
 
-from model.colour import Source, colourise
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fuse_config import FuseConfig, parse_memory
-from model.fuse_jobs import Job
-from model.fuse_recipes import Pictures
-from model.strips import FusionEngine
+from model.fusing.colour import Source, colourise
+from model.fusing.fuse_config import FuseConfig, parse_memory
+from model.fusing.fuse_jobs import Job
+from model.fusing.fuse_recipes import Pictures
 from pipeline.files import InputError
 from pipeline.images import read_image
 
@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, weights: Path, monkeypatch: py
     def full(path: Path, _: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("model.fuse_recipes.write_image", full)
+    monkeypatch.setattr("model.fusing.fuse_recipes.write_image", full)
     with pytest.raises(OSError, match="No space left"):
         fuse(FuseConfig(weights=weights), [tmp_path / "a.png"], tmp_path / "out.png")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from fusing import picture
 
-from model.folders import ListedFiles
-from model.fuse_config import FuseConfig
-from model.fuse_jobs import list_jobs
-from model.multiband import Bands, write_bands
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.fuse_jobs import list_jobs
+from model.fusing.multiband import Bands, write_bands
+from model.inputs.folders import ListedFiles
 from pipeline.files import InputError
 
 PLAIN, BANDS = FuseConfig(), FuseConfig(task="pansharpen")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from fusing import picture, tiny_weights
 
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fuse_config import FuseConfig
-from model.fuse_jobs import Job
-from model.fuse_recipes import Pictures
-from model.strips import FusionEngine
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.fuse_jobs import Job
+from model.fusing.fuse_recipes import Pictures
 from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -184,7 +184,7 @@ def test_a_result_that_cannot_be_noted_is_taken_back(
     log = out / "fused.jsonl"
     before = log.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("model.fused_log._line", lambda record: "x" * 10000)
+        patch.setattr("model.fusing.fused_log._line", lambda record: "x" * 10000)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, hard))  # a disk that is full
         try:

@@ -7,15 +7,15 @@ import torch
 from fusing import tiny_network
 from network_samples import planes, random_network
 
-from model.attention import attend_heads
-from model.folded import Affine, FoldedNetwork
-from model.gpu_layers import add_pointwise_, copy_, copy_map_, pointwise, pointwise_relu
-from model.layout import Layout
-from model.moments import ChannelMoments, StreamMoments, moments
+from model.blocks.attention import attend_heads
+from model.engine.folded import Affine, FoldedNetwork
+from model.engine.gpu_layers import add_pointwise_, copy_, copy_map_, pointwise, pointwise_relu
+from model.engine.layout import Layout
+from model.engine.moments import ChannelMoments, StreamMoments, moments
+from model.engine.row_stream import convolve
+from model.engine.strip_block import attend
+from model.engine.strips import FusionEngine
 from model.network import GIFNet
-from model.row_stream import convolve
-from model.strip_block import attend
-from model.strips import FusionEngine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.information import (
+from model.training.information import (
     DENSENET_STAGES,
     PYRAMID_EXPONENT,
     InformationMeasure,

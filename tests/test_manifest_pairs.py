@@ -13,7 +13,7 @@ from manifest_files import touch, write
 from metric_pictures import picture
 
 import cli
-from model.manifest_pairs import SOURCE_ROLES, manifest_pairs
+from model.inputs.manifest_pairs import SOURCE_ROLES, manifest_pairs
 from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.manifest import load_manifest

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_pictures import picture
 
-from model.baselines import BASELINES
+from model.evaluation.baselines import BASELINES
 from model.metrics import GROUND_TRUTH_METRICS, METRICS, compute_metrics
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.files import InputError

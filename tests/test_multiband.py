@@ -12,7 +12,7 @@ from multiband_scenes import scene
 from picture_files import tiff
 from PIL import Image
 
-from model.multiband import Bands, read_bands, write_bands
+from model.fusing.multiband import Bands, read_bands, write_bands
 from pipeline.files import InputError
 
 PLACE: dict = {
@@ -158,21 +158,21 @@ def test_sizes_are_checked_before_anything_is_decoded(
     tifffile.imwrite(path, bomb, photometric="minisblack", planarconfig="contig", compression="zlib")
     assert path.stat().st_size < bomb.nbytes / 500
     monkeypatch.setattr("tifffile.TiffPage.asarray", never)
-    monkeypatch.setattr("model.multiband.MAX_PIXELS", 2048 * 2048)
+    monkeypatch.setattr("model.fusing.multiband.MAX_PIXELS", 2048 * 2048)
     with pytest.raises(InputError, match="too many pixels"):
         read_bands(path)
-    monkeypatch.setattr("model.multiband.MAX_BYTES", 1000)
+    monkeypatch.setattr("model.fusing.multiband.MAX_BYTES", 1000)
     with pytest.raises(InputError, match="over the limit of 1000"):
         read_bands(path)
     # Many pages of one strip: each is small, together they are not.
     with tifffile.TiffWriter(path) as writer:
         for _ in range(257):
             writer.write(np.zeros((8, 8), np.uint8), contiguous=False)
-    monkeypatch.setattr("model.multiband.MAX_BYTES", 10**6)
+    monkeypatch.setattr("model.fusing.multiband.MAX_BYTES", 10**6)
     with pytest.raises(InputError, match="more than 256 pages"):
         read_bands(path)
-    monkeypatch.setattr("model.multiband.MAX_PIXELS", 64)
-    monkeypatch.setattr("model.multiband._MAX_PAGES", 300)
+    monkeypatch.setattr("model.fusing.multiband.MAX_PIXELS", 64)
+    monkeypatch.setattr("model.fusing.multiband._MAX_PAGES", 300)
     with pytest.raises(InputError, match="too many pixels"):
         read_bands(path)
 

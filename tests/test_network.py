@@ -11,11 +11,11 @@ import torch
 from benchmarks.published_baseline import published_encode, published_forward, published_reconstruct
 from network_samples import planes, published_state, random_network, to_published, training_forward
 
+from model.blocks.transformer import Task
 from model.checkpoint import load_network
 from model.losses import dp_loss, mm_loss, ms_dissimilarity, public_loss
 from model.network import GIFNet, NetworkConfig
 from model.published import UNUSED_NAMES
-from model.transformer import Task
 from pipeline.files import InputError
 
 SOURCES = {"dp": "main_mfif", "mm": "main_ivif"}

@@ -16,11 +16,11 @@ from tiny_source import make_source
 from training_runs import tiny, without_times
 
 from model.checkpoint import load_network
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fuse_config import FuseConfig
+from model.fusing.fuse_config import FuseConfig
 from model.graphs import WARM_UPS, Recorded
 from model.network import GIFNet
-from model.strips import FusionEngine
 from model.trainer import train
 from pipeline.depth.network import load_depth_network
 from pipeline.depth.training import train_depth

@@ -9,11 +9,11 @@ import pytest
 from fusing import tiny_network, tiny_weights
 from multiband_scenes import scene
 
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fuse_config import FuseConfig
-from model.multiband import Bands, read_bands, write_bands
-from model.pansharpen import give_back_values, match_histogram, pansharpen
-from model.strips import FusionEngine
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.multiband import Bands, read_bands, write_bands
+from model.fusing.pansharpen import give_back_values, match_histogram, pansharpen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -164,7 +164,7 @@ def test_pixels_beside_those_without_data_stay_as_they_would_be_without_any(
     holes = ramp.copy()
     holes[:, :, :8] = 0  # the mean of the others is farther from the values at the edge than noise
     monkeypatch.setattr(FusionEngine, "fuse_planes", lambda engine, band, pan, main: band)
-    monkeypatch.setattr("model.pansharpen.give_back_values", lambda fused, band, used: band[used])
+    monkeypatch.setattr("model.fusing.pansharpen.give_back_values", lambda fused, band, used: band[used])
     whole, bordered = (
         pansharpen(
             FusionEngine(tiny_network()),

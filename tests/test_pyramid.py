@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from metric_pictures import picture, planes_of, unit
 from pretended_gpu import pretended_gpu
 
-from model.baselines import laplacian_pyramid
-from model.cues import likeness, unlikeness
-from model.pyramid import (
+from model.blocks.cues import likeness, unlikeness
+from model.blocks.pyramid import (
     BLOCK,
     LEVELS,
     blend_bases,
@@ -25,6 +24,7 @@ from model.pyramid import (
     make_room,
     stronger_detail,
 )
+from model.evaluation.baselines import laplacian_pyramid
 from pipeline.device import repeatable
 from pipeline.images import to_uint8
 

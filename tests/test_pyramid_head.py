@@ -8,17 +8,17 @@ import pytest
 import torch
 from metric_pictures import picture, planes_of, unit
 
-from model.cues import CUE_SCALE
-from model.metrics.similarity import ground_truth_psnr
-from model.network import GIFNet, NetworkConfig
-from model.pyramid import (
+from model.blocks.cues import CUE_SCALE
+from model.blocks.pyramid import (
     LEVELS,
     base_of,
     compose,
     decompose,
     stronger_detail,
 )
-from model.pyramid_head import SCALE, PyramidHead
+from model.blocks.pyramid_head import SCALE, PyramidHead
+from model.metrics.similarity import ground_truth_psnr
+from model.network import GIFNet, NetworkConfig
 from pipeline.images import to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,9 +139,9 @@ def test_large_images_are_blended_some_rows_at_a_time(
         torch.nn.init.normal_(weights, std=0.7 / CUE_SCALE)
     maps = head.pooled(torch.randn(2, head.channels, *size_hw) / 3)
     whole = head(maps, planes)
-    monkeypatch.setattr("model.pyramid_head.BAND_PIXELS", 70 * 48)
+    monkeypatch.setattr("model.blocks.pyramid_head.BAND_PIXELS", 70 * 48)
     torch.testing.assert_close(head.fuse(maps, planes), whole, rtol=0, atol=2e-5)
-    monkeypatch.setattr("model.pyramid_head.REACH", 16)
+    monkeypatch.setattr("model.blocks.pyramid_head.REACH", 16)
     assert not torch.allclose(head.fuse(maps, planes), whole, rtol=0, atol=2e-5)
 
 

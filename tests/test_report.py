@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from metric_pictures import picture
 
-from model.baselines import BASELINES
 from model.evaluate import evaluate
+from model.evaluation.baselines import BASELINES
+from model.evaluation.scoring import EvaluateConfig
 from model.report import ReportConfig, report, write_page
 from model.report.pictures import coloured_error, data_uri, spread
-from model.scoring import EvaluateConfig
 from pipeline.files import write_json
 from pipeline.images import write_image
 

@@ -88,7 +88,11 @@ def test_the_name_of_the_page_is_checked_before_anything_is_read(
     def never(*_: object) -> None:
         raise AssertionError("computed")
 
-    for name in ("model.report.read_json", "model.checkpoint.load_network", "model.folders.pair_folders"):
+    for name in (
+        "model.report.read_json",
+        "model.checkpoint.load_network",
+        "model.inputs.folders.pair_folders",
+    ):
         monkeypatch.setattr(name, never)
     pairs = ["--features", "-a", str(tmp_path), "-b", str(tmp_path)]
     for options in ([], pairs):

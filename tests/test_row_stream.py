@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.folded import Affine
-from model.row_stream import RowReader, convolved, padded_blocks, reflected, rows_of, split_channels
+from model.engine.folded import Affine
+from model.engine.row_stream import RowReader, convolved, padded_blocks, reflected, rows_of, split_channels
 
 #: Of a 3x3 convolution, of a plain and of a shifted block of windows, of the alignment.
 GRIDS = {"convolution": (1, 1, 0), "windows": (2, 8, 0), "shifted": (2, 8, -4), "alignment": (0, 4, 0)}

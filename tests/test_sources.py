@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.sources import same_size, value_range
+from model.inputs.sources import same_size, value_range
 from pipeline.files import InputError
 
 

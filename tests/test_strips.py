@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from network_samples import planes, random_network
 
 from model.checkpoint import load_network
-from model.folded import FoldedNetwork
+from model.engine.folded import FoldedNetwork
+from model.engine.panels import cut
+from model.engine.strips import WORKING_NUMBERS, FusionEngine
 from model.network import GIFNet
-from model.panels import cut
-from model.strips import WORKING_NUMBERS, FusionEngine
 from pipeline.device import computes_bfloat16
 from pipeline.files import InputError
 from pipeline.images import to_uint8

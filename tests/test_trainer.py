@@ -14,20 +14,20 @@ import torch
 from training_runs import digest, tiny, without_times
 
 from model.checkpoint import load_network, load_with_facts, read_metadata, save_weights
-from model.curves import LOSSES, draw_curves, summarise
 from model.digest import weights_digest
-from model.distributed import Team
-from model.feed import Batch, TrainingData
-from model.information import load_measure, pyramid_energy
 from model.network import GIFNet, NetworkConfig
-from model.objectives import OBJECTIVES
-from model.run_folder import RunFolder
-from model.start import start_network
-from model.step import AlternatingStep
-from model.train_config import TrainConfig
 from model.trainer import train
-from model.training_log import TrainingLog, read_metrics
-from model.training_state import load_training_state
+from model.training.curves import LOSSES, draw_curves, summarise
+from model.training.distributed import Team
+from model.training.feed import Batch, TrainingData
+from model.training.information import load_measure, pyramid_energy
+from model.training.objectives import OBJECTIVES
+from model.training.run_folder import RunFolder
+from model.training.start import start_network
+from model.training.step import AlternatingStep
+from model.training.train_config import TrainConfig
+from model.training.training_log import TrainingLog, read_metrics
+from model.training.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 

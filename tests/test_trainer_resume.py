@@ -29,21 +29,21 @@ from training_runs import (
     without_times,
 )
 
-import model.objectives
+import model.training.objectives
 from model.checkpoint import load_network, save_weights
-from model.curves import LOSSES
 from model.digest import content_digest, weights_digest
-from model.distributed import Team
-from model.feed import TrainingData
-from model.information import load_measure
-from model.objectives import FidelityObjective, PublishedObjective
-from model.run_folder import RunFolder, settings_changed
-from model.start import start_network
-from model.step import AlternatingStep, NonFiniteError, _Snapshot
-from model.train_config import SHAPE, TrainConfig
 from model.trainer import train
-from model.training_log import read_metrics
-from model.training_state import load_training_state
+from model.training.curves import LOSSES
+from model.training.distributed import Team
+from model.training.feed import TrainingData
+from model.training.information import load_measure
+from model.training.objectives import FidelityObjective, PublishedObjective
+from model.training.run_folder import RunFolder, settings_changed
+from model.training.start import start_network
+from model.training.step import AlternatingStep, NonFiniteError, _Snapshot
+from model.training.train_config import SHAPE, TrainConfig
+from model.training.training_log import read_metrics
+from model.training.training_state import load_training_state
 from pipeline.device import computes_bfloat16
 from pipeline.files import InputError, read_json, write_json
 
@@ -284,7 +284,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
     joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: Path, main: str
 ) -> None:
     calls = 0
-    honest = getattr(model.objectives, f"{main}_loss")
+    honest = getattr(model.training.objectives, f"{main}_loss")
 
     def poisoned(*planes: Tensor) -> Tensor:
         nonlocal calls
@@ -294,7 +294,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
     config = tiny(validation_share=0)
     train(config, joint, tmp_path / "straight")
     with monkeypatch.context() as patch:
-        patch.setattr(model.objectives, f"{main}_loss", poisoned)
+        patch.setattr(model.training.objectives, f"{main}_loss", poisoned)
         with pytest.raises(InputError, match=rf"step 4 is not finite \({main} step") as error:
             train(config, joint, tmp_path / "run")
     assert "\n" not in str(error.value)
@@ -310,7 +310,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_of_before(
 
 def test_the_first_step_can_fail_too(joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(model.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.inf)
+        patch.setattr(model.training.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.inf)
         with pytest.raises(InputError, match="step 1 is not finite"):
             train(tiny(steps=1), joint, tmp_path)
     state = load_training_state(RunFolder(tmp_path).checkpoint(0))
@@ -348,7 +348,7 @@ def test_a_failed_step_leaves_the_scale_as_it_was(joint: Path, monkeypatch: pyte
     measure = load_measure("pyramid", weights="", device=device)
     step = AlternatingStep(network, config, measure=measure, team=Team("cpu"))
     step.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)  # MM's update lets it grow
-    monkeypatch.setattr(model.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.nan)
+    monkeypatch.setattr(model.training.objectives, "dp_loss", lambda fused, truth: fused.mean() * math.nan)
     with pytest.raises(NonFiniteError):
         step(TrainingData(config, [joint], device=device).batch(0), 1e-3)
     assert step.scaler.state_dict()["scale"] == 8.0

@@ -15,7 +15,7 @@ from network_samples import planes, refuses, survives_damage
 from model.checkpoint import load_network, read_metadata, save_weights
 from model.digest import content_digest, weights_digest
 from model.network import GIFNet, NetworkConfig
-from model.training_state import load_training_state, save_training_state
+from model.training.training_state import load_training_state, save_training_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

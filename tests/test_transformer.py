@@ -10,10 +10,10 @@ import torch
 from network_samples import planes, random_network, training_forward
 from torch import Tensor
 
-import model.attention
-from model.attention import log_offsets, window_attention
+import model.blocks.attention
+from model.blocks.attention import log_offsets, window_attention
+from model.blocks.transformer import Task, layer_statistics
 from model.network import GIFNet, NetworkConfig
-from model.transformer import Task, layer_statistics
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +75,7 @@ def test_windows_in_chunks_equal_windows_at_once(monkeypatch: pytest.MonkeyPatch
     network, (a, b) = random_network(seed=6), planes(1, 1, 40, 40)
     with torch.inference_mode():
         expected = network(a, b)
-        monkeypatch.setattr(model.attention, "MAX_ATTENTION_BATCH", 14)  # 7 windows of 2 heads
+        monkeypatch.setattr(model.blocks.attention, "MAX_ATTENTION_BATCH", 14)  # 7 windows of 2 heads
         torch.testing.assert_close(network(a, b), expected, rtol=0, atol=1e-6)
 
 

@@ -14,8 +14,8 @@ import pytest
 from fusing import tiny_weights
 
 from model.fuse import fuse
-from model.fuse_config import FuseConfig
-from model.video import CODECS, count_frames, fuse_video
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.video import CODECS, count_frames, fuse_video
 from pipeline.files import InputError
 from pipeline.images import read_image, write_image
 

@@ -34,7 +34,7 @@ def test_unusable_arguments_are_found_at_once(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed")
 
-    for name in ("model.calibration_pairs.calibration_pairs", "model.calibration.calibrate"):
+    for name in ("model.calibration.pairs.calibration_pairs", "model.calibration.calibrate.calibrate"):
         monkeypatch.setattr(name, never)
     monkeypatch.chdir(tmp_path)
     Path("FILE").write_text("no weights")

@@ -16,9 +16,9 @@ import pytest
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
-from model.feed import Batch, TrainingData
-from model.train_config import TrainConfig
-from model.training_log import read_metrics
+from model.training.feed import Batch, TrainingData
+from model.training.train_config import TrainConfig
+from model.training.training_log import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Settings of runs that take a second or two.

@@ -5,7 +5,7 @@
 ``METRICS`` is the standard convention: grey levels 0-255, information in bits, means over the two sources
 except where the literature sums (MI, SCD, VIF). What published codes print instead is in
 :mod:`model.metrics.conventions`. Many metrics reward an image for being noisier or sharper than it should
-be: read them beside the baselines of :mod:`model.baselines`.
+be: read them beside the baselines of :mod:`model.evaluation.baselines`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from model.evaluate import FORMAT, FORMAT_VERSION, recorded_images
-from model.evaluation_tables import notes
-from model.folders import Images, pair_folders
+from model.evaluation.evaluation_tables import notes
+from model.inputs.folders import Images, pair_folders
 from model.report import ReportConfig
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, spread, total_bytes
 from pipeline.files import InputError

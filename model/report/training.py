@@ -37,7 +37,7 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
     Raises:
         InputError: the run has no step yet, or one of its files is damaged.
     """
-    from model.training_log import read_metrics
+    from model.training.training_log import read_metrics
 
     records = read_metrics(run / "metrics.jsonl")
     if not records:

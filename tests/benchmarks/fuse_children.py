@@ -11,11 +11,11 @@ import torch
 from published_baseline import published_forward
 
 from model.checkpoint import load_network
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fuse_config import FuseConfig, parse_memory
+from model.fusing.fuse_config import FuseConfig, parse_memory
 from model.memory import free_memory_bytes
 from model.network import GIFNet
-from model.strips import FusionEngine
 from pipeline.images import read_grey, to_uint8, write_image
 
 

@@ -19,7 +19,7 @@ from joblib.externals.loky import get_reusable_executor
 from torch.profiler import ProfilerActivity, profile
 
 from model.checkpoint import load_network
-from model.folders import pair_folders
+from model.inputs.folders import pair_folders
 from model.network import GIFNet, NetworkConfig
 from pipeline.device import computes_bfloat16
 from pipeline.images import write_image

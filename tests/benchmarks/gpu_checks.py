@@ -14,15 +14,15 @@ from gpu_train import make_step, on_device, random_batch
 from joint_data import write_joint
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from model.attention import PositionBias, attend_cuda
+from model.blocks.attention import PositionBias, attend_cuda
 from model.checkpoint import load_network
 from model.digest import weights_digest
-from model.feed import Batch
+from model.engine.strips import FusionEngine
 from model.network import GIFNet
-from model.objectives import OBJECTIVES
-from model.strips import FusionEngine
-from model.train_config import TrainConfig
 from model.trainer import train
+from model.training.feed import Batch
+from model.training.objectives import OBJECTIVES
+from model.training.train_config import TrainConfig
 from pipeline.device import repeatable
 from pipeline.images import read_grey, read_rgb
 from pipeline.ycbcr import luminance

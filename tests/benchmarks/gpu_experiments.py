@@ -8,11 +8,11 @@ from gpu_report import Report
 from gpu_train import fixed_batch, make_step
 from torch import Tensor
 
-from model.feed import Batch
+from model.blocks.transformer import Task
 from model.network import GIFNet
-from model.objectives import Objective
-from model.train_config import TrainConfig
-from model.transformer import Task
+from model.training.feed import Batch
+from model.training.objectives import Objective
+from model.training.train_config import TrainConfig
 from pipeline.device import repeatable
 
 #: Of a loss after some steps, relative: rounding differs, and training enlarges it.

@@ -13,11 +13,11 @@ from gpu_report import Report
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.checkpoint import save_weights
+from model.engine.strips import FusionEngine
 from model.fuse import GPU_JOBS, fuse
-from model.fuse_config import FuseConfig
+from model.fusing.fuse_config import FuseConfig
 from model.memory import free_memory_bytes
 from model.network import GIFNet
-from model.strips import FusionEngine
 
 TARGET_PAIRS_PER_SECOND = 100
 #: Pairs of a folder: a second or more of work at the target.

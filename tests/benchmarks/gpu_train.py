@@ -12,13 +12,13 @@ from gpu_bench import DTYPES, QUICK_SHAPE, Bench
 from gpu_report import Report
 from joint_data import write_joint
 
-from model.distributed import Team
-from model.feed import Batch, TrainingData
-from model.information import load_measure
 from model.network import GIFNet
-from model.step import AlternatingStep
-from model.train_config import TrainConfig
 from model.trainer import train
+from model.training.distributed import Team
+from model.training.feed import Batch, TrainingData
+from model.training.information import load_measure
+from model.training.step import AlternatingStep
+from model.training.train_config import TrainConfig
 from pipeline.device import repeatable
 
 #: Floating-point operations of both updates for one sample of 128x128.

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import cv2
 import numpy as np
 
-from model.baselines import average
+from model.evaluation.baselines import average
 from model.metrics import compute_metrics
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.images import to_uint8

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from published_losses import published_public_loss
 from torch import Tensor, nn
 
-from model.attention import attend_cuda
-from model.feed import Batch
-from model.information import DENSENET_STAGES
+from model.blocks.attention import attend_cuda
+from model.blocks.transformer import Stream, TransformerBlock
 from model.network import GIFNet
-from model.transformer import Stream, TransformerBlock
+from model.training.feed import Batch
+from model.training.information import DENSENET_STAGES
 from pipeline.padding import ReflectedConv2d, reflection_pad
 
 

@@ -33,13 +33,13 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 
-from model.baselines import BASELINES
-from model.calibration_pairs import SIDE
+from model.calibration.pairs import SIDE
 from model.checkpoint import load_network
 from model.data import is_held_out, to_luminance
-from model.folders import pair_folders
+from model.engine.strips import FusionEngine
+from model.evaluation.baselines import BASELINES
+from model.inputs.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
-from model.strips import FusionEngine
 from model.weights_commands import HELD_OUT_SHARE
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample

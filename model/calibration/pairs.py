@@ -1,0 +1,77 @@
+"""Pairs with which the head of the shipped weights is calibrated: of each kind some that training may see."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from model.data import split_validation
+from model.inputs.manifest_pairs import manifest_pairs
+from model.inputs.sources import same_size
+from pipeline.files import InputError
+from pipeline.images import read_grey
+from pipeline.manifest import load_manifest, scene_of
+
+#: Kind of pair -> its sets: manifest and folder.
+SETS = {
+    "infrared": (("roadscene", "roadscene"),),
+    "focus": (("mfifb", "mfif"),),
+    "exposure": (("mefb", "mefb"),),
+    "medical": (("harvard-pet-mri", "harvard/pet-mri"), ("harvard-ct-mri", "harvard/ct-mri")),
+}
+#: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
+SIDE, LEAST_SIDE = 640, 41
+
+
+def has_pairs(data: Path) -> bool:
+    """Whether any of the sets lies in a folder."""
+    return any((data / folder).is_dir() for sets in SETS.values() for _, folder in sets)
+
+
+def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, list[np.ndarray]]:
+    """Planes (2, H, W) uint8, ``count`` of each kind at most, evenly over those of its sets that are there.
+
+    Args:
+        held_out: share of the scenes that training holds out; none of these is among the pairs.
+
+    Raises:
+        InputError: none of the sets is there, a picture cannot be read, or both of a pair differ in size.
+    """
+    if not has_pairs(data):
+        folders = [folder for sets in SETS.values() for _, folder in sets]
+        raise InputError(f"{data}: holds none of {', '.join(folders)}")
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in SETS}
+    for kind, sets in SETS.items():
+        there = [(Path(recipe), data / folder) for recipe, folder in sets if (data / folder).is_dir()]
+        for place, (recipe, root) in enumerate(there):
+            share = (count + len(there) - 1 - place) // len(there)  # the first ones get what is left over
+            found[kind] += _pairs_of(recipe, root, share, held_out)
+    return found
+
+
+def _pairs_of(recipe: Path, root: Path, count: int, held_out: float) -> list[np.ndarray]:
+    listed = manifest_pairs(recipe, root=root)
+    expression = re.compile(load_manifest(recipe).scene)
+    ids = list(listed.a.files)
+    scenes = [scene_of(id_, expression) for id_ in ids]
+    # As training does: of a set of one scene frames are held out.
+    kept, _ = split_validation(scenes if len(set(scenes)) > 1 else ids, held_out)
+    ids = [ids[place] for place in kept]
+    return [_small_pair(listed.a.files[id_], listed.b.files[id_]) for id_ in _spread(ids, count)]
+
+
+def _spread(ids: list[str], count: int) -> list[str]:
+    return [ids[place * len(ids) // count] for place in range(count)] if count < len(ids) else ids
+
+
+def _small_pair(a: Path, b: Path) -> np.ndarray:
+    planes = same_size([read_grey(a), read_grey(b)], [str(a), str(b)], None)
+    height, width = planes[0].shape
+    if min(height, width) < LEAST_SIDE:
+        raise InputError(f"{a}: {width}x{height}; pairs to calibrate with need {LEAST_SIDE} pixels a side")
+    scale = min(1.0, SIDE / max(height, width))
+    size = (round(width * scale), round(height * scale))
+    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])

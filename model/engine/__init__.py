@@ -1,0 +1,1 @@
+"""How a pair passes through the network, exactly: in strips on a CPU, in few launches on a GPU."""

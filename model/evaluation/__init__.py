@@ -1,0 +1,1 @@
+"""What an evaluation consists of; :mod:`model.evaluate` puts it together."""

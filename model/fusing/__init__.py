@@ -1,0 +1,1 @@
+"""What fusing files consists of; :mod:`model.fuse` puts it together."""

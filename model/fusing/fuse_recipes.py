@@ -1,0 +1,196 @@
+"""How each kind of input is read, fused and written: pictures, multispectral scenes, videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from model.blocks.transformer import Task
+from model.engine.strips import FusionEngine
+from model.fusing.colour import TASKS, Source, colour_givers, colourise
+from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
+from model.fusing.fuse_jobs import Job, is_video
+from model.fusing.multiband import Bands, read_bands, write_bands
+from model.fusing.pansharpen import pansharpen
+from model.fusing.video import fuse_video
+from model.inputs.sources import read_source, same_size, unused_range
+from pipeline.files import InputError
+from pipeline.images import read_image, write_image
+
+
+class Recipe(Protocol):
+    """Three steps that may run at once for different jobs; all raise InputError for bad input."""
+
+    def read(self, job: Job) -> Any:
+        """Decode a job's inputs."""
+
+    def fuse(self, loaded: Any) -> Any:
+        """Take what ``read`` returned through the network."""
+
+    def write(self, job: Job, result: Any) -> tuple[int, int]:
+        """Write what ``fuse`` returned; height and width in pixels."""
+
+
+def choose_recipe(
+    config: FuseConfig, engine: FusionEngine, jobs: Sequence[Job], *, tell: Callable[[str], None]
+) -> Recipe:
+    """The recipe for a run's jobs, which are all of one kind; ``tell`` takes a line for the user."""
+    if config.task == "pansharpen":
+        return Scenes(config, engine, tell)
+    if jobs and is_video(jobs[0].inputs[0]):
+        return Videos(config, engine, tell)
+    return Pictures(config, engine, tell)
+
+
+class RangeNotices:
+    """Tells of the first 16-bit image of a run that fills too little of its range."""
+
+    def __init__(self, range_16bit: str, tell: Callable[[str], None]) -> None:
+        self._range, self._tell, self._told = range_16bit, tell, False
+
+    def check(self, path: Path, image: np.ndarray) -> None:
+        """Look at one image, of any shape, unless another has been told of."""
+        if not self._told and (found := unused_range(image, self._range)):
+            self._told = True
+            self._tell(f"{path}: {found}")
+
+
+class Pictures:
+    """Images that the network fuses, in colour or not."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
+        self.main = MAIN_TASKS[config.main_task]
+
+    def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
+        read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
+        images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
+        for path, source in zip(job.inputs, read, strict=True):
+            self.ranges.check(path, source.image)
+        sources = [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
+        return first_pair(sources), sources
+
+    def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:
+        pair, sources = loaded
+        return fold(self.engine, pair, sources[2:], self.main), sources
+
+    def write(self, job: Job, result: tuple[np.ndarray, list[Source]]) -> tuple[int, int]:
+        fused, sources = result
+        givers = colour_givers(sources, TASKS[self.config.task].givers)
+        image = colourise(fused, givers, mode=self.config.colour, bits=self.config.bits)
+        write_image(job.output, image)
+        return fused.shape[0], fused.shape[1]
+
+
+class Scenes:
+    """Multispectral bands that a panchromatic image sharpens."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
+        self.main = MAIN_TASKS[config.main_task]
+
+    def read(self, job: Job) -> tuple[Bands, Bands]:
+        *band_files, pan_file = job.inputs
+        parts = [_read_bands(path) for path in band_files]
+        if len(parts) > 1:
+            _check_alike(band_files, parts)
+        pan = _read_bands(pan_file)
+        if pan.values.shape[0] != 1:
+            raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
+        for path, part in zip(job.inputs, (*parts, pan), strict=True):
+            known = part.values if part.none() is None else part.values[part.values != part.none()]
+            self.ranges.check(path, known)
+        return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
+
+    def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
+        bands, pan = scene
+        return pansharpen(
+            self.engine,
+            bands,
+            pan,
+            main=self.main,
+            range_16bit=self.config.range_16bit,
+            resize=self.config.resize,
+        )
+
+    def write(self, job: Job, result: Bands) -> tuple[int, int]:
+        write_bands(job.output, result)
+        return result.values.shape[1], result.values.shape[2]
+
+
+class Videos:
+    """Videos, frame by frame; each is read and written while it is fused."""
+
+    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+        self.config, self.engine, self.tell = config, engine, tell
+        self.main = MAIN_TASKS[config.main_task]
+
+    def read(self, job: Job) -> Job:
+        return job
+
+    def fuse(self, job: Job) -> tuple[int, int]:
+        givers = TASKS[self.config.task].givers
+        size_hw = 0, 0
+
+        def fuse_frame(frames: list[np.ndarray]) -> np.ndarray:
+            nonlocal size_hw
+            names = [str(path) for path in job.inputs]
+            sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
+            fused = fold(self.engine, first_pair(sources), sources[2:], self.main)
+            size_hw = fused.shape[0], fused.shape[1]
+            return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
+
+        written = fuse_video(job.inputs, job.output, fuse_frame, tell=self.tell)
+        if written != size_hw:
+            whole, even = (f"{height}x{width}" for height, width in (size_hw, written))
+            self.tell(f"{job.output}: {whole} frames are cut to {even}, for videos have even sides")
+        return written
+
+    def write(self, job: Job, result: tuple[int, int]) -> tuple[int, int]:
+        return result
+
+
+def first_pair(sources: Sequence[Source]) -> np.ndarray:
+    """Luminance of the first two sources, (2, H, W) float32; a single one is fused with itself."""
+    pair = np.empty((2, *sources[0].image.shape[:2]), np.float32)
+    for plane, source in zip(pair, (sources[0], sources[min(1, len(sources) - 1)]), strict=True):
+        plane[:] = source.plane()
+    return pair
+
+
+def fold(engine: FusionEngine, pair: np.ndarray, others: Sequence[Source], main: Task) -> np.ndarray:
+    """Fuse a pair of planes, then the result with the luminance of each of the others; (H, W) float32."""
+    fused = engine.fuse_pair(pair, main=main)
+    for source in others:
+        pair[0], pair[1] = fused, source.plane()
+        fused = engine.fuse_pair(pair, main=main)
+    return fused
+
+
+def _check_alike(files: Sequence[Path], parts: Sequence[Bands]) -> None:
+    """Files of single bands that belong together."""
+    for path, part in zip(files, parts, strict=True):
+        if len(part.values) != 1:
+            raise InputError(f"{path}: {len(part.values)} channels in a folder of single bands; move it out")
+        for what, there, here in zip(
+            ("size", "type", "no-data value"), _kind(parts[0]), _kind(part), strict=True
+        ):
+            if there != here:
+                raise InputError(f"{files[0]} has {what} {there}, {path} has {here}; bands must be alike")
+
+
+def _kind(part: Bands) -> tuple[str, str, str]:
+    height, width = part.values.shape[1:]
+    none = part.none()
+    return f"{height}x{width}", str(part.values.dtype), "none" if none is None else str(none)
+
+
+def _read_bands(path: Path) -> Bands:
+    if path.suffix.lower() in BAND_SUFFIXES:
+        return read_bands(path)
+    image = read_image(path)
+    return Bands(image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0))

@@ -1,0 +1,136 @@
+"""``fused.jsonl``: one line per result, written as results are, and the rule of what is made again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.fusing.fuse_jobs import Job
+from model.inputs.folders import path_from
+from pipeline.files import InputError, source_digest, write_bytes
+
+LOG_NAME = "fused.jsonl"
+
+
+class FusedLog:
+    """Log of one output folder.
+
+    Each line is an object with ``name``, ``output`` and ``inputs`` (relative to the folder, so that all may
+    move together), ``digests`` (of the content of the inputs; absent in older logs), ``size_hw``, ``seconds``
+    (of the network, without reading and writing) and ``settings`` (all that decides on pixels, the digest of
+    the weights among it). The last line of an output counts: what is made again is described by the line
+    before until the new one is there.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._folder, self._settings = folder, dict(settings)
+        self._path = folder / LOG_NAME
+        self._records, self._tidy = _read(self._path)
+        self._appending = threading.Lock()
+
+    def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
+        """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done,
+        also what has no line here.
+
+        What was made of files that have been replaced since is to do again.
+
+        Raises:
+            InputError: a result that would stay was made of other inputs or with other settings.
+        """
+        if overwrite:
+            return list(jobs), []
+        done = [job for job in jobs if os.path.isfile(job.output)]  # false of a name that is too long
+        for job in done:
+            now = {"inputs": self._inputs(job), **self._settings}
+            record = self._records.get(self._relative(job.output))
+            then = now if record is None else _origin(record)
+            differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+            if differing:
+                raise InputError(
+                    f"{job.output} was made with different {', '.join(differing)}; "
+                    "use --overwrite or another output folder"
+                )
+        done = [job for job in done if not self._replaced(job)]
+        finished = {job.output for job in done}
+        return [job for job in jobs if job.output not in finished], done
+
+    def begin(self) -> None:
+        """Make the log, or write it anew if it is not one whole line for each result that is there."""
+        kept = {
+            output: record for output, record in self._records.items() if (self._folder / output).exists()
+        }
+        if not self._tidy or len(kept) < len(self._records):
+            write_bytes(self._path, "".join(map(_line, kept.values())).encode())
+
+    def append(
+        self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float
+    ) -> None:
+        """Note a result that has been written. Any number of threads may do so at once.
+
+        Args:
+            digests: :func:`digests_of` the job before its inputs were read.
+
+        Raises:
+            OSError: it cannot be noted, for a full disk for example; the log is as it was.
+        """
+        record = {
+            "name": job.name,
+            "output": self._relative(job.output),
+            "inputs": self._inputs(job),
+            "digests": digests,
+            "size_hw": list(size_hw),
+            "seconds": round(seconds, 4),
+            "settings": self._settings,
+        }
+        # One write of one line: a reader sees all of it or, after a crash, a last line without its end.
+        line = _line(record).encode()
+        with self._appending, open(self._path, "ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(line) < len(line):  # as far as it went; a disk that was full before raises
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+    def _inputs(self, job: Job) -> list[str]:
+        return [self._relative(path) for path in job.inputs]
+
+    def _relative(self, path: Path) -> str:
+        return path_from(self._folder, path)
+
+    def _replaced(self, job: Job) -> bool:
+        """Whether an input has other content than when the result was made, as far as the log knows."""
+        recorded = self._records.get(self._relative(job.output), {}).get("digests")
+        return recorded is not None and recorded != digests_of(job)
+
+
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Records by output, and whether the file is there with one whole line for each."""
+    if not path.exists():
+        return {}, False
+    *lines, cut = path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
+    records: dict[str, dict[str, Any]] = {}
+    try:
+        for record in map(json.loads, lines):
+            _origin(record)  # raises where something is missing
+            records[os.fspath(record["output"])] = record
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise InputError(f"{path}: damaged; remove it to start a new one") from None
+    return records, not cut and len(records) == len(lines)
+
+
+def digests_of(job: Job) -> list[str | None]:
+    """Of the content of a job's inputs, None where one is not there."""
+    return [source_digest(path) for path in job.inputs]
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result was made of and with."""
+    return {"inputs": record["inputs"], **record["settings"]}
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True) + "\n"

@@ -1,0 +1,113 @@
+"""Pan-sharpening: every band takes the detail of the panchromatic image and keeps its own values.
+
+As published: the network fuses each band with the panchromatic image; a 3x3 Gaussian (sigma 0.5) splits the
+result into base and detail; the base's histogram is matched to the original band's; the detail is added back.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from model.blocks.transformer import Task
+from model.engine.strips import FusionEngine
+from model.fusing.colour import Source
+from model.fusing.multiband import Bands
+from model.inputs.sources import same_size, value_range
+from pipeline.images import nearest_known
+
+#: Side and sigma of the Gaussian that parts base from detail, in pixels.
+BASE_KERNEL_PX, BASE_SIGMA_PX = 3, 0.5
+
+
+def pansharpen(
+    engine: FusionEngine,
+    bands: Bands,
+    panchromatic: Bands,
+    *,
+    main: Task = "dp",
+    range_16bit: str = "full",
+    resize: str | None = None,
+) -> Bands:
+    """Sharpen (B, H, W) bands with a panchromatic image (1, H, W).
+
+    The result has the type and the no-data value of the bands, and the geographic tags of the panchromatic
+    image, or of the bands if that has none; never those of an input that was resized, which do not fit.
+
+    Pixels without data stay so, and bend no others: the network sees the nearest value of their band in their
+    place, and histograms leave them out. Where only the panchromatic image has no data, bands keep their own
+    values. Values that come out as the no-data value are moved by 1.
+
+    Raises:
+        InputError: the sizes differ and ``resize`` does not say which one gives way.
+    """
+    assert panchromatic.values.shape[0] == 1
+    first, second = same_size(
+        [np.moveaxis(_filled(bands), 0, 2), _filled(panchromatic)[0]], ["bands", "panchromatic"], resize
+    )
+    stack = np.moveaxis(first.reshape(*first.shape[:2], -1), 2, 0)
+    size_hw, top, none = second.shape, np.iinfo(stack.dtype).max, bands.none()
+    seen = _has_data(panchromatic.values[0], panchromatic.none(), size_hw)
+    pan = Source(second, *value_range(second[seen], range_16bit)).plane() if seen.any() else None
+    sharpened = stack.copy()
+    for original, band, out in zip(bands.values, stack, sharpened, strict=True):
+        valid = _has_data(original, none, size_hw)
+        used = valid & seen
+        if pan is not None and used.any():
+            low, high = value_range(band[used], range_16bit)
+            fused = engine.fuse_planes(Source(np.ascontiguousarray(band), low, high).plane(), pan, main=main)
+            values = give_back_values(fused * np.float32(high - low) + np.float32(low), band, used)
+            out[used] = np.rint(np.clip(values, 0, top))
+        if none is not None:
+            out[out == none] = none + 1 if none < top else none - 1
+            out[~valid] = none
+    fitting = [one for one in (panchromatic, bands) if one.values.shape[1:] == sharpened.shape[1:]]
+    geography = next((one.geography for one in fitting if one.geography), {})
+    return Bands(sharpened, geography, bands.no_data)
+
+
+def give_back_values(fused: np.ndarray, band: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Base of ``fused`` with the histogram of ``band``, plus the detail of ``fused``.
+
+    Args:
+        fused, band: (H, W), one scale.
+        valid: (H, W) bool, the pixels whose histogram counts and which are returned in one row; None: all of
+            them, (H, W).
+    """
+    base = cv2.GaussianBlur(fused, (BASE_KERNEL_PX, BASE_KERNEL_PX), BASE_SIGMA_PX)
+    chosen = ... if valid is None else valid
+    return match_histogram(base[chosen], band[chosen]) + (fused - base)[chosen]
+
+
+def match_histogram(values: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Map ``values`` monotonically so that their distribution is that of ``target``; float32, same shape.
+
+    Equal values stay equal: each goes to where the target's cumulative distribution reaches the middle of
+    its own step.
+    """
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    target_levels, target_counts = np.unique(target, return_counts=True)
+    middle = (np.cumsum(counts) - counts / 2) / values.size
+    target_middle = (np.cumsum(target_counts) - target_counts / 2) / target.size
+    mapped = np.interp(middle, target_middle, target_levels.astype(np.float64))
+    return mapped[inverse].reshape(values.shape).astype(np.float32)
+
+
+def _filled(bands: Bands) -> np.ndarray:
+    """Values of bands, (B, H, W); a pixel without data has that of the nearest one with data in its band."""
+    none = bands.none()
+    if none is None:
+        return bands.values
+    known = bands.values != none
+    return np.stack(
+        [
+            nearest_known(band, has) if has.any() else band
+            for band, has in zip(bands.values, known, strict=True)
+        ]
+    )
+
+
+def _has_data(band: np.ndarray, none: int | None, size_hw: tuple[int, ...]) -> np.ndarray:
+    """Where a band has data, bool, for the size that the band is given."""
+    present = (band != none).astype(np.uint8)
+    return cv2.resize(present, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST).astype(bool)

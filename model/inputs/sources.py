@@ -1,0 +1,115 @@
+"""From image files to what the network is given: value range of 16-bit data, sizes that agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from model.fusing.colour import Source
+from pipeline.files import InputError
+from pipeline.images import read_image
+
+#: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
+PERCENTILES = (0.001, 0.999)
+
+#: Share of its range that an image should fill.
+LEAST_SHARE = 1 / 8
+
+
+def check_range(text: str) -> None:
+    """Raise :class:`InputError` unless ``text`` is full, percentile or LOW:HIGH."""
+    if text not in ("full", "percentile"):
+        _given(text)
+
+
+def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
+    """Values that become 0 and 1. 8-bit images always use their full range.
+
+    Args:
+        image: uint8 or uint16, any shape.
+        text: ``full`` (0 to 65535), ``percentile`` (0.1 to 99.9 of this image; full where both are one
+            value) or ``LOW:HIGH``.
+    """
+    if image.dtype == np.uint8:
+        return 0.0, 255.0
+    if text == "full":
+        return 0.0, 65535.0
+    if text != "percentile":
+        return _given(text)
+    low, high = _percentiles(image)
+    return (float(low), float(high)) if low < high else (0.0, 65535.0)
+
+
+def unused_range(image: np.ndarray, text: str) -> str | None:
+    """What to tell where 16-bit values fill so little of their range that the image hardly counts; else None.
+
+    A fused image follows the stronger detail, and 14 bits of a thermal camera, read as 16, have next to none.
+
+    Args:
+        image: uint8 or uint16, any shape, possibly empty.
+        text: as for :func:`value_range`.
+    """
+    if image.dtype == np.uint8 or not image.size:
+        return None
+    low, high = value_range(image, text)
+    least, most = _percentiles(image)
+    if most == least or most - least >= LEAST_SHARE * (high - low):
+        return None
+    return f"values from {least} to {most} of {low:g} to {high:g}; --range-16bit percentile uses them whole"
+
+
+def read_source(path: Path, *, range_16bit: str) -> Source:
+    """Decode one file and decide on its range; see :func:`value_range`."""
+    image = read_image(path)
+    return Source(image, *value_range(image, range_16bit))
+
+
+def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | None) -> list[np.ndarray]:
+    """Images of one size, (H, W[, C]).
+
+    Args:
+        images: in order.
+        names: how an error calls them.
+        resize: ``a`` gives all others the size of the second, ``b`` that of the first;
+            None refuses images that differ.
+    """
+    if len({image.shape[:2] for image in images}) <= 1:
+        return list(images)
+    if resize is None:
+        sizes = ", ".join(
+            f"{name} is {image.shape[0]}x{image.shape[1]}" for name, image in zip(names, images, strict=True)
+        )
+        raise InputError(
+            f"{sizes}; sizes must be equal: use --resize a or --resize b, or register the images"
+        )
+    target = images[1 if resize == "a" else 0].shape[:2]
+    return [image if image.shape[:2] == target else _resized(image, target) for image in images]
+
+
+def _percentiles(image: np.ndarray) -> tuple[int, int]:
+    """Values that :data:`PERCENTILES` of a uint16 image reach."""
+    below = np.bincount(image.ravel(), minlength=65536).cumsum() / image.size
+    low, high = (int(np.searchsorted(below, share)) for share in PERCENTILES)
+    return low, high
+
+
+def _resized(image: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
+    if image.ndim == 3:  # OpenCV takes 512 channels at most, to make an image smaller 4
+        return np.dstack([_resized(plane, size_hw) for plane in np.moveaxis(image, 2, 0)])
+    smaller = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
+    # Cubic values beyond the type's range are saturated.
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=interpolation)
+
+
+def _given(text: str) -> tuple[float, float]:
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]) <= 65535:
+        raise InputError(
+            f"value range {text!r}: use full, percentile or LOW:HIGH with 0 <= LOW < HIGH <= 65535"
+        )
+    return float(match[1]), float(match[2])

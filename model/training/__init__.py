@@ -1,0 +1,1 @@
+"""What a training run consists of; :mod:`model.trainer` puts it together."""

@@ -1,0 +1,165 @@
+"""What a run records while it goes: ``metrics.jsonl``, TensorBoard if it is installed, and pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.training.curves import draw_curves
+from model.training.feed import Batch
+from model.training.run_folder import RunFolder
+from pipeline.contact_sheet import contact_sheet
+from pipeline.files import InputError, write_bytes
+from pipeline.images import to_uint8, write_image
+
+#: Seconds between two drawings of the curves at least.
+CURVES_EVERY_S = 60
+#: Rows of a picture.
+PICTURE_ROWS = 4
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Records of ``metrics.jsonl``, one per step. A last line that a kill cut short is left out.
+
+    Raises:
+        InputError: the file is missing or another line is damaged.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    records = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}:{number}: not JSON; restore the file or delete the run") from None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise InputError(f"{path}:{number}: not the record of a step; restore the file or delete the run")
+        records.append(record)
+    return records
+
+
+def progress_note(record: dict[str, Any]) -> str:
+    """A step's losses and gates, for the line of progress."""
+    mm, dp = (record[f"{task}_task"] + record[f"{task}_public"] for task in ("mm", "dp"))
+    return f"mm {mm:.4f} dp {dp:.4f} lambda {record['lambda_mm']:.3f} {record['lambda_dp']:.3f}"
+
+
+class TrainingLog:
+    """The open log of a run. A context manager.
+
+    Args:
+        folder: of the run.
+        step: steps that are done; records of later steps, of a run that was killed, are taken back.
+    """
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        kept = (
+            [r for r in read_metrics(folder.metrics) if r["step"] <= step] if folder.metrics.is_file() else []
+        )
+        if step and [record["step"] for record in kept] != list(range(1, step + 1)):
+            print(
+                f"{folder.metrics}: lacks steps of the {step} that are done; it goes on without",
+                file=sys.stderr,
+            )
+        write_bytes(folder.metrics, "".join(_line(record) for record in kept).encode())
+        self._folder = folder
+        self._drawn = time.monotonic()  # when the curves were
+        self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self._board = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            with suppress(UnicodeEncodeError):  # it writes to no path that is not UTF-8; the run itself does
+                self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one step's record. It is in the file when the call returns."""
+        with _naming(self._folder.metrics):
+            self._file.write(_line(record))
+            self._file.flush()
+        if self._board is not None:
+            for name, value in record.items():
+                if isinstance(value, (int, float)) and name != "step":
+                    self._board.add_scalar(name, value, record["step"])
+
+    def sync(self) -> None:
+        """Return when the disk has what was written."""
+        with _naming(self._folder.metrics):
+            os.fsync(self._file.fileno())
+
+    def draw(self, *, last: bool) -> None:
+        """Draw the curves so far, unless they were a minute ago: it takes as long as many steps.
+
+        Args:
+            last: draw them in any case.
+        """
+        if last or time.monotonic() - self._drawn > CURVES_EVERY_S:
+            self._drawn = time.monotonic()
+            if records := read_metrics(self._folder.metrics):  # else they were lost
+                draw_curves(records, self._folder.curves)
+
+    def picture(self, step: int, batch: Batch, mm: Tensor, dp: Tensor) -> None:
+        """Write validation samples: inputs, fused and reconstructed planes.
+
+        Args:
+            batch: (B, 1, H, W) planes; the first few samples are shown.
+            mm, dp: fused image and reconstruction of each task's pair, (B, 2, H, W) in about [0, 1].
+        """
+        columns = {
+            "infrared": batch.infrared,
+            "visible": batch.visible,
+            "DP a": batch.dp_a,
+            "DP b": batch.dp_b,
+            "fused MM": mm[:, :1],
+            "fused DP": dp[:, :1],
+            "REC of MM": mm[:, 1:],
+            "REC of DP": dp[:, 1:],
+        }
+        count = min(PICTURE_ROWS, len(batch))
+        rows = [[_picture(plane[i, 0]) for plane in columns.values()] for i in range(count)]
+        sheet = contact_sheet(rows, titles=list(columns))
+        write_image(self._folder.pictures / f"step-{step:08d}.png", sheet)
+        if self._board is not None:
+            self._board.add_image("validation", sheet, step, dataformats="HWC")
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.close()
+        with _naming(self._folder.metrics):
+            self._file.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of writing to an open file, such as a full disk, name it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _line(record: dict[str, Any]) -> str:
+    """JSON knows no infinity: an overflowed gradient norm is written as null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(finite) + "\n"
+
+
+def _picture(plane: Tensor) -> np.ndarray:
+    return to_uint8(plane.detach().to("cpu", torch.float32).numpy())

@@ -1,0 +1,67 @@
+"""Freed memory that stays with the process while a network works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import memory
+from model.memory import kept_in_process
+
+BLOCK_BYTES = 200 << 20
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="this C library has no mallopt",
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_free() -> None:
+    """The heap holds no free pages that a test could reuse."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def use_and_free() -> None:
+    torch.ones(BLOCK_BYTES, dtype=torch.uint8)
+
+
+def test_freed_memory_is_given_back_after_the_outermost_block() -> None:
+    before = resident_bytes()
+    with kept_in_process(CPU):
+        with kept_in_process(CPU):
+            use_and_free()
+        assert resident_bytes() - before > 0.75 * BLOCK_BYTES
+    assert resident_bytes() - before < 0.5 * BLOCK_BYTES
+
+
+def test_it_is_given_back_after_an_error_too() -> None:
+    before = resident_bytes()
+    with pytest.raises(ValueError), kept_in_process(CPU):
+        use_and_free()
+        raise ValueError
+    assert resident_bytes() - before < 0.5 * BLOCK_BYTES
+
+
+def test_files_that_a_container_has_read_are_no_used_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {
+        "memory.max": "4000000000",
+        "memory.current": "3900000000",
+        "memory.stat": "anon 400000000\ninactive_file 3500000000\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_available", lambda: 1 << 40)
+    assert memory.free_memory_bytes(CPU) == 3_600_000_000

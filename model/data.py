@@ -68,8 +68,7 @@ class PlaneSet:
 def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
     """Load the planes named in ``roles`` (fields of the shards) of all samples of finished data sets.
 
-    Where all sets together show one scene, each of its frames counts as one: frames of one camera are better
-    to validate with than nothing. In a mixture with others that camera is one scene.
+    Where all sets together show one scene, each of its frames counts as one; see :func:`whole_units`.
 
     Raises:
         InputError: a data set is unfinished, damaged or empty, or their tiles differ in size.
@@ -88,8 +87,7 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
         digests.append(digest)
     frames = [_frame_of(sample_id) for sample_id in ids]
     one_scene = len(set(scenes)) == 1
-    if one_scene:
-        scenes = frames
+    scenes = whole_units(scenes, frames)
     tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
     if len(set(tiles.values())) > 1:
         sizes = ", ".join(f"{folder} of {tile}" for folder, tile in tiles.items())
@@ -178,6 +176,15 @@ def split_validation(scenes: Sequence[str], share: float) -> tuple[np.ndarray, n
         count = min(len(ranked) - 1, max(1, count))
     held_out = np.isin(np.array(scenes), ranked[:count])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def whole_units(scenes: Sequence[str], frames: Sequence[str]) -> list[str]:
+    """What each sample is held out with: its scene; its frame where all show one scene.
+
+    Frames of one camera are better to validate with than nothing. In a mixture with others that camera is one
+    scene.
+    """
+    return list(scenes if len(set(scenes)) > 1 else frames)
 
 
 def is_held_out(scene: str, share: float) -> bool:

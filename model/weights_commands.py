@@ -146,7 +146,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
 def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_size: int, device: str) -> None:
-    """Make the shipped GIFNet weights again, OUT/gifnet.safetensors, printing each command.
+    """Make GIFNet weights as the shipped ones were, OUT/gifnet.safetensors; prints each command.
 
     DATA holds any of roadscene, llvip, mefb, mfif and harvard/{pet,ct}-mri; all for the shipped ones. An hour
     and a quarter on 2 cores that know bfloat16.

@@ -158,3 +158,18 @@ def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
                 write_image(tmp_path / "harvard" / folder / modality / f"{number}.png", picture)
     for count in (1, 2, 5):
         assert len(calibration_pairs(tmp_path, count, held_out=0.0)["medical"]) == count
+
+
+def test_a_patient_that_a_mixture_holds_out_is_not_calibrated_with(tmp_path: Path) -> None:
+    """By itself the set would hold out some slices alone, but in a mixture the patient is one scene."""
+    kept_out, trained_on = (
+        next(str(case) for case in range(10, 99) if is_held_out(str(case), 0.3) is out)
+        for out in (True, False)
+    )
+    for case in (kept_out, trained_on):
+        for modality in ("ct", "mri"):
+            for number in range(10):
+                picture = np.full((50, 50), 10 * number, np.uint8)
+                write_image(tmp_path / case / f"harvard/ct-mri/{modality}/{case}{number:03d}.png", picture)
+    assert not calibration_pairs(tmp_path / kept_out, 10, held_out=0.3)["medical"]
+    assert 0 < len(calibration_pairs(tmp_path / trained_on, 10, held_out=0.3)["medical"]) < 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.data import split_validation
+from model.data import is_held_out, split_validation, whole_units
 from model.inputs.manifest_pairs import manifest_pairs
 from model.inputs.sources import same_size
 from pipeline.files import InputError
@@ -57,9 +57,9 @@ def _pairs_of(recipe: Path, root: Path, count: int, held_out: float) -> list[np.
     expression = re.compile(load_manifest(recipe).scene)
     ids = list(listed.a.files)
     scenes = [scene_of(id_, expression) for id_ in ids]
-    # As training does: of a set of one scene frames are held out.
-    kept, _ = split_validation(scenes if len(set(scenes)) > 1 else ids, held_out)
-    ids = [ids[place] for place in kept]
+    # Neither what training on this set alone holds out, nor scenes that it does in a mixture with others.
+    kept, _ = split_validation(whole_units(scenes, ids), held_out)
+    ids = [ids[place] for place in kept if not is_held_out(scenes[place], held_out)]
     return [_small_pair(listed.a.files[id_], listed.b.files[id_]) for id_ in _spread(ids, count)]
 
 

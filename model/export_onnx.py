@@ -52,11 +52,10 @@ def export_onnx(
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"ONNX export needs {' and '.join(missing)}: pip install 'gifnet[onnx]'")
-    smallest = network.config.min_side
-    if size_hw is not None and min(size_hw) < smallest:
-        raise InputError(f"{size_hw[0]}x{size_hw[1]} is too small: both sides need {smallest} pixels")
-    if size_hw is not None and math.prod(size_hw) > LIMIT_PIXELS:
-        raise InputError(f"{size_hw[0]}x{size_hw[1]} is too large: it may have {LIMIT_PIXELS} pixels")
+    if size_hw is not None:
+        network.config.check_size(*size_hw)
+        if math.prod(size_hw) > LIMIT_PIXELS:
+            raise InputError(f"{size_hw[0]}x{size_hw[1]} is too large: it may have {LIMIT_PIXELS} pixels")
     check_output(path)
     step = math.lcm(SIZE_STEP, network.head.block)
     height, width = size_hw or (6 * step, 7 * step)

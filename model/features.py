@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.blocks.transformer import Task
 from model.inputs.folders import FolderPairs
-from model.network import GIFNet
+from model.network import GIFNet, NetworkConfig
 from model.report import ReportConfig, write_page
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
 from pipeline.contact_sheet import heat
@@ -61,7 +61,7 @@ def feature_report(
     used = 0
     with Progress("features", total=len(pairs.stems), unit="pair") as progress:
         for stem in pairs.stems:
-            a, b = _read_pair(pairs, stem, config.picture_side_px, network.config.min_side)
+            a, b = _read_pair(pairs, stem, config.picture_side_px, network.config)
             groups, parts = _look_inside(network, a, b, config.picture_side_px)
             used += total_bytes([tile["picture"] for group in groups for tile in group["tiles"]])
             if used <= config.pictures_limit_mb * 2**20 or not content["pairs"]:
@@ -76,14 +76,15 @@ def feature_report(
     return write_page(content, out)
 
 
-def _read_pair(pairs: FolderPairs, stem: str, side_px: int, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_pair(
+    pairs: FolderPairs, stem: str, side_px: int, config: NetworkConfig
+) -> tuple[np.ndarray, np.ndarray]:
     a, b = (read_grey(pairs.paths[stem][role]) for role in ("a", "b"))
     if a.shape != b.shape:
         raise InputError(f"{stem}: a and b differ in size; resize or register them first")
     scale = min(1.0, side_px / max(a.shape))
     size = round(a.shape[1] * scale), round(a.shape[0] * scale)
-    if min(size) < smallest:
-        raise InputError(f"{stem}: {size[1]}x{size[0]} is too small: both sides need {smallest} pixels")
+    config.check_size(size[1], size[0], stem)
     if scale < 1:
         a, b = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (a, b))
     return a, b

@@ -83,6 +83,15 @@ class NetworkConfig:
         """Shortest side in pixels that reflection padding allows."""
         return self.window // 2 + 1
 
+    def check_size(self, height: int, width: int, what: str = "an image") -> None:
+        """Refuse what is too small for the network; ``what`` it is, for the message.
+
+        Raises:
+            InputError: a side in pixels is shorter than :attr:`min_side`.
+        """
+        if min(height, width) < self.min_side:
+            raise InputError(f"{what}: {height}x{width} is too small: both sides need {self.min_side} pixels")
+
 
 class GIFNet(nn.Module):
     """The whole network.
@@ -164,11 +173,7 @@ class GIFNet(nn.Module):
             )
         if a.ndim != 4 or a.shape[1] != 1:
             raise InputError(f"inputs must be single planes (B, 1, H, W), not {tuple(a.shape)}")
-        height, width = a.shape[-2:]
-        if min(height, width) < self.config.min_side:
-            raise InputError(
-                f"an image of {height}x{width} is too small: both sides need {self.config.min_side} pixels"
-            )
+        self.config.check_size(a.shape[-2], a.shape[-1])
 
 
 class SharedEncoder(nn.Module):

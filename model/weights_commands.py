@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from model.calibration.recipe import FUSION_SETS, FUSION_TRAINING, HELD_OUT_SHARE, sets_in
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
+from model.training.train_config import TrainConfig
 from pipeline.command_line import FILE, FOLDER, Size, finish, run_commands, setting
-from pipeline.files import WEIGHTS_DIR, InputError, check_output, sha256_file
+from pipeline.files import WEIGHTS_DIR, check_output, sha256_file
 
 
 @click.command("list")
@@ -74,34 +76,6 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     click.echo(model)
 
 
-#: Optics and exposure as a camera has them.
-OPTICS = ("--focus", "thin-lens", "--exposure", "camera-response")
-#: What the shipped GIFNet weights learned from: dataset, manifest, folder, and what synth is told about it.
-#: Real pairs of each kind of fusion, and focus and exposure pairs made from them in two ways.
-FUSION_SETS = (
-    ("roadscene", "roadscene", "roadscene", ("--tiles-per-frame", 4)),
-    ("lens", "roadscene", "roadscene", ("--tiles-per-frame", 2, *OPTICS)),
-    ("llvip", "llvip", "llvip", ("--split", "train", "--tiles-per-frame", 4)),
-    ("mefb", "mefb", "mefb", ("--roles", "over", "under", "--tiles-per-frame", 16)),
-    ("mfif", "mfifb", "mfif", ("--roles", "near", "far", "--tiles-per-frame", 16)),
-    ("pet", "harvard-pet-mri", "harvard/pet-mri", ("--roles", "pet", "mri", "--tiles-per-frame", 12)),
-    ("ct", "harvard-ct-mri", "harvard/ct-mri", ("--roles", "ct", "mri", "--tiles-per-frame", 12)),
-)
-#: Share of the scenes that neither training nor calibration sees.
-HELD_OUT_SHARE = 0.1
-#: Steps of warm-up; half of a run that is shorter than two of them.
-WARMUP_STEPS = 100
-#: How: a network of less than half of the published width, taught by fidelity.
-FUSION_TRAINING = (
-    *("--objective", "fidelity", "--dp-task", "both", "--feature-growth", 14, "--decoder-channels", 32),
-    *("--head", "pyramid", "--crop", 160, "--lr", 0.0013, "--schedule", "cosine"),
-    *("--structure-weight", 8, "--complement-weight", 5),
-    *("--mutual-information-weight", 4.5, "--visual-information-weight", 0.5, "--truth-weight", 3.5),
-    *("--rival-weight", 25, "--sharpness-weight", 55, "--overshoot-weight", 100),
-    *("--clip-norm", 10, "--ema-decay", 0.995, "--validation-share", HELD_OUT_SHARE, "--resume"),
-)
-
-
 @click.command()
 @click.argument("weights", type=FILE)
 @click.argument("data", type=FOLDER)
@@ -120,13 +94,13 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     """
     from model.calibration.calibrate import calibrate as run_calibration
     from model.calibration.calibrate import check_jobs
-    from model.calibration.pairs import SETS, calibration_pairs
+    from model.calibration.pairs import calibration_pairs
     from model.checkpoint import load_with_facts, save_weights
     from model.inputs.folders import check_apart
 
     check_jobs(jobs)
     check_output(out, weights)
-    check_apart(out, [data / folder for sets in SETS.values() for _, folder in sets])
+    check_apart(out, [data / one.folder for one in FUSION_SETS])
     network, metadata = load_with_facts(weights)
     config = metadata.get("config")
     share = config.get("validation_share") if isinstance(config, dict) else None
@@ -155,33 +129,27 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     Example:
         gifnet weights train-fusion data -o fusion
     """
-    from model.calibration.pairs import has_pairs
     from pipeline.device import computes_bfloat16, resolve_device
 
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.
     amp = "bf16" if computes_bfloat16(resolve_device(device)) else "off"
-    there = [entry for entry in FUSION_SETS if (data / entry[2]).is_dir()]
-    folders = dict.fromkeys(folder for _, _, folder, _ in FUSION_SETS)
-    if not there:
-        raise InputError(f"{data}: holds none of {', '.join(folders)}")
-    for folder in folders:
-        if not (data / folder).is_dir():
-            click.echo(f"not there, left out: {data / folder}", err=True)
-    calibrates = has_pairs(data)
+    sets = sets_in(data)
+    for folder in dict.fromkeys(one.folder for one in FUSION_SETS if one not in sets):
+        click.echo(f"not there, left out: {data / folder}", err=True)
+    calibrates = any(one.kind for one in sets)
     trained, calibrated = out / "run/weights.safetensors", out / "calibrated.safetensors"
     last = calibrated if calibrates else trained
-    warmup = min(WARMUP_STEPS, steps // 2)
     chosen = (
-        *("--steps", steps, "--warmup-steps", warmup, "--batch-size", batch_size),
-        *("--amp", amp, "--device", device),
+        *("--steps", steps, "--warmup-steps", min(TrainConfig.warmup_steps, steps // 2)),
+        *("--batch-size", batch_size, "--amp", amp, "--device", device),
     )
     failures = run_commands(
         ctx,
         *(
-            ["synth", recipe, "--root", data / folder, "-o", out / name, *options]
-            for name, recipe, folder, options in there
+            ["synth", one.recipe, "--root", data / one.folder, "-o", out / one.name, *one.options]
+            for one in sets
         ),
-        ["train", *(out / name for name, *_ in there), "-o", out / "run", *FUSION_TRAINING, *chosen],
+        ["train", *(out / one.name for one in sets), "-o", out / "run", *FUSION_TRAINING, *chosen],
         *([["weights", "calibrate", trained, data, "-o", calibrated]] if calibrates else []),
         ["weights", "import", last, "-o", out / "gifnet.safetensors", "--half"],
     )

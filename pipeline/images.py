@@ -43,10 +43,8 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
-#: quicker to pack, and smaller; older versions give no choice.
-_PNG_OPTIONS = (
-    [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
-)
+#: quicker to pack, and smaller.
+_PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 #: What Pillow raises for a damaged file, seen by changing bytes of good ones.
 _DAMAGE = (
     OSError,

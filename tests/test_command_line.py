@@ -102,7 +102,6 @@ def test_a_chain_goes_on_with_a_dataset_that_lacks_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("model.calibration.pairs.has_pairs", lambda _: False)
     summary = SynthesisSummary(
         index=None, seen=2, written=1, skipped=1, failed=0, problems=("skipped 7: no infrared",), seconds={}
     )

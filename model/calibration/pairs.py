@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from model.calibration.recipe import KINDS, sets_in
 from model.data import is_held_out, split_validation, whole_units
 from model.inputs.manifest_pairs import manifest_pairs
 from model.inputs.sources import same_size
@@ -15,20 +16,8 @@ from pipeline.files import InputError
 from pipeline.images import read_grey
 from pipeline.manifest import load_manifest, scene_of
 
-#: Kind of pair -> its sets: manifest and folder.
-SETS = {
-    "infrared": (("roadscene", "roadscene"),),
-    "focus": (("mfifb", "mfif"),),
-    "exposure": (("mefb", "mefb"),),
-    "medical": (("harvard-pet-mri", "harvard/pet-mri"), ("harvard-ct-mri", "harvard/ct-mri")),
-}
 #: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
 SIDE, LEAST_SIDE = 640, 41
-
-
-def has_pairs(data: Path) -> bool:
-    """Whether any of the sets lies in a folder."""
-    return any((data / folder).is_dir() for sets in SETS.values() for _, folder in sets)
 
 
 def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, list[np.ndarray]]:
@@ -40,15 +29,13 @@ def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, l
     Raises:
         InputError: none of the sets is there, a picture cannot be read, or both of a pair differ in size.
     """
-    if not has_pairs(data):
-        folders = [folder for sets in SETS.values() for _, folder in sets]
-        raise InputError(f"{data}: holds none of {', '.join(folders)}")
-    found: dict[str, list[np.ndarray]] = {kind: [] for kind in SETS}
-    for kind, sets in SETS.items():
-        there = [(Path(recipe), data / folder) for recipe, folder in sets if (data / folder).is_dir()]
-        for place, (recipe, root) in enumerate(there):
+    sets = sets_in(data, KINDS)
+    found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    for kind, pairs in found.items():
+        there = [one for one in sets if one.kind == kind]
+        for place, one in enumerate(there):
             share = (count + len(there) - 1 - place) // len(there)  # the first ones get what is left over
-            found[kind] += _pairs_of(recipe, root, share, held_out)
+            pairs += _pairs_of(Path(one.recipe), data / one.folder, share, held_out)
     return found
 
 

@@ -106,8 +106,7 @@ class FusionEngine:
             return _Passes(self, network, torch.from_numpy(pair)[None]).maps()
 
     def _network_for(self, height: int, width: int, main: Task) -> FoldedNetwork:
-        if min(height, width) < (smallest := self.network.config.min_side):
-            raise InputError(f"an image of {height}x{width} is too small: both sides need {smallest} pixels")
+        self.network.config.check_size(height, width)
         if main not in self._folded:
             self._folded[main] = FoldedNetwork(
                 self.network, main=main, device=self.device, dtype=self.dtype, multiple=self.multiple

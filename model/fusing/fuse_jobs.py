@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.fusing.fuse_config import BAND_SUFFIXES, FuseConfig
+from model.fusing.video import CODECS
 from model.inputs.folders import Images, ListedFiles, check_apart, holds, pair_folders
 from pipeline.files import InputError
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
 
 #: What OpenCV is asked to read and write as video.
-VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4")
+VIDEO_SUFFIXES = tuple(CODECS)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class DepthTrainingConfig:
 
     def plain(self) -> dict[str, Any]:
         """What a stopped run must go on with, in JSON's types: not where it runs; a base is its SHA-256."""
-        fields = asdict(replace(self, jobs=1, device="auto"))
+        fields = asdict(self)
+        del fields["jobs"], fields["device"]
         fields["base"] = sha256_file(self.base) if self.base else None
         return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
 

@@ -74,8 +74,7 @@ class DepthTrainingState:
             raise InputError(f"{error}; delete it to begin anew") from None
         if not isinstance(saved, dict) or saved.keys() != self._content().keys():
             raise InputError(f"{path}: not a checkpoint of train-depth; delete it to begin anew")
-        mine = self.config.plain()
-        earlier = saved["config"] | {"device": mine["device"]}  # checkpoints used to name theirs
+        mine, earlier = self.config.plain(), saved["config"]
         changed = sorted(key for key in mine.keys() | earlier.keys() if mine.get(key) != earlier.get(key))
         if changed:
             raise InputError(

@@ -34,13 +34,13 @@ import torch
 from joblib import Parallel, delayed
 
 from model.calibration.pairs import SIDE
+from model.calibration.recipe import HELD_OUT_SHARE
 from model.checkpoint import load_network
 from model.data import is_held_out, to_luminance
 from model.engine.strips import FusionEngine
 from model.evaluation.baselines import BASELINES
 from model.inputs.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
-from model.weights_commands import HELD_OUT_SHARE
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig

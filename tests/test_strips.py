@@ -135,6 +135,18 @@ def test_bf16_is_close() -> None:
     assert 0 < error.mean() < 0.02
 
 
+def test_what_is_kept_stays_within_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.engine.strips.WORKING_NUMBERS", 1)  # of a small image strips are the whole
+    planes, kept = random_planes(96, 128), []
+    budgets = (0, 1 << 20, 1 << 22, 1 << 23, 1 << 24, 1 << 30)
+    for memory in budgets:
+        engine = FusionEngine(random_network(5), memory_bytes=memory)
+        engine.fuse_planes(*planes)
+        kept.append(engine._arena.num_bytes)
+    assert all(now <= memory for now, memory in zip(kept, budgets, strict=True))
+    assert kept == sorted(kept) and len(set(kept)) > 3
+
+
 def test_too_small() -> None:
     with pytest.raises(InputError, match=r"4x30 is too small: both sides need 5"):
         FusionEngine(tiny_network(0)).fuse_planes(*random_planes(4, 30))

@@ -13,10 +13,12 @@ import pytest
 import torch
 from training_runs import digest, tiny, without_times
 
+from model.blocks.head import HEADS
 from model.checkpoint import load_network, load_with_facts, read_metadata, save_weights
 from model.digest import weights_digest
 from model.network import GIFNet, NetworkConfig
 from model.trainer import train
+from model.training import train_config
 from model.training.curves import LOSSES, draw_curves, summarise
 from model.training.distributed import Team
 from model.training.feed import Batch, TrainingData
@@ -346,3 +348,12 @@ def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert set(LOSSES) <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("mm_task")] == [1, 2]
+
+
+def test_names_and_defaults_that_need_no_torch_are_those_of_the_code() -> None:
+    assert tuple(OBJECTIVES) == train_config.OBJECTIVES
+    assert set(train_config.HEADS) == set(HEADS)
+    shape = NetworkConfig()
+    assert all(getattr(shape, name) == default for name, default in train_config.SHAPE.items())
+    assert load_measure(train_config.MEASURES[0], weights="", device=torch.device("cpu")) is pyramid_energy
+    assert TrainConfig.information in train_config.MEASURES

@@ -189,8 +189,3 @@ def _run(root: click.Context, arguments: list[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     return DONE
-
-
-def given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given; the others keep the defaults of their config, which needs torch."""
-    return {name: value for name, value in settings.items() if value is not None}

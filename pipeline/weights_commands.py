@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, given, refuse_idle
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, refuse_idle, setting
+from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.downloads import DOWNLOADS
+from pipeline.probe_training_config import ProbeTrainingConfig
 
 
 @click.command()
@@ -35,17 +37,17 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 
 @click.command("train-depth")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
-@click.option("--encoder", help="timm model.")
-@click.option("--steps", type=int, help="Optimiser steps of the network for visible frames.")
-@click.option("--scenes", type=int, help="Rendered scenes from which it learns; with --base: passed over.")
+@setting(DepthTrainingConfig, "encoder", help="timm model.")
+@setting(DepthTrainingConfig, "steps", help="Optimiser steps of the network for visible frames.")
+@setting(DepthTrainingConfig, "scenes", help="Rendered scenes from which it learns; not with --base.")
 @click.option("--base", type=FILE, help="Weights whose network is kept, instead of --steps.")
-@click.option("--infrared-steps", type=int, help="Optimiser steps of the correction by infrared frames.")
-@click.option("--infrared-scenes", type=int, help="Further rendered scenes from which that learns.")
-@click.option("--batch-size", type=int, help="Views per step.")
-@click.option("--held-out", type=int, help="Scenes of each kind kept for validation.")
-@click.option("--jobs", type=int, help="Processes that render.")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.")
-@click.option("--seed", type=int, help="Of scenes, views and first weights.")
+@setting(DepthTrainingConfig, "infrared_steps", help="Optimiser steps of the correction by infrared frames.")
+@setting(DepthTrainingConfig, "infrared_scenes", help="Further rendered scenes from which that learns.")
+@setting(DepthTrainingConfig, "batch_size", help="Views per step.")
+@setting(DepthTrainingConfig, "held_out", help="Scenes of each kind kept for validation.")
+@setting(DepthTrainingConfig, "jobs", help="Processes that render.")
+@setting(DepthTrainingConfig, "device", help="auto, cpu, cuda or cuda:N.")
+@setting(DepthTrainingConfig, "seed", help="Of scenes, views and first weights.")
 def train_depth(out: Path, **settings: Any) -> None:
     """Train the depth network on rendered scenes; without options as the shipped weights were made.
 
@@ -55,13 +57,12 @@ def train_depth(out: Path, **settings: Any) -> None:
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
     from pipeline.depth.training import train_depth as run_training
-    from pipeline.depth.training_config import DepthTrainingConfig
 
     if settings["base"]:
         refuse_idle(["steps"], "with --base, whose network is kept")
     if settings["infrared_steps"] == 0:
         refuse_idle(["infrared_scenes"], "with --infrared-steps 0")
-    click.echo(run_training(DepthTrainingConfig(**given(settings)), out))
+    click.echo(run_training(DepthTrainingConfig(**settings), out))
 
 
 @click.command("train-probe")
@@ -69,11 +70,11 @@ def train_depth(out: Path, **settings: Any) -> None:
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
 @click.option("--split", help="Which of the manifest's splits.")
 @click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
-@click.option("--steps", type=int, help="Optimiser steps.")
-@click.option("--learning-rate", type=float, help="Of Adam at the start.")
-@click.option("--held-out-every", type=int, help="Every n-th scene is held out for the figures.")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.")
-@click.option("--seed", type=int, help="Of first weights, scenes and patches.")
+@setting(ProbeTrainingConfig, "steps", help="Optimiser steps.")
+@setting(ProbeTrainingConfig, "learning_rate", help="Of Adam at the start.")
+@setting(ProbeTrainingConfig, "held_out_every", help="Every n-th scene is held out for the figures.")
+@setting(ProbeTrainingConfig, "device", help="auto, cpu, cuda or cuda:N.")
+@setting(ProbeTrainingConfig, "seed", help="Of first weights, scenes and patches.")
 def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path, **settings: Any) -> None:
     """Train the exposure probe on the over-/under-exposed pairs of a manifest.
 
@@ -82,7 +83,6 @@ def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path,
         gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
         gifnet weights train-probe manifests/sice.toml --root SICE --split Dataset_Part1 -o probe.safetensors
     """
-    from pipeline.probe_training import ProbeTrainingConfig
     from pipeline.probe_training import train_probe as run_training
 
-    click.echo(run_training(ProbeTrainingConfig(**given(settings)), manifest, root, out, split=split))
+    click.echo(run_training(ProbeTrainingConfig(**settings), manifest, root, out, split=split))

@@ -22,10 +22,12 @@ from model.fusing.fuse_config import FuseConfig
 from model.report import ReportConfig
 from model.training.train_config import TrainConfig
 from pipeline.camera_response import CameraConfig
+from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
 from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
+from pipeline.probe_training_config import ProbeTrainingConfig
 from pipeline.scenes import SampleConfig, render_scene
 from pipeline.shard_schema import ATTRIBUTES, FIELDS
 from pipeline.shards import load_arrays, read_index
@@ -88,6 +90,8 @@ def _named_in_the_readme() -> set[tuple[str, ...]]:
         (("fuse",), [FuseConfig]),
         (("evaluate",), [EvaluateConfig]),
         (("report",), [ReportConfig]),
+        (("weights", "train-depth"), [DepthTrainingConfig]),
+        (("weights", "train-probe"), [ProbeTrainingConfig]),
     ],
 )
 def test_defaults_are_those_of_the_configs(path: tuple[str, ...], configs: list[type]) -> None:

@@ -31,7 +31,8 @@ from pipeline.images import read_image
 from pipeline.padding import reflection_pad
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import load_probe
-from pipeline.probe_training import ProbeTrainingConfig, train_probe
+from pipeline.probe_training import train_probe
+from pipeline.probe_training_config import ProbeTrainingConfig
 from pipeline.shards import load_arrays, verify
 from pipeline.synthesis import synthesise
 

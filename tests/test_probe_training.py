@@ -24,7 +24,8 @@ from pipeline.exposure_scenes import (
 from pipeline.files import InputError
 from pipeline.images import write_image
 from pipeline.probe import load_probe, probe_luminance
-from pipeline.probe_training import ProbeTrainingConfig, fit_probe, train_probe
+from pipeline.probe_training import fit_probe, train_probe
+from pipeline.probe_training_config import ProbeTrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

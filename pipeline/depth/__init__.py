@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Every form that a depth source may take, for help texts and messages.
 DEPTH_SOURCES = ("default", "megadepth:PATH", "files:FOLDER", "timm:ENCODER:PATH", "hf:MODEL")
+#: Sides of the input must be multiples of this: the coarsest stride of the encoders.
+STRIDE = 32
 #: Frames that pass together: a batch of a network on a GPU, which is filled up where they are fewer, because
 #: kernels are chosen by its size.
 FRAMES_AT_ONCE = 8

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pipeline.depth import STRIDE
 from pipeline.depth.correction import InfraredCorrection
 from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
@@ -20,8 +21,6 @@ from pipeline.saved_tensors import canonical, check_finite, fill, read_tensors
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
-#: Sides of the input must be multiples of this: the coarsest stride of the encoders.
-STRIDE = 32
 #: Channels of the decoder from the coarsest scale to stride 8; half and a quarter of it at strides 4 and 2.
 DECODER_WIDTH = 96
 

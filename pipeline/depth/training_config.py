@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.depth.network import STRIDE
+from pipeline.depth import STRIDE
 from pipeline.files import InputError, sha256_file
 from pipeline.schedules import cosine_share
 

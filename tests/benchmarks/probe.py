@@ -22,7 +22,8 @@ import torch
 
 from pipeline.exposure_scenes import probe_figures, read_scenes, split_scenes
 from pipeline.probe import ROLES, load_probe
-from pipeline.probe_training import ProbeTrainingConfig, fit_probe
+from pipeline.probe_training import fit_probe
+from pipeline.probe_training_config import ProbeTrainingConfig
 
 
 def main() -> None:

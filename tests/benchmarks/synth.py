@@ -36,9 +36,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from pipeline.depth import STRIDE
 from pipeline.depth.details import merge, part_windows
 from pipeline.depth.inference import DEFAULT_WEIGHTS
-from pipeline.depth.network import STRIDE, DepthNetwork, load_depth_network
+from pipeline.depth.network import DepthNetwork, load_depth_network
 from pipeline.engines import RunOptions
 from pipeline.manifest import list_samples, load_manifest
 from pipeline.plan import SynthesisConfig

@@ -147,6 +147,7 @@ def _describe(folder: Path | str, index: Mapping[str, Any]) -> str:
         f"source: {' '.join(index['source'][key] for key in ('manifest', 'split') if index['source'][key])}",
         f"data digest: {index['digest']}",
         f"plan digest: {index['plan_digest']}",
+        "given as: " + ", ".join(f"{what} {name}" for what, name in sorted(index["given"].items())),
         "settings:",
         *(f"  {key} = {value}" for key, value in _flatten(index["config"])),
         "versions: " + ", ".join(f"{name} {number}" for name, number in sorted(index["versions"].items())),

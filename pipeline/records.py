@@ -137,6 +137,7 @@ def write_index(
             "format_version": FORMAT_VERSION,
             "plan_digest": plan.digest,
             "config": plan.settings,
+            "given": given_names(plan),
             "source": plan.settings["source"],
             "shards": entries,
             "num_samples": counts["written"],
@@ -147,6 +148,12 @@ def write_index(
             "versions": versions(),
         },
     )
+
+
+def given_names(plan: Plan) -> dict[str, str]:
+    """What the run that ended called its models and tables: for people, since the content is what counts."""
+    config = plan.config
+    return {"curves": config.exposure.camera.curves, "depth": config.depth, "probe": config.probe}
 
 
 def unmatched_reason(entry: Unmatched) -> str:

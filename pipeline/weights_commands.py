@@ -40,7 +40,7 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @setting(DepthTrainingConfig, "encoder", help="timm model.")
 @setting(DepthTrainingConfig, "steps", help="Optimiser steps of the network for visible frames.")
 @setting(DepthTrainingConfig, "scenes", help="Rendered scenes from which it learns; not with --base.")
-@click.option("--base", type=FILE, help="Weights whose network is kept, instead of --steps.")
+@setting(DepthTrainingConfig, "base", type=FILE, help="Weights whose network is kept, instead of --steps.")
 @setting(DepthTrainingConfig, "infrared_steps", help="Optimiser steps of the correction by infrared frames.")
 @setting(DepthTrainingConfig, "infrared_scenes", help="Further rendered scenes from which that learns.")
 @setting(DepthTrainingConfig, "batch_size", help="Views per step.")

@@ -137,7 +137,7 @@ def test_a_stopped_export_mixes_nothing_and_is_not_taken_for_a_finished_one(
     assert files() == [2 * FRAMES + 1] + [2 * FRAMES] * 5, "a file of another name stays"
 
 
-@pytest.mark.parametrize("key", ["seen", "config", "source", "versions", "skipped_frames"])
+@pytest.mark.parametrize("key", ["seen", "config", "given", "source", "versions", "skipped_frames"])
 def test_an_index_that_lacks_something_is_one_line(dataset: Path, tmp_path: Path, key: str) -> None:
     folder = _with_index(dataset, tmp_path, **{key: None})
     with pytest.raises(InputError, match=rf"index\.json: damaged index \(.*{key}.*\); run synth again$"):

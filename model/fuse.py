@@ -99,73 +99,73 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
         recipe = choose_recipe(config, engine, todo, tell=progress.message)
-        _run(recipe, todo, summary, log, progress, at_once=jobs)
+        _Overlap(recipe, summary, log, progress, at_once=jobs).run(todo)
     return summary
 
 
-def _run(
-    recipe: Recipe,
-    jobs: list[Job],
-    summary: FuseSummary,
-    log: FusedLog,
-    progress: Progress,
-    *,
-    at_once: int,
-) -> None:
-    """Overlap reading, fusing and writing; collect bad input, let everything else through."""
-    waiting: deque[tuple[Job, Future[tuple[list[str | None], Any]]]] = deque()
-    writing: deque[tuple[Job, Future[None]]] = deque()
-    upcoming = iter(jobs)
+class _Overlap:
+    """Read ahead, fuse, write behind: what is bad input is collected, everything else gets through."""
 
-    def fail(job: Job, error: Exception) -> None:
-        reason = summary.failed[job.name] = _reason(job, error)
-        named = any(str(path) in reason for path in (*job.inputs, job.output))
-        progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
-        progress.advance()
+    def __init__(
+        self, recipe: Recipe, summary: FuseSummary, log: FusedLog, progress: Progress, *, at_once: int
+    ) -> None:
+        self.recipe, self.summary, self.log, self.progress = recipe, summary, log, progress
+        self.at_once = at_once
+        self.writing: deque[tuple[Job, Future[None]]] = deque()
 
-    def read(job: Job) -> tuple[list[str | None], Any]:
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Fuse jobs in order, ``at_once`` being read and as many written meanwhile."""
+        waiting: deque[tuple[Job, Future[tuple[list[str | None], Any]]]] = deque()
+        upcoming = iter(jobs)
+        with ThreadPoolExecutor(self.at_once) as readers, ThreadPoolExecutor(self.at_once) as writers:
+            waiting.extend((job, readers.submit(self._read, job)) for job in islice(upcoming, self.at_once))
+            while waiting:
+                job, reading = waiting.popleft()
+                waiting.extend((job, readers.submit(self._read, job)) for job in islice(upcoming, 1))
+                try:
+                    found, loaded = reading.result()
+                    start = time.perf_counter()
+                    result = self.recipe.fuse(loaded)
+                except _FAILURES as error:
+                    self._fail(job, error)
+                    continue
+                seconds = time.perf_counter() - start
+                self.writing.append((job, writers.submit(self._write, job, result, found, seconds)))
+                if len(self.writing) > self.at_once + WRITES_BEHIND:
+                    self._finish_write()
+            while self.writing:
+                self._finish_write()
+
+    def _read(self, job: Job) -> tuple[list[str | None], Any]:
         for path in job.inputs:
             if path.exists() and not path.is_file():
                 raise InputError(f"{path}: not a file")
-        return digests_of(job), recipe.read(job)  # of what is read, whatever replaces it meanwhile
+        return digests_of(job), self.recipe.read(job)  # of what is read, whatever replaces it meanwhile
 
-    def write(job: Job, result: Any, found: list[str | None], seconds: float) -> None:
-        # Here and not later, so that whatever ends the run leaves no result without its line.
-        size_hw = recipe.write(job, result)
+    def _write(self, job: Job, result: Any, found: list[str | None], seconds: float) -> None:
+        # The log here and not later, so that whatever ends the run leaves no result without its line.
+        size_hw = self.recipe.write(job, result)
         try:
-            log.append(job, digests=found, size_hw=size_hw, seconds=seconds)
+            self.log.append(job, digests=found, size_hw=size_hw, seconds=seconds)
         except OSError:
             job.output.unlink(missing_ok=True)
             raise
 
-    def finish_write() -> None:
-        job, future = writing.popleft()
+    def _finish_write(self) -> None:
+        job, future = self.writing.popleft()
         try:
             future.result()
         except _FAILURES as error:
-            fail(job, error)
+            self._fail(job, error)
             return
-        summary.done.append(job.name)
-        progress.advance(note=job.name)
+        self.summary.done.append(job.name)
+        self.progress.advance(note=job.name)
 
-    with ThreadPoolExecutor(at_once) as readers, ThreadPoolExecutor(at_once) as writers:
-        waiting.extend((job, readers.submit(read, job)) for job in islice(upcoming, at_once))
-        while waiting:
-            job, reading = waiting.popleft()
-            waiting.extend((job, readers.submit(read, job)) for job in islice(upcoming, 1))
-            try:
-                found, loaded = reading.result()
-                start = time.perf_counter()
-                result = recipe.fuse(loaded)
-            except _FAILURES as error:
-                fail(job, error)
-                continue
-            seconds = time.perf_counter() - start
-            writing.append((job, writers.submit(write, job, result, found, seconds)))
-            if len(writing) > at_once + WRITES_BEHIND:
-                finish_write()
-        while writing:
-            finish_write()
+    def _fail(self, job: Job, error: Exception) -> None:
+        reason = self.summary.failed[job.name] = _reason(job, error)
+        named = any(str(path) in reason for path in (*job.inputs, job.output))
+        self.progress.message(f"failed: {reason}" if named else f"failed: {job.name}: {reason}")
+        self.progress.advance()
 
 
 def _reason(job: Job, error: Exception) -> str:

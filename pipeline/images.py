@@ -27,6 +27,7 @@ from pipeline.image_headers import (
     is_sixteen_bit,
     orientation_of,
 )
+from pipeline.sixteen_bit import decode_sixteen_bit
 from pipeline.ycbcr import luminance
 
 #: File name endings that a folder of images is searched for.
@@ -91,7 +92,7 @@ def read_image(path: Path | str) -> np.ndarray:
                     if has_grey_palette(upright):
                         return colours[..., 0].copy()
                     return (
-                        _decode_sixteen_bit(data, orientation, colours, path)
+                        decode_sixteen_bit(data, orientation, colours, path)
                         if sixteen_bit
                         else colours.copy()
                     )
@@ -188,29 +189,6 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise InputError(f"{path}: empty file")
     return data
-
-
-def _decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
-    """16-bit RGB, of which Pillow has the upper half only; that half must agree with what OpenCV reads."""
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    fault = InputError(f"{path}: 16-bit image that cannot be decoded reliably; convert it to a plain PNG")
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        raise fault from None
-    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
-        raise fault
-    image: np.ndarray = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    # EXIF: what remains after a transposition is a mirror of rows and/or columns.
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if image.shape != eight_bit.shape or np.abs((image >> 8).astype(np.int16) - eight_bit).max() > 1:
-        raise fault
-    return np.ascontiguousarray(image)
 
 
 def _eight_bit(image: np.ndarray, path: Path | str) -> np.ndarray:

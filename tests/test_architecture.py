@@ -24,6 +24,7 @@ SHARED_MODULES = {
     "padding",
     "saved_tensors",
     "schedules",
+    "sixteen_bit",
     "contact_sheet",
     "manifest",
     "command_line",

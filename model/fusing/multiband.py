@@ -8,18 +8,17 @@ carried along.
 
 from __future__ import annotations
 
-import logging
 import math
-import struct
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffFileError, TiffPage, imwrite
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage, imwrite
 
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
+from pipeline.sixteen_bit import TIFF_DAMAGE
 
 #: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams, and
 #: the RPC coefficients of satellite scenes that are not rectified.
@@ -40,21 +39,6 @@ _MAX_PAGES = 256
 _ORIENTATION = 274
 #: Types of two numbers each: RATIONAL and SRATIONAL.
 _FRACTIONS = (5, 10)
-
-#: What tifffile and its decoders raise for a damaged file, seen by changing bytes of good ones.
-_DAMAGE = (
-    TiffFileError,
-    struct.error,
-    LookupError,
-    ValueError,
-    ArithmeticError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-)
-
-# tifffile logs every oddity; what matters is raised, and standard error is the user's.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 #: Tag -> (type, value): text as bytes, numbers as they are.
 Tags = dict[int, tuple[int, bytes | int | float | tuple[int | float, ...]]]
@@ -99,7 +83,7 @@ def read_bands(path: Path | str) -> Bands:
             geography, no_data = _tags(pages[0], _GEOGRAPHIC), _tags(pages[0], _NO_DATA)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except _DAMAGE as error:
+    except TIFF_DAMAGE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a TIFF file, or a damaged one ({what:.200})") from None
     return Bands(np.concatenate(bands), geography, no_data)

@@ -1,0 +1,97 @@
+"""Colour images of 16 bits a channel, of which Pillow has the upper half only.
+
+OpenCV reads most, and tifffile the other TIFFs. OpenCV gets some wrong without a word, so what either gives
+counts if its upper half is what Pillow has. Planar TIFFs both get wrong; there tifffile alone decides.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tifffile import PLANARCONFIG, TiffFile, TiffFileError
+
+from pipeline.files import InputError
+
+#: What tifffile and its decoders raise for a damaged file, seen by changing bytes of good ones.
+TIFF_DAMAGE = (
+    TiffFileError,
+    struct.error,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+)
+
+# tifffile logs every oddity; what matters is raised, and standard error is the user's.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+def decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
+    """Decode an RGB image of 16 bits a channel.
+
+    Args:
+        data: the file.
+        orientation: how it lies, 1 to 8 as in EXIF.
+        eight_bit: the upper half of its values, upright, (H, W, 3) uint8.
+        path: of the file, for the message.
+
+    Returns:
+        The image, upright, (H, W, 3) uint16.
+
+    Raises:
+        InputError: no decoder gives what agrees with the upper half.
+    """
+    for stored, planar in (_by_opencv(data), _by_tifffile(data)):
+        if stored is not None:
+            image = np.ascontiguousarray(_upright(stored, orientation))
+            if image.shape == eight_bit.shape and (planar or _upper_half_is(image, eight_bit)):
+                return image
+    raise InputError(f"{path}: 16-bit image that cannot be decoded reliably; convert it to a plain PNG")
+
+
+def _upper_half_is(image: np.ndarray, eight_bit: np.ndarray) -> bool:
+    return bool(np.abs((image >> 8).astype(np.int16) - eight_bit).max() <= 1)
+
+
+def _by_opencv(data: bytes) -> tuple[np.ndarray | None, bool]:
+    """Pixels as stored, (H, W, 3), and False; None of what is not read so."""
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None, False
+    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
+        return None, False
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), False
+
+
+def _by_tifffile(data: bytes) -> tuple[np.ndarray | None, bool]:
+    """The same of a TIFF, also compressed by Zstandard, and whether it is planar."""
+    try:
+        with TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first.aspage()
+            values = page.asarray()
+            planar = page.planarconfig == PLANARCONFIG.SEPARATE
+    except TIFF_DAMAGE:
+        return None, False
+    image = np.moveaxis(values, 0, -1) if planar else values
+    fits = image.dtype == np.uint16 and image.ndim == 3 and image.shape[2] == 3
+    return (image, planar) if fits else (None, False)
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    # EXIF: what remains after a transposition is a mirror of rows and/or columns.
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image

@@ -25,6 +25,10 @@ from pipeline.files import InputError
 from pipeline.images import read_grey, to_uint8, write_image
 from pipeline.progress import Progress
 
+#: Tiles of a page under one title.
+Group = dict[str, Any]
+#: Planes that the encoder puts before its own channels.
+_INPUTS = 2
 #: Channels of each part on the page, those that vary most.
 _CHANNELS = 11
 #: Width of one channel in the sheets of all of them.
@@ -92,7 +96,7 @@ def _read_pair(
 
 def _look_inside(
     network: GIFNet, a: np.ndarray, b: np.ndarray, side_px: int
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[list[Group], dict[str, np.ndarray]]:
     """Groups of tiles for the page, and name -> maps (C, H, W) for the sheets."""
     device = next(network.parameters()).device
     planes = [torch.from_numpy(plane).to(device)[None, None].float() / 255 for plane in (a, b)]
@@ -104,42 +108,47 @@ def _look_inside(
         fused = {main: network.fuse_features(encoded, encoded, main=main) for main in _BRANCHES.values()}
     network.train(training)
     dp, mm = (to_uint8(_maps(fused[main])[0]) for main in ("dp", "mm"))
-    difference = cv2.absdiff(dp, mm)
-    pictures = {"a": a, "b": b, "fused, DP is main": dp, "fused, MM is main": mm}
-    pictures[f"difference (0 to {ERROR_RANGE_LEVELS} levels)"] = coloured_error(difference)
-    groups = [
-        {
-            "title": "Main task",
-            "note": f"The same pair with either task as main task; they differ by {difference.mean():.1f} "
-            "grey levels on average.",
-            "tiles": [
-                {"label": name, "picture": data_uri(image, side_px)} for name, image in pictures.items()
-            ],
-        }
-    ]
     # The encoder passes its two inputs on as its first channels; they are shown above.
-    parts = {"Shared encoder": _maps(encoded)[2:]} | {name: _maps(x) for name, x in refined.items()}
-    first = {"Shared encoder": 2}
-    for name, maps in parts.items():
-        strongest = np.argsort(-maps.std((1, 2)), kind="stable")[:_CHANNELS]
-        tiles = [{"label": "mean over channels", "picture": data_uri(_coloured(maps.mean(0)), side_px)}]
-        tiles += [
-            {
-                "label": f"channel {channel + first.get(name, 0)}",
-                "picture": data_uri(_coloured(maps[channel]), side_px // 2),
-                "detail": f"σ {maps[channel].std():.3g}",
-            }
-            for channel in strongest
-        ]
-        groups.append(
-            {
-                "title": name,
-                "note": f"The {len(strongest)} of {len(maps)} channels that vary most, each from its 1st to "
-                "its 99th percentile.",
-                "tiles": tiles,
-            }
-        )
+    parts = {"Shared encoder": _maps(encoded)[_INPUTS:]} | {name: _maps(x) for name, x in refined.items()}
+    firsts = {"Shared encoder": _INPUTS}
+    groups = [_main_task_group({"a": a, "b": b}, dp, mm, side_px)]
+    groups += [_part_group(name, maps, firsts.get(name, 0), side_px) for name, maps in parts.items()]
     return groups, parts
+
+
+def _main_task_group(sources: dict[str, np.ndarray], dp: np.ndarray, mm: np.ndarray, side_px: int) -> Group:
+    """What either main task makes of a pair, planes (H, W) uint8, and where the two differ."""
+    difference = cv2.absdiff(dp, mm)
+    pictures = {**sources, "fused, DP is main": dp, "fused, MM is main": mm}
+    pictures[f"difference (0 to {ERROR_RANGE_LEVELS} levels)"] = coloured_error(difference)
+    return {
+        "title": "Main task",
+        "note": f"The same pair with either task as main task; they differ by {difference.mean():.1f} "
+        "grey levels on average.",
+        "tiles": [{"label": name, "picture": data_uri(image, side_px)} for name, image in pictures.items()],
+    }
+
+
+def _part_group(name: str, maps: np.ndarray, first: int, side_px: int) -> Group:
+    """The maps (C, H, W) of one part that vary most; ``first`` is the number of the first of them."""
+    strongest = np.argsort(-maps.std((1, 2)), kind="stable")[:_CHANNELS]
+    mean = {"label": "mean over channels", "picture": data_uri(_coloured(maps.mean(0)), side_px)}
+    return {
+        "title": name,
+        "note": f"The {len(strongest)} of {len(maps)} channels that vary most, each from its 1st to "
+        "its 99th percentile.",
+        "tiles": [
+            mean,
+            *(
+                {
+                    "label": f"channel {channel + first}",
+                    "picture": data_uri(_coloured(maps[channel]), side_px // 2),
+                    "detail": f"σ {maps[channel].std():.3g}",
+                }
+                for channel in strongest
+            ),
+        ],
+    }
 
 
 def _maps(features: Tensor) -> np.ndarray:

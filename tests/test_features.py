@@ -57,6 +57,19 @@ def test_the_fused_images_are_the_networks(tmp_path: Path, network: GIFNet) -> N
         assert np.abs(shown.astype(int) - expected).mean() < 3, main  # JPEG
 
 
+def test_channels_are_numbered_as_in_the_network(tmp_path: Path, network: GIFNet) -> None:
+    content = content_of(feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html"))
+    a, b = (torch.from_numpy(picture(seed, (40, 56)))[None, None] / 255 for seed in (0, 10))
+    with torch.inference_mode():
+        encoded = network.eval().encode(a, b)
+        parts = [encoded, *(network.transformer(encoded, encoded, main=main) for main in ("dp", "mm"))]
+    for group, maps in zip(content["pairs"][0]["groups"][1:], parts, strict=True):
+        _, *channels = group["tiles"]
+        for tile in channels:
+            number, deviation = int(tile["label"].split()[1]), float(tile["detail"].split()[1])
+            assert maps[0, number].std(correction=0).item() == pytest.approx(deviation, rel=0.01)
+
+
 def test_limits_and_errors(tmp_path: Path, network: GIFNet) -> None:
     pairs = write_pairs(tmp_path)
     config = ReportConfig(picture_side_px=64, pictures_limit_mb=0.001)

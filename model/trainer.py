@@ -35,7 +35,7 @@ from model.training.signals import stop_on_signal
 from model.training.start import STILLBORN, learns_nothing, notices, start_network
 from model.training.step import AlternatingStep, NonFiniteError
 from model.training.train_config import SHAPE, TrainConfig
-from model.training.training_log import TrainingLog, progress_note, read_metrics
+from model.training.training_log import TrainingLog, progress_note
 from model.training.training_state import TrainingState, save_training_state
 from pipeline.device import repeatable
 from pipeline.files import InputError, first_line, write_json
@@ -212,7 +212,8 @@ class _Run:
             extra=extra,
         )
         self.folder.prune(self.config.keep_checkpoints)
-        log.draw(last=last)
+        if last or log.curves_are_due:
+            log.draw()
 
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)
@@ -225,9 +226,8 @@ class _Run:
 
     def _finish(self, log: TrainingLog) -> None:
         save_weights(self.folder.weights, self.result, self._facts())
-        log.draw(last=True)
         device = self.team.device
-        summary = summarise(read_metrics(self.folder.metrics)) | {
+        summary = summarise(log.draw()) | {
             "weights_digest": weights_digest(self.result),
             "data_digest": self.data.digest,
             "samples": self.data.num_samples,

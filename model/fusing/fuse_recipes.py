@@ -52,9 +52,11 @@ class RangeNotices:
     def __init__(self, range_16bit: str, tell: Callable[[str], None]) -> None:
         self._range, self._tell, self._told = range_16bit, tell, False
 
-    def check(self, path: Path, image: np.ndarray) -> None:
-        """Look at one image, of any shape, unless another has been told of."""
-        if not self._told and (found := unused_range(image, self._range)):
+    def check(self, path: Path, image: np.ndarray, none: int | None = None) -> None:
+        """Look at one image, of any shape, unless another has been told of; ``none`` stands for no data."""
+        if self._told or image.dtype == np.uint8:
+            return
+        if found := unused_range(image if none is None else image[image != none], self._range):
             self._told = True
             self._tell(f"{path}: {found}")
 
@@ -102,8 +104,7 @@ class Scenes:
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
         for path, part in zip(job.inputs, (*parts, pan), strict=True):
-            known = part.values if part.none() is None else part.values[part.values != part.none()]
-            self.ranges.check(path, known)
+            self.ranges.check(path, part.values, part.none())
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:

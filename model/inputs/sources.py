@@ -53,7 +53,7 @@ def unused_range(image: np.ndarray, text: str) -> str | None:
         image: uint8 or uint16, any shape, possibly empty.
         text: as for :func:`value_range`.
     """
-    if image.dtype == np.uint8 or not image.size:
+    if image.dtype == np.uint8 or text == "percentile" or not image.size:
         return None
     low, high = value_range(image, text)
     least, most = _percentiles(image)

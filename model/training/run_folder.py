@@ -124,9 +124,9 @@ class RunFolder:
             raise InputError(f"{self.config}: not of a training run; choose another -o")
         if not resume:
             raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
-        self._init_sha256 = earlier.get("init_sha256")
         state = self._latest()
         if state is not None:
+            self._init_sha256 = earlier.get("init_sha256")
             earlier = {"config": state.config, "data_digest": state.data_digest}
         elif self.weights.is_file():
             raise InputError(
@@ -164,7 +164,7 @@ class RunFolder:
             "torch": torch.__version__,
             "numpy": np.__version__,
         }
-        if config.init and self._init_sha256 is None:
+        if self._init_sha256 is None and config.init and Path(config.init).is_file():
             self._init_sha256 = sha256_file(config.init)
         value = {
             "config": config.to_json(),
@@ -222,8 +222,9 @@ def settings_changed(
 
 def _may_be(init: str, earlier: str, sha256: str | None) -> bool:
     """Whether weights are left out, or those that a run started from."""
-    moved = sha256 is not None and Path(init).is_file() and sha256_file(init) == sha256
-    return not init or _one_file(init, earlier) or moved
+    if not init or _one_file(init, earlier):
+        return True
+    return sha256 is not None and Path(init).is_file() and sha256_file(init) == sha256  # moved
 
 
 def _one_file(*names: str) -> bool:

@@ -101,16 +101,17 @@ class TrainingLog:
         with _naming(self._folder.metrics):
             os.fsync(self._file.fileno())
 
-    def draw(self, *, last: bool) -> None:
-        """Draw the curves so far, unless they were a minute ago: it takes as long as many steps.
+    @property
+    def curves_are_due(self) -> bool:
+        """Whether they were drawn a while ago: it takes as long as many steps."""
+        return time.monotonic() - self._drawn > CURVES_EVERY_S
 
-        Args:
-            last: draw them in any case.
-        """
-        if last or time.monotonic() - self._drawn > CURVES_EVERY_S:
-            self._drawn = time.monotonic()
-            if records := read_metrics(self._folder.metrics):  # else they were lost
-                draw_curves(records, self._folder.curves)
+    def draw(self) -> list[dict[str, Any]]:
+        """Draw the curves of all steps, and return their records."""
+        self._drawn = time.monotonic()
+        if records := read_metrics(self._folder.metrics):  # else they were lost
+            draw_curves(records, self._folder.curves)
+        return records
 
     def picture(self, step: int, batch: Batch, mm: Tensor, dp: Tensor) -> None:
         """Write validation samples: inputs, fused and reconstructed planes.

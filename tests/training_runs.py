@@ -68,13 +68,19 @@ def spawn(
     """A training in a process of its own; ``resume`` among the settings is train's."""
     settings = {**TINY, "steps": 4, **settings}
     code = (
-        "import sys, json, torch\n"
+        "import sys, json, os, torch\n"
         "torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
         "from model.trainer import TrainConfig, train\n"
+        "from pipeline.files import InputError\n"
         "settings = json.loads(sys.argv[3])\n"
         "resume = settings.pop('resume', False)\n"
-        "train(TrainConfig(**settings), Path(sys.argv[1]), Path(sys.argv[2]), resume=resume)\n"
+        "try:\n"
+        "    train(TrainConfig(**settings), Path(sys.argv[1]), Path(sys.argv[2]), resume=resume)\n"
+        "except InputError as error:\n"
+        "    print(error, file=sys.stderr, flush=True)\n"
+        # An interpreter that ends right after a collective may be aborted by gloo's threads.
+        "    os._exit(1)\n"
     )
     arguments = [sys.executable, "-c", code, str(joint), str(out), json.dumps(settings)]
     return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment}, stderr=stderr)

@@ -51,8 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.breaks:
             self.server.breaks -= 1
             stop = min(stop, start + self.server.limit)
+        self.server.sent += stop - start  # before: the client may have all of it at once
         self.wfile.write(CONTENT[start:stop])
-        self.server.sent += stop - start
 
     def log_message(self, *args: object) -> None:
         pass

@@ -220,6 +220,8 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "is_bf16_supported": lambda *_, **__: True,
             "is_current_stream_capturing": lambda: False,
             "device_count": lambda: 1,
+            # Older than Triton's kernels ask for, which nothing pretends to run.
+            "get_device_capability": lambda *_: (7, 5),
             "get_device_name": lambda *_: "pretended",
             "mem_get_info": lambda *_: (free_bytes, free_bytes),
             "Stream": _Stream,

@@ -15,7 +15,10 @@ import triton.language as tl
 
 #: Side of an attention window that the block is written for.
 WINDOW = 8
-#: Taps of the local path, 5x5.
+#: Channels of a piece of 16 bytes in half precision: what maps and weights have, fills whole ones.
+PIECE = 8
+_PIECE = tl.constexpr(PIECE)
+#: Side of the local path's filters.
 _LOCAL_SIDE = tl.constexpr(5)
 _SIDE = tl.constexpr(WINDOW)
 _PIXELS = tl.constexpr(WINDOW * WINDOW)
@@ -27,69 +30,75 @@ def _mirrored(index, size):
 
 
 @triton.jit
-def _measure(partials, values, used, pixels, channels):
-    """Count, mean and squared distances from it of the values that are used, as row program_id."""
-    count = pixels * channels
+def _measure(part, values, used, count):
+    """Count, mean, and squared distances from it, of the values that are used."""
     mean = tl.sum(tl.where(used, values, 0.0)) / tl.maximum(count, 1)
     distance = tl.where(used, values - mean, 0.0)
-    place = partials + 3 * tl.program_id(0)
-    tl.store(place, count.to(tl.float32))
-    tl.store(place + 1, mean)
-    tl.store(place + 2, tl.sum(distance * distance))
+    tl.store(part, count.to(tl.float32))
+    tl.store(part + 1, mean)
+    tl.store(part + 2, tl.sum(distance * distance))
 
 
 @triton.jit
 def convolve(
-    x, x_pixel, x_channels, height, width, whole_height, whole_width, weight, bias,
-    extra, extra_pixel, extra_channels, extra_weight,
-    out, out_pixel, out_channel, out_channels, out_width, pixels, partials, slope,
-    SIDE: tl.constexpr, BIASED: tl.constexpr, EXTRA: tl.constexpr, ACTIVE: tl.constexpr,
-    MEASURED: tl.constexpr, HEAD: tl.constexpr, HEAD_USED: tl.constexpr,
+    x, x_pixel, x_pieces, height, width, whole_height, whole_width, weight, bias,
+    extra, extra_pieces, extra_weight,
+    out, out_pixel, out_channels, out_width, pixels, partials, slope,
+    SIDE: tl.constexpr, BIASED: tl.constexpr, EXTRA: tl.constexpr, ACTIVE: tl.constexpr, PLANAR: tl.constexpr,
+    MAPS: tl.constexpr, HEADS: tl.constexpr, HEAD: tl.constexpr, HEAD_USED: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Convolution of a map reflected at its borders, plus a 1x1 convolution of another, ReLU, statistics.
 
-    A map that is smaller than the whole that is convolved is reflected to it first.
-
-    Weights lie (out, row, column, in). ``*_pixel`` are elements from pixel to pixel, ``out_channel`` from
-    channel to channel.
+    A map that is smaller than the whole that is convolved is reflected to it first. Weights lie (out, row,
+    column, in). Channels that are read, and what lies from pixel to pixel, are counted in pieces of 8. The
+    result is a map, or its channels are planes. ``MAPS`` maps side by side in it are measured, each by itself;
+    of each of their ``HEADS`` heads of ``HEAD`` channels the first ``HEAD_USED`` count.
     """
     place = tl.program_id(0) * M + tl.arange(0, M)
     pixel = tl.minimum(place, pixels - 1)
     row, column = pixel // out_width, pixel % out_width
     n, ks = tl.arange(0, N), tl.arange(0, K)
+    channels = x_pieces * _PIECE
     total = tl.zeros((M, N), tl.float32)
-    steps = tl.cdiv(x_channels, K)
+    steps = tl.cdiv(channels, K)
     for step in range(SIDE * SIDE * steps):
         tap = step // steps
         k = (step % steps) * K + ks
         above = _mirrored(_mirrored(row + tap // SIDE - SIDE // 2, whole_height), height)
         left = _mirrored(_mirrored(column + tap % SIDE - SIDE // 2, whole_width), width)
-        start = (above * width + left).to(tl.int64) * x_pixel
-        given = tl.load(x + start[:, None] + k[None, :], mask=(k < x_channels)[None, :], other=0.0)
-        there = (k < x_channels)[:, None] & (n < out_channels)[None, :]
-        by = tl.load(weight + (n[None, :] * (SIDE * SIDE) + tap) * x_channels + k[:, None], mask=there, other=0.0)
-        total = tl.dot(given, by, total)
+        start = (above * width + left).to(tl.int64) * (x_pixel * _PIECE)
+        given = tl.load(x + start[:, None] + k[None, :], mask=(k < channels)[None, :], other=0.0)
+        by = weight + (n * (SIDE * SIDE) + tap)[None, :] * channels + k[:, None]
+        there = (k < channels)[:, None] & (n < out_channels)[None, :]
+        total = tl.dot(given, tl.load(by, mask=there, other=0.0), total)
     if EXTRA:
         # Of the same size as the result, which may be smaller than the map that is convolved.
-        start = pixel.to(tl.int64) * extra_pixel
-        for step in range(tl.cdiv(extra_channels, K)):
+        channels = extra_pieces * _PIECE
+        start = pixel.to(tl.int64) * channels
+        for step in range(tl.cdiv(channels, K)):
             k = step * K + ks
-            given = tl.load(extra + start[:, None] + k[None, :], mask=(k < extra_channels)[None, :], other=0.0)
-            there = (k < extra_channels)[:, None] & (n < out_channels)[None, :]
-            by = tl.load(extra_weight + n[None, :] * extra_channels + k[:, None], mask=there, other=0.0)
-            total = tl.dot(given, by, total)
+            given = tl.load(extra + start[:, None] + k[None, :], mask=(k < channels)[None, :], other=0.0)
+            by = extra_weight + n[None, :] * channels + k[:, None]
+            there = (k < channels)[:, None] & (n < out_channels)[None, :]
+            total = tl.dot(given, tl.load(by, mask=there, other=0.0), total)
     if BIASED:
         total += tl.load(bias + n, mask=n < out_channels, other=0.0).to(tl.float32)[None, :]
     if ACTIVE:
         total = tl.where(total > 0, total, total * slope)
     result = total.to(out.dtype.element_ty)
-    if MEASURED:
-        used = (place < pixels)[:, None] & ((n < out_channels) & (n % HEAD < HEAD_USED))[None, :]
-        own = tl.minimum(M, pixels - tl.program_id(0) * M)
-        _measure(partials, result.to(tl.float32), used, own, out_channels // HEAD * HEAD_USED)
-    target = pixel.to(tl.int64)[:, None] * out_pixel + n[None, :] * out_channel
-    tl.store(out + target, result, mask=(place < pixels)[:, None] & (n < out_channels)[None, :])
+    own = tl.minimum(M, pixels - tl.program_id(0) * M)
+    for number in tl.static_range(MAPS):
+        chosen = (n // (HEADS * HEAD) == number) & (n % HEAD < HEAD_USED)
+        used = (place < pixels)[:, None] & chosen[None, :]
+        part = partials + 3 * (tl.program_id(0) * MAPS + number)
+        _measure(part, result.to(tl.float32), used, own * (HEADS * HEAD_USED))
+    there = (place < pixels)[:, None] & (n < out_channels)[None, :]
+    if PLANAR:
+        target = out + n.to(tl.int64)[None, :] * pixels + pixel[:, None]
+    else:
+        target = out + pixel.to(tl.int64)[:, None] * (out_pixel * _PIECE) + n[None, :]
+    tl.store(target, result, mask=there)
 
 
 @triton.jit
@@ -102,32 +111,41 @@ def _pointwise(x, weight, bias, rows, first, CHANNELS: tl.constexpr, C: tl.const
 
 
 @triton.jit
-def _mixed(
-    query, key, value_map, local_map, local, position_bias, row, column, height, width,
-    HEAD: tl.constexpr, CHANNELS: tl.constexpr, SIZE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+def filter_local(
+    value, weight, out, height, width, pixels,
+    CHANNELS: tl.constexpr, C: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """Attention inside the windows and the local path of one head: (M, N)."""
-    place, n = tl.arange(0, M), tl.arange(0, N)
-    there = (n < SIZE)[None, :]
-    pixel = (_mirrored(row, height) * width + _mirrored(column, width)).to(tl.int64) * CHANNELS
-    value = tl.load(value_map + pixel[:, None] + (HEAD * SIZE + n)[None, :], mask=there, other=0.0)
-    inside = place % _PIXELS
-    by_place = inside[:, None] * _PIXELS + inside[None, :]
-    scores = tl.dot(query, tl.trans(key))
-    scores += tl.load(position_bias + HEAD * _PIXELS * _PIXELS + by_place).to(tl.float32)
-    if M > _PIXELS:
-        scores = tl.where((place // _PIXELS)[:, None] == (place // _PIXELS)[None, :], scores, -1e30)
-    shares = tl.exp(scores - tl.max(scores, 1)[:, None])
-    total = tl.dot(shares.to(value.dtype), value) / tl.sum(shares, 1)[:, None]
+    """The local path: each channel of a map, reflected at its borders, by a 5x5 filter; weights (tap, channel)."""
+    place, c = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, C)
+    pixel = tl.minimum(place, pixels - 1)
+    row, column = pixel // width, pixel % width
+    there = c < CHANNELS
+    total = tl.zeros((M, C), tl.float32)
     for down in range(_LOCAL_SIDE):
         above = _mirrored(row + down - _LOCAL_SIDE // 2, height) * width
         for right in tl.static_range(_LOCAL_SIDE):
             beside = above + _mirrored(column + right - _LOCAL_SIDE // 2, width)
-            start = beside.to(tl.int64) * CHANNELS
-            near = tl.load(local_map + start[:, None] + (HEAD * SIZE + n)[None, :], mask=there, other=0.0)
-            tap = local + (down * _LOCAL_SIDE + right) * CHANNELS + HEAD * SIZE + n
-            total += near.to(tl.float32) * tl.load(tap, mask=n < SIZE, other=0.0).to(tl.float32)[None, :]
-    return total.to(value.dtype)
+            near = value + beside.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+            tap = tl.load(weight + (down * _LOCAL_SIDE + right) * CHANNELS + c, mask=there, other=0.0)
+            total += tl.load(near, mask=there[None, :], other=0.0).to(tl.float32) * tap.to(tl.float32)[None, :]
+    target = out + pixel.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+    tl.store(target, total.to(out.dtype.element_ty), mask=(place < pixels)[:, None] & there[None, :])
+
+
+@triton.jit
+def _attended(
+    query, key, value, position_bias, HEAD: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """Attention of one head inside the windows, (M, N) each."""
+    place = tl.arange(0, M)
+    inside = place % _PIXELS
+    scores = tl.dot(query, tl.trans(key))
+    by_place = inside[:, None] * _PIXELS + inside[None, :]
+    scores += tl.load(position_bias + HEAD * _PIXELS * _PIXELS + by_place).to(tl.float32)
+    if M > _PIXELS:
+        scores = tl.where((place // _PIXELS)[:, None] == (place // _PIXELS)[None, :], scores, -1e30)
+    shares = tl.exp(scores - tl.max(scores, 1)[:, None])
+    return tl.dot(shares.to(value.dtype), value) / tl.sum(shares, 1)[:, None]
 
 
 @triton.jit
@@ -161,61 +179,52 @@ def _expanded(
 
 @triton.jit
 def block(
-    x, value, query_weight, query_bias, key_weight, key_bias,
-    local, project, expand, expand_bias, contract,
-    other, other_value, other_local_value, other_key_weight, other_key_bias,
-    other_local, other_project, other_expand, other_expand_bias, other_contract, gate,
-    position_bias, out, partials, height, width, columns, origin,
+    x, x_pieces, value, local, asking, query_weight, query_bias, key_weight, key_bias,
+    project, expand, expand_bias, contract, position_bias, before, gate,
+    out, partials, height, width, columns, origin,
     CROSS: tl.constexpr, CHANNELS: tl.constexpr, HEADS: tl.constexpr, HEAD_USED: tl.constexpr,
     HIDDEN: tl.constexpr, WINDOWS: tl.constexpr, C: tl.constexpr, N: tl.constexpr, H: tl.constexpr,
 ):  # fmt: skip
-    """A transformer block on ``WINDOWS`` windows side by side, of one stream, or of both and the gate.
+    """A transformer block of one stream on ``WINDOWS`` windows side by side.
 
     Args:
-        x, value: main stream's map and its values (height, width, CHANNELS).
-        other, ...: the other stream's, of whose queries none are needed.
+        x, asking: the stream's map, and the one that queries are projected from, another stream's where CROSS;
+            of (height, width, CHANNELS), with ``x_pieces`` pieces of 8 from pixel to pixel.
+        value, local: the stream's values and its local path, (height, width, CHANNELS).
+        before, gate: where CROSS the result is ``before`` plus the gate times the block's.
         columns: programs beside each other.
         origin: row and column of the first window.
     """
     SIZE: tl.constexpr = CHANNELS // HEADS
     M: tl.constexpr = WINDOWS * _PIXELS
-    place, c = tl.arange(0, M), tl.arange(0, C)
+    dtype: tl.constexpr = x.dtype.element_ty
+    place, c, n = tl.arange(0, M), tl.arange(0, C), tl.arange(0, N)
     down, right = tl.program_id(0) // columns, tl.program_id(0) % columns
     row = origin + down * _SIDE + place % _PIXELS // _SIDE
     column = origin + (right * WINDOWS + place // _PIXELS) * _SIDE + place % _SIDE
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     # Of windows beyond the right border nothing is kept, but what they read must exist.
     column = tl.minimum(column, width + _SIDE - 1)
-    pixel = (_mirrored(row, height) * width + _mirrored(column, width)).to(tl.int64) * CHANNELS
+    pixel = (_mirrored(row, height) * width + _mirrored(column, width)).to(tl.int64)[:, None]
     there = (c < CHANNELS)[None, :]
-    mine = tl.load(x + pixel[:, None] + c[None, :], mask=there, other=0.0)
-    dtype: tl.constexpr = x.dtype.element_ty
+    given = pixel * (x_pieces * _PIECE) + c[None, :]
+    mine = tl.load(x + given, mask=there, other=0.0)
+    theirs = tl.load(asking + given, mask=there, other=0.0) if CROSS else mine
     total = mine.to(tl.float32)
-    if CROSS:
-        theirs = tl.load(other + pixel[:, None] + c[None, :], mask=there, other=0.0)
-        helper = theirs.to(tl.float32)
     for head in tl.static_range(HEADS):
-        query = _pointwise(mine, query_weight, query_bias, SIZE, head * SIZE, CHANNELS, C, N).to(dtype)
+        query = _pointwise(theirs, query_weight, query_bias, SIZE, head * SIZE, CHANNELS, C, N).to(dtype)
         key = _pointwise(mine, key_weight, key_bias, SIZE, head * SIZE, CHANNELS, C, N).to(dtype)
-        mixed = _mixed(
-            query, key, value, value, local, position_bias, row, column, height, width,
-            head, CHANNELS, SIZE, N, M,
-        )  # fmt: skip
-        total = _projected(total, mixed, project, head, CHANNELS, SIZE, C, N)
-        if CROSS:
-            key = _pointwise(theirs, other_key_weight, other_key_bias, SIZE, head * SIZE, CHANNELS, C, N)
-            mixed = _mixed(
-                query, key.to(dtype), other_value, other_local_value, other_local, position_bias,
-                row, column, height, width, head, CHANNELS, SIZE, N, M,
-            )  # fmt: skip
-            helper = _projected(helper, mixed, other_project, head, CHANNELS, SIZE, C, N)
+        of_head = pixel * CHANNELS + (head * SIZE + n)[None, :]
+        values = tl.load(value + of_head, mask=(n < SIZE)[None, :], other=0.0)
+        mixed = _attended(query, key, values, position_bias, head, M)
+        mixed += tl.load(local + of_head, mask=(n < SIZE)[None, :], other=0.0).to(tl.float32)
+        total = _projected(total, mixed.to(dtype), project, head, CHANNELS, SIZE, C, N)
     total = _expanded(total, expand, expand_bias, contract, HIDDEN, dtype, CHANNELS, C, H)
+    at = pixel * CHANNELS + c[None, :]
     if CROSS:
-        helper = _expanded(
-            helper, other_expand, other_expand_bias, other_contract, HIDDEN, dtype, CHANNELS, C, H
-        )
-        total += gate * helper
+        total = tl.load(before + at, mask=there, other=0.0).to(tl.float32) + gate * total
     result = total.to(dtype)
     used = inside[:, None] & ((c < CHANNELS) & (c % SIZE < HEAD_USED))[None, :]
-    _measure(partials, result.to(tl.float32), used, tl.sum(inside.to(tl.int32)), HEADS * HEAD_USED)
-    tl.store(out + pixel[:, None] + c[None, :], result, mask=inside[:, None] & there)
+    count = tl.sum(inside.to(tl.int32)) * (HEADS * HEAD_USED)
+    _measure(partials + 3 * tl.program_id(0), result.to(tl.float32), used, count)
+    tl.store(out + at, result, mask=inside[:, None] & there)

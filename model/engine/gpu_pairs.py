@@ -1,4 +1,4 @@
-"""Pairs of planes on their way through a GPU, and one launch for what comes again.
+"""Pairs of planes on a GPU, and one launch for what comes again.
 
 A pair takes hundreds of kernels, many of which run for less time than the host needs to launch one. So the
 second pair of one size is recorded as a CUDA graph, which the following ones replay.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ RECORDED_PIXELS = 1 << 22
 
 
 class GpuPairs:
-    """Takes pairs to the GPU, has them fused there and brings the results back; for one thread at a time.
+    """Takes pairs to the GPU and has them fused there; for one thread at a time.
 
     Planes and record of the last kind of pair are kept. A record holds what computing one pair takes, which
     the engine's memory budget bounds; what was held for computing without it has been given back by then.
@@ -33,16 +32,16 @@ class GpuPairs:
         self._launch: Callable[[], Sequence[Tensor | None]] | None = None
         self._recordable = True
 
-    def fuse(self, pair: Tensor, kind: Hashable, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def fuse(self, pair: Tensor, kind: Hashable, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Fuse one pair of planes.
 
         Args:
-            pair: (1, 2, H, W) float32 on the host.
+            pair: (1, 2, H, W) float32 on the host or the device.
             kind: pairs of equal kind have equal sizes and are computed alike, without waiting for the device.
             compute: planes on the device -> (1, 1, H, W) there.
 
         Returns:
-            (H, W) float32.
+            what was computed, on the device, valid until the next call.
         """
         again = kind == self._kind
         if not again:
@@ -51,12 +50,10 @@ class GpuPairs:
         if again and self._launch is None and self._recordable and pair[0, 0].numel() <= RECORDED_PIXELS:
             self._record(compute)
         if self._launch is None:
-            fused: Tensor | None = compute(self._planes)
-        else:
-            (fused,) = self._launch()
+            return compute(self._planes)
+        (fused,) = self._launch()
         assert fused is not None
-        # To and from ordinary memory: copying through pinned memory took three times as long.
-        return fused[0, 0].cpu().numpy()
+        return fused
 
     def _begin(self, kind: Hashable, pair: Tensor) -> None:
         """Make room for pairs of another kind."""

@@ -8,7 +8,9 @@ memory budget allows; the other rows are computed again. Each pass takes one pan
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,10 +22,11 @@ from model.engine.folded import FoldedNetwork, StreamWeights
 from model.engine.gpu_pairs import GpuPairs
 from model.engine.moments import moments
 from model.engine.panels import Panel, cut
+from model.engine.whole_maps import TRITON_FAILURES, WholeMaps, fits
 from model.memory import kept_in_process
 from model.network import GIFNet
 from pipeline.device import computes_bfloat16
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
 CPU_STRIP_PIXELS = 20_480
@@ -74,6 +77,7 @@ class FusionEngine:
         on_cpu = self.device.type == "cpu"
         self.multiple = multiple or (1 if on_cpu else GPU_PIECE_BYTES // self.dtype.itemsize)
         self._pairs = None if on_cpu else GpuPairs(self.device)
+        self._whole = strip_rows is None and panel_columns is None
         self._folded: dict[Task, FoldedNetwork] = {}
         self._arena = Arena(0)
 
@@ -88,16 +92,38 @@ class FusionEngine:
 
     def fuse_pair(self, pair: np.ndarray, *, main: Task = "dp") -> np.ndarray:
         """:meth:`fuse_planes` of both in one array, float32 (2, H, W): it is not copied."""
-        height, width = pair.shape[1:]
-        network, planes = self._network_for(height, width, main), torch.from_numpy(pair)[None]
-
-        def compute(planes: Tensor) -> Tensor:
-            return _Passes(self, network, planes).run()
-
+        planes = torch.from_numpy(pair)[None]
+        if self._pairs is not None:
+            return self.fuse_device(planes, main=main)[0, 0].cpu().numpy()
+        network = self._network_for(pair.shape[1], pair.shape[2], main)
         with torch.inference_mode(), kept_in_process(self.device), _kernels():
-            if self._pairs is None:
-                return compute(planes)[0, 0].numpy()
-            return self._pairs.fuse(planes, (main, height, width), compute)
+            return _Passes(self, network, planes).run()[0, 0].numpy()
+
+    def fuse_device(self, planes: Tensor, *, main: Task = "dp") -> Tensor:
+        """The same on a GPU, without waiting for it: (1, 2, H, W) float32, there or here -> (1, 1, H, W) there.
+
+        The result is the caller's until the next call.
+        """
+        assert self._pairs is not None, "a CPU has no stream to launch on"
+        height, width = planes.shape[2:]
+        network = self._network_for(height, width, main)
+        with torch.inference_mode(), kept_in_process(self.device), _kernels():
+            return self._pairs.fuse(planes, (main, height, width), partial(self._compute, network))
+
+    def _compute(self, network: FoldedNetwork, planes: Tensor) -> Tensor:
+        """Planes on the GPU -> the fused plane there, as a whole where that is possible."""
+        head, (height, width) = network.head, planes.shape[2:]
+        budget = self.memory_bytes - 4 * head.working_numbers(height, width)
+        if self._whole and fits(network, height, width, budget):
+            try:
+                return head.fuse(head.pooled(WholeMaps(network, planes).decoded()), planes)
+            except TRITON_FAILURES as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                self._whole = False
+                reason = first_line(error)
+                warnings.warn(f"{self.device}: fusing without Triton's kernels ({reason})", stacklevel=2)
+        return _Passes(self, network, planes).run()
 
     def head_maps(self, pair: np.ndarray, *, main: Task = "dp") -> list[Tensor]:
         """What the network tells its head of a pair, float32 (2, H, W), on a CPU."""

@@ -6,7 +6,7 @@ of PyTorch's operators.
 
 from __future__ import annotations
 
-from typing import Any
+from subprocess import CalledProcessError
 
 import torch
 from torch import Tensor
@@ -18,26 +18,35 @@ try:
     import triton
 
     from model.engine import gpu_kernels as kernels
+    #: What cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
+    TRITON_FAILURES = (triton.errors.TritonError, RuntimeError, CalledProcessError)
 except ImportError:  # PyTorch brings it for CUDA on Linux alone
     triton = kernels = None
+    TRITON_FAILURES = ()
 
-#: Pixels that a program convolves at a time, and channels that it reads at once.
-_PIXELS, _CHANNELS = 128, 32
+#: Least compute capability of a GPU that the kernels are written for.
+_CAPABILITY = (8, 0)
+#: Pixels that a program convolves at a time, and those that it filters.
+_PIXELS, _FILTERED = 128, 32
 #: Hidden channels of the MLP that a program computes at once.
 _HIDDEN = 64
 #: Windows that a program takes through a block.
-_WINDOWS = 2
+_WINDOWS = 1
+#: Warps and stages of programs that convolve to many and to few channels, and of a block.
+_WIDE = {"K": 64, "num_warps": 8, "num_stages": 3}
+_NARROW = {"K": 32, "num_warps": 4, "num_stages": 3}
+_BLOCK = {"num_warps": 4, "num_stages": 1}
 
 
 def fits(network: FoldedNetwork, height: int, width: int, memory_bytes: int) -> bool:
     """Whether a pair of this size can pass as a whole within so many bytes of maps."""
-    suits = triton is not None and network.padded and network.dtype.itemsize == 2
+    if kernels is None or not network.padded or network.dtype.itemsize != 2:
+        return False
+    if torch.cuda.get_device_capability(network.device) < _CAPABILITY:
+        return False
     numbers = network.feature_channels + 6 * network.channels
-    return (
-        suits
-        and network.window == kernels.WINDOW
-        and numbers * network.dtype.itemsize * height * width <= memory_bytes
-    )
+    needs = numbers * network.dtype.itemsize * height * width
+    return network.window == kernels.WINDOW and needs <= memory_bytes
 
 
 class WholeMaps:
@@ -50,30 +59,25 @@ class WholeMaps:
 
     def __init__(self, network: FoldedNetwork, planes: Tensor) -> None:
         self.network = network
-        self.height, self.width = planes.shape[2:]
+        self.size_hw = planes.shape[2], planes.shape[3]
         # The transformer's maps are reflected to whole multiples.
-        self.map_hw = [side + -side % network.alignment for side in (self.height, self.width)]
+        self.map_hw = tuple(side + -side % network.alignment for side in self.size_hw)
         self.features = self._encode(planes)
 
     def decoded(self) -> Tensor:
         """The decoder's maps for the head, (1, maps, H, W) float32."""
         network = self.network
-        x, other = (self._embed(number) for number in range(2))
-        for index in range(network.depth):
-            tasks = [network.main, network.other][: 2 if index == 0 else 1]
-            weights = [
-                network.stream(index, task, _statistics(partials))
-                for task, (_, partials) in zip(tasks, (x, other), strict=False)
-            ]
-            x = self._block(index, x[0], weights[0], *([(other[0], weights[1])] if index == 0 else []))
-        merged = self._map(len(network.merge_features.weight), like=(self.height, self.width))
+        x = self._cross()
+        for index in range(1, network.depth):
+            x = self._block(index, *x)
+        merged = self._map(len(network.merge_features.weight), self.size_hw)
         _convolve(x[0], network.merge_refined, merged, slope=0.0, extra=(self.features, network.merge_features))
         *hidden, last = network.decoder
         for affine in hidden:
-            before, merged = merged, self._map(len(affine.weight), like=(self.height, self.width))
+            before, merged = merged, self._map(len(affine.weight), self.size_hw)
             _convolve(before, affine, merged, slope=network.head.slope)
         maps = network.head.channels
-        decoded = torch.empty((maps, self.height, self.width), device=network.device)
+        decoded = torch.empty((maps, *self.size_hw), device=network.device)
         bias = None if last.bias is None else last.bias[:maps]
         _convolve(merged, Affine(last.weight[:maps], bias), decoded.permute(1, 2, 0))
         return decoded[None]
@@ -81,7 +85,7 @@ class WholeMaps:
     def _encode(self, planes: Tensor) -> Tensor:
         """(H, W, C): each convolution writes beside what it reads."""
         network = self.network
-        features = self._map(network.feature_channels, like=(self.height, self.width))
+        features = self._map(network.feature_channels, self.size_hw)
         given = network.input(planes)[0].permute(1, 2, 0)
         stop = given.shape[2]
         features[..., :stop] = given
@@ -90,62 +94,92 @@ class WholeMaps:
             _convolve(features[..., :start], affine, features[..., start:stop], slope=0.0)
         return features
 
-    def _embed(self, number: int) -> tuple[Tensor, Tensor]:
-        """A stream's map, main or other, and its partial statistics."""
+    def _cross(self) -> tuple[Tensor, Tensor]:
+        """The first block and its gate: main stream's map, and statistics of its parts."""
         network, channels = self.network, self.network.channels
-        own = slice(number * channels, (number + 1) * channels)
-        weight, bias = network.embed
-        embedded = self._map(channels)
-        affine = Affine(weight[own], None if bias is None else bias[own])
-        return embedded, _convolve(self.features, affine, embedded, measured=self._heads())
+        embedded = self._map(2 * channels, self.map_hw)
+        parts = _convolve(self.features, network.embed, embedded, measured=(2, *self._heads()))
+        (x, y), tasks = embedded.split(channels, dim=2), (network.main, network.other)
+        main, other = (
+            network.stream(0, task, statistics(parts[:, number])) for number, task in enumerate(tasks)
+        )
+        value, of_other = self._values(x, main), self._values(y, other)
+        out, _ = self._windows(0, x, main, value, self._local(value, main))
+        filtered = self._local(value if network.borrows_value else of_other, other)
+        return self._windows(0, y, other, of_other, filtered, asking=(x, main), before=out)
 
-    def _block(
-        self, index: int, x: Tensor, weights: StreamWeights, helper: tuple[Tensor, StreamWeights] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Block ``index``: a stream's map, with the other one's in the first block -> its new map."""
-        network, channels = self.network, self.network.channels
-        height, width = self.map_hw
+    def _block(self, index: int, x: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """Block ``index`` of the main stream, likewise."""
+        weights = self.network.stream(index, self.network.main, statistics(parts))
         value = self._values(x, weights)
-        main = [x, value, *_projection(weights.query_key, slice(channels))]
-        main += [*_projection(weights.query_key, slice(channels, None)), *_stream(weights)]
-        if helper is None:
-            other: list[Tensor] = [x, value, value, *main[4:]]  # which is not read
-        else:
-            of_other = self._values(*helper)
-            local = value if network.borrows_value else of_other
-            other = [helper[0], of_other, local, *_projection(helper[1].query_key, slice(None))]
-            other += _stream(helper[1])
+        return self._windows(index, x, weights, value, self._local(value, weights))
+
+    def _windows(
+        self,
+        index: int,
+        x: Tensor,
+        weights: StreamWeights,
+        value: Tensor,
+        local: Tensor,
+        *,
+        asking: tuple[Tensor, StreamWeights] | None = None,
+        before: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """A stream through block ``index``, by its own queries or by those of another.
+
+        With ``before`` the result is that plus the gate times the stream's, in its place.
+        """
+        network, channels, (height, width) = self.network, self.network.channels, self.map_hw
         origin = -(kernels.WINDOW // 2) if index % 2 else 0
         rows, windows = (-(-(side - origin) // kernels.WINDOW) for side in (height, width))
         columns = -(-windows // _WINDOWS)
-        out, partials = self._map(channels), self._partials(rows * columns)
-        heads, used = self._heads()
+        out = self._map(channels, self.map_hw) if before is None else before
+        parts = torch.empty((rows * columns, 3), device=network.device)
+        other, of_other = asking or (x, weights)
+        queries = _rows(of_other.query_key, slice(channels))
+        keys = _rows(weights.query_key, slice(-channels, None))
+        expand, contract = weights.expand, weights.contract
+        heads, size, used = self._heads()
         kernels.block[(rows * columns,)](
-            *main, *other, network.gate, network.position_bias[index], out, partials,
-            height, width, columns, origin,
-            CROSS=helper is not None, CHANNELS=channels, HEADS=network.heads, HEAD_USED=used,
-            HIDDEN=len(weights.expand.weight), WINDOWS=_WINDOWS,
-            C=_power(channels), N=_power(heads), H=_HIDDEN,
-            num_warps=4 * _WINDOWS, num_stages=1,
+            x, x.stride(1) // kernels.PIECE, value, local, other, *queries, *keys,
+            weights.project.weight, *expand, contract.weight, network.position_bias[index], out, network.gate,
+            out, parts, height, width, columns, origin,
+            CROSS=before is not None, CHANNELS=channels, HEADS=heads, HEAD_USED=used,
+            HIDDEN=len(expand.weight), WINDOWS=_WINDOWS, C=_power(channels), N=_power(size), H=_HIDDEN, **_BLOCK,
         )  # fmt: skip
-        return out, partials
+        return out, parts
 
     def _values(self, x: Tensor, weights: StreamWeights) -> Tensor:
-        value = self._map(self.network.channels)
+        value = self._map(self.network.channels, self.map_hw)
         _convolve(x, weights.value, value)
         return value
 
-    def _map(self, channels: int, like: Any = None) -> Tensor:
-        size = self.map_hw if like is None else like
-        return torch.empty((*size, channels), dtype=self.network.dtype, device=self.network.device)
+    def _local(self, value: Tensor, weights: StreamWeights) -> Tensor:
+        """The local path of a map of values."""
+        (height, width, channels), out = value.shape, torch.empty_like(value)
+        taps = weights.local.weight.flatten(1).t().contiguous()
+        kernels.filter_local[(-(-height * width // _FILTERED),)](
+            value, taps, out, height, width, height * width,
+            CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4,
+        )  # fmt: skip
+        return out
 
-    def _partials(self, count: int) -> Tensor:
-        return torch.empty((count, 3), device=self.network.device)
+    def _map(self, channels: int, size_hw: tuple[int, ...]) -> Tensor:
+        return torch.empty((*size_hw, channels), dtype=self.network.dtype, device=self.network.device)
 
-    def _heads(self) -> tuple[int, int]:
-        """Channels of a head, and how many of them the network has."""
+    def _heads(self) -> tuple[int, int, int]:
+        """Heads of a map, channels of each, and how many of these the network has."""
         network = self.network
-        return network.channels // network.heads, len(network.places) // network.heads
+        return network.heads, network.channels // network.heads, len(network.places) // network.heads
+
+
+def statistics(parts: Tensor) -> Statistics:
+    """Of (parts, 3): counts, means and squared distances from them, combined in float64 (Chan et al. 1979)."""
+    count, mean, squares = parts.double().unbind(1)
+    total = count.sum()
+    whole = (count * mean).sum() / total
+    variance = (squares.sum() + (count * (mean - whole).square()).sum()) / total
+    return Statistics(whole, (variance + EPSILON).sqrt())
 
 
 def _convolve(
@@ -155,55 +189,45 @@ def _convolve(
     *,
     slope: float | None = None,
     extra: tuple[Tensor, Affine] | None = None,
-    measured: tuple[int, int] | None = None,
+    measured: tuple[int, int, int, int] | None = None,
 ) -> Tensor:
-    """Convolve a map (H, W, C) into one that may be smaller or, reflected, larger; returns statistics of parts.
+    """Convolve a map (H, W, C) into one that may be smaller or, reflected, larger.
 
     Args:
         slope: of the ReLU below 0; None is without.
         extra: a map of the result's size, and the 1x1 convolution of it that is added.
-        measured: channels of a head and how many count; None measures nothing.
+        measured: maps that lie side by side in the result, heads of each, channels of each head and how many
+            of these count.
+
+    Returns:
+        what :func:`statistics` takes of each map, (parts, maps, 3).
     """
+    piece = kernels.PIECE
     weight = affine.weight.contiguous(memory_format=torch.channels_last)
     count, channels, side = len(weight), x.shape[2], weight.shape[2]
     height, width = out.shape[:2]
+    planar = out.stride(2) != 1
     programs = -(-height * width // _PIXELS)
-    partials = torch.empty((programs if measured else 0, 3), device=x.device)
+    maps, heads, head, used = measured or (0, 1, 1, 1)
+    parts = torch.empty((programs, maps, 3), device=x.device)
     more, more_affine = extra or (x, affine)
-    head, used = measured or (1, 1)
+    how = _WIDE if count > 64 else _NARROW
     kernels.convolve[(programs,)](
-        x, x.stride(1), channels, *x.shape[:2], max(x.shape[0], height), max(x.shape[1], width),
+        x, x.stride(1) // piece, channels // piece, *x.shape[:2], max(x.shape[0], height), max(x.shape[1], width),
         weight, weight if affine.bias is None else affine.bias,
-        more, more.stride(1), more.shape[2], more_affine.weight,
-        out, out.stride(1), out.stride(2), count, width, height * width, partials, slope or 0.0,
+        more, more.shape[2] // piece, more_affine.weight,
+        out, 0 if planar else out.stride(1) // piece, count, width, height * width, parts, slope or 0.0,
         SIDE=side, BIASED=affine.bias is not None, EXTRA=extra is not None, ACTIVE=slope is not None,
-        MEASURED=measured is not None, HEAD=head, HEAD_USED=used,
-        M=_PIXELS, N=_power(count), K=min(_CHANNELS, _power(channels)),
-        num_warps=8 if count > 64 else 4, num_stages=3,
+        PLANAR=planar, MAPS=maps, HEADS=heads, HEAD=head, HEAD_USED=used,
+        M=_PIXELS, N=_power(count), **{**how, "K": min(how["K"], _power(channels))},
     )  # fmt: skip
-    return partials
+    return parts
 
 
-def _projection(affine: Affine, rows: slice) -> list[Tensor]:
+def _rows(affine: Affine, rows: slice) -> list[Tensor]:
+    """Weight and bias of some of the outputs."""
     assert affine.bias is not None
     return [affine.weight[rows], affine.bias[rows]]
-
-
-def _stream(weights: StreamWeights) -> list[Tensor]:
-    """Local path (taps, C), projection, MLP."""
-    expand, contract = weights.expand, weights.contract
-    assert expand.bias is not None
-    local = weights.local.weight.flatten(1).t().contiguous()
-    return [local, weights.project.weight, expand.weight, expand.bias, contract.weight]
-
-
-def _statistics(partials: Tensor) -> Statistics:
-    """Of (parts, 3): counts, means and squared distances from them, combined in float64 (Chan et al. 1979)."""
-    count, mean, squares = partials.double().unbind(1)
-    total = count.sum()
-    whole = (count * mean).sum() / total
-    variance = (squares.sum() + (count * (mean - whole).square()).sum()) / total
-    return Statistics(whole, (variance + EPSILON).sqrt())
 
 
 def _power(count: int) -> int:

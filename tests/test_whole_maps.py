@@ -1,0 +1,109 @@
+"""Triton's kernels of a whole pair, by Triton's interpreter on the CPU, and where a GPU cannot have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fusing import tiny_network
+from network_samples import planes, random_network
+from pretended_gpu import pretended_gpu
+
+from model.checkpoint import load_network
+from model.engine import strips, whole_maps
+from model.engine.folded import FoldedNetwork
+from model.engine.strips import FusionEngine
+from model.engine.whole_maps import WholeMaps, fits
+from model.network import GIFNet
+
+NETWORKS = {
+    "tiny": lambda: tiny_network(1),
+    "quirk": lambda: tiny_network(1, local_path_quirk=True),
+    "deep": lambda: tiny_network(1, depth=3),
+    "published": lambda: random_network(5),
+    "shipped": lambda: load_network(None),
+}
+#: No multiple of a window or of the alignment; and one window, whose reach the reflection fills.
+SIZES = [(13, 18), (5, 9)]
+BOUNDS = {"float32": 2e-6, "float16": 5e-3}
+
+
+def pair_of(size_hw: tuple[int, int]) -> torch.Tensor:
+    return torch.cat([plane[:1] for plane in planes(3, 1, *size_hw)], dim=1)
+
+
+def folded(network: GIFNet, dtype: torch.dtype, main: str = "dp") -> FoldedNetwork:
+    return FoldedNetwork(network, main=main, device=torch.device("cpu"), dtype=dtype, multiple=8)
+
+
+def largest_difference(name: str, main: str, dtype: torch.dtype, size_hw: tuple[int, int]) -> float:
+    """Between fused planes of the kernels and of the strips."""
+    network, pair = NETWORKS[name](), pair_of(size_hw)
+    expected = FusionEngine(network).fuse_pair(pair[0].numpy(), main=main)
+    whole = folded(network, dtype, main)
+    with torch.inference_mode():
+        fused = whole.head.fuse(whole.head.pooled(WholeMaps(whole, pair).decoded()), pair)
+    return float(np.abs(fused[0, 0].numpy() - expected).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "main"), [("tiny", "dp"), ("quirk", "mm"), ("deep", "dp"), ("shipped", "dp"), ("published", "mm")]
+)
+def test_a_whole_pair_is_that_of_the_strips(name: str, main: str) -> None:
+    pytest.importorskip("triton")
+    # Triton decides at its import whether it interprets.
+    done = subprocess.run(
+        [sys.executable, __file__, name, main],
+        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for dtype, differences in json.loads(done.stdout.splitlines()[-1]).items():
+        assert max(differences) <= BOUNDS[dtype], (dtype, differences)
+
+
+def test_what_does_not_fit_passes_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    network = folded(tiny_network(), torch.float16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert fits(network, 64, 64, 1 << 30)
+    assert not fits(network, 64, 64, 1 << 10)
+    assert not fits(folded(tiny_network(), torch.float32), 64, 64, 1 << 30)
+    assert not fits(folded(tiny_network(window=4), torch.float16), 64, 64, 1 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert not fits(network, 64, 64, 1 << 30)
+    monkeypatch.setattr(whole_maps, "kernels", None)
+    assert not fits(network, 64, 64, 1 << 30)
+
+
+def test_a_gpu_that_cannot_have_the_kernels_fuses_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = pair_of((24, 32))[0].numpy()
+    with pretended_gpu():
+        expected = FusionEngine(tiny_network(), device="cuda", precision="fp16").fuse_pair(pair)
+        monkeypatch.setattr(strips, "fits", lambda *_: True)
+        monkeypatch.setattr(strips, "WholeMaps", _without_compiler)
+        engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
+        with pytest.warns(UserWarning, match="without Triton's kernels .*C compiler"):
+            np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
+        np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
+
+
+def _without_compiler(*_: object) -> object:
+    raise RuntimeError("Failed to find C compiler")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    found = {
+        name: [largest_difference(*sys.argv[1:3], getattr(torch, name), size_hw) for size_hw in SIZES]
+        for name in BOUNDS
+    }
+    print(json.dumps(found))

@@ -51,14 +51,14 @@ def full_size(inverse_depth: np.ndarray, frame: np.ndarray, *, refine: bool) -> 
     full = cv2.resize(unit, (width, height), interpolation=cv2.INTER_LINEAR)
     if not refine:
         return full
+    radius_px, subsampling = refine_scales(height, width)
+    return refine_edges(full, frame, radius_px=radius_px, epsilon=REFINE_EPSILON, subsampling=subsampling)
+
+
+def refine_scales(height: int, width: int) -> tuple[int, int]:
+    """Of the guided filter for a frame: its half window in pixels, and the subsampling."""
     side = max(height, width)
-    return refine_edges(
-        full,
-        frame,
-        radius_px=max(1, round(REFINE_RADIUS * side)),
-        epsilon=REFINE_EPSILON,
-        subsampling=max(1, round(side / REFINE_SIDE_PX)),
-    )
+    return max(1, round(REFINE_RADIUS * side)), max(1, round(side / REFINE_SIDE_PX))
 
 
 def refine_edges(

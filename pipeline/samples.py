@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipeline.camera_response import CameraDraw
 from pipeline.depth import FRAMES_AT_ONCE, DepthEstimator
@@ -168,7 +169,7 @@ def _estimate_depths(
                 depths.append(error)
     # Rounding first lets a reader of the shard compute the very same near mask.
     return [
-        depth if isinstance(depth, InputError) else depth.astype(np.float16).astype(np.float32)
+        depth if isinstance(depth, InputError) else torch.from_numpy(depth).half().float().numpy()
         for depth in depths
     ]
 

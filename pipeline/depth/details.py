@@ -26,11 +26,19 @@ def part_windows(frame_hw: tuple[int, int], input_hw: tuple[int, int]) -> list[t
     """Rows and columns of the parts, row by row; none for a frame that is not much larger than the input."""
     if min(side / seen for side, seen in zip(frame_hw, input_hw, strict=True)) < MIN_FACTOR:
         return []
-    rows, columns = (
-        [slice(round(side * place / 4), round(side * place / 4) + side // 2) for place in _PLACES]
-        for side in frame_hw
-    )
-    return [(row, column) for row in rows for column in columns]
+    return [(row, column) for row in part_sides(frame_hw[0]) for column in part_sides(frame_hw[1])]
+
+
+def part_sides(side: int) -> list[slice]:
+    """The three places of a part along a side of the frame, or of a map of it."""
+    starts = (round(side * place / 4) for place in _PLACES)
+    return [slice(start, start + side // 2) for start in starts]
+
+
+def blend_weights(part_hw: tuple[int, int]) -> np.ndarray:
+    """Weight of each pixel of a part, (h, w) float64: little at its border, so that no seam shows."""
+    height, width = part_hw
+    return np.outer(_window(height), _window(width))
 
 
 def merge(whole: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -46,11 +54,9 @@ def merge(whole: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
     height, width = whole.shape
     large = cv2.resize(whole, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR).astype(np.float64)
     blended, weights = np.zeros_like(large), np.zeros_like(large)
-    weight = np.outer(_window(height), _window(width))
-    for number, part in enumerate(parts):
-        row, column = divmod(number, len(_PLACES))
-        top, left = round(2 * height * _PLACES[row] / 4), round(2 * width * _PLACES[column] / 4)
-        place = np.s_[top : top + height, left : left + width]
+    weight = blend_weights(whole.shape)
+    places = [(row, column) for row in part_sides(2 * height) for column in part_sides(2 * width)]
+    for place, part in zip(places, parts, strict=True):
         seen = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float64)
         blended[place] += weight * _fitted(seen, large[place])
         weights[place] += weight

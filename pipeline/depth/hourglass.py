@@ -35,6 +35,13 @@ class Hourglass(nn.Sequential):
             nn.Conv2d(64, 1, 3, padding=1),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        *body, head = self
+        for layer in body:
+            x = layer(x)
+        with torch.autocast(x.device.type, enabled=False):  # log depth needs more than float16's 11 bits
+            return head(x.float())
+
 
 def load_hourglass(path: Path | str) -> Hourglass:
     """Build the hourglass in eval mode from a released file, with or without its ``module.`` prefix.

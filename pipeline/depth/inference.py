@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.depth import FRAMES_AT_ONCE, hourglass
+from pipeline.depth import FRAMES_AT_ONCE, gpu_maps, hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
 from pipeline.device import one_thread, repeatable_kernels
@@ -19,6 +20,9 @@ from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "depth.safetensors"
+#: A frame (H, W, 3) uint8 and, where the network sees it, the infrared one (H, W) uint8.
+_Picture = tuple[np.ndarray, ...]
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,8 +32,8 @@ class NetworkDepth:
     A frame is shrunk to about the area that the network was made for, its aspect kept (sides rounded to
     multiples of ``stride``); the output is scaled to [0, 1] between its 0.5th and 99.5th percentile and
     enlarged bilinearly. Frames much larger than that are seen in parts too (:mod:`pipeline.depth.details`).
-    On the CPU frames pass one by one on one thread, on a GPU in batches of exactly
-    ``FRAMES_AT_ONCE`` frames of one size.
+    On the CPU views pass one by one, on one thread. On a GPU those of ``FRAMES_AT_ONCE`` frames pass together
+    if they have the same sizes, and all else is done there too: a frame goes up and its map comes down.
     """
 
     name: str
@@ -41,10 +45,12 @@ class NetworkDepth:
     device: torch.device
     refine: bool  # pull depth edges onto the frame's
     sees_infrared: bool  # the network takes infrared (B, 1, h, w) besides
+    half_on_gpu: bool  # on a GPU its convolutions compute in float16
 
     def path_of(self, id_: str) -> None:
         """Nothing is read from files; see :class:`pipeline.depth.DepthEstimator`."""
 
+    @torch.inference_mode()
     def estimate(
         self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
@@ -52,54 +58,95 @@ class NetworkDepth:
         for frame in frames:
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
                 raise TypeError(f"frames are (H, W, 3) uint8, not {frame.dtype} {frame.shape}")
-        if infrared is not None and self.sees_infrared:  # as a fourth channel
-            frames = [np.dstack(pair) for pair in zip(frames, infrared, strict=True)]
-        windows = [
-            part_windows(hw, fit_size(hw, self.size_hw, self.stride))
-            for hw in ((frame.shape[0], frame.shape[1]) for frame in frames)
-        ]
-        views: list[np.ndarray] = []
-        for frame, parts in zip(frames, windows, strict=True):
-            views += [frame, *(frame[part] for part in parts)]
-        maps = iter(self._log_inverse(views))
+        seen = (frames, infrared) if infrared is not None and self.sees_infrared else (frames,)
+        pictures: list[_Picture] = list(zip(*seen, strict=True))
+        maps = map(self._on_cpu, pictures) if self.device.type == "cpu" else self._on_gpu(pictures)
         finished = []
-        for frame, parts, id_ in zip(frames, windows, ids, strict=True):
-            whole, *seen = [next(maps) for _ in range(1 + len(parts))]
-            if not all(np.isfinite(one).all() for one in (whole, *seen)):
+        for inverse_depth, id_ in zip(maps, ids, strict=True):
+            if inverse_depth is None:
                 raise InputError(
                     f"--depth {self.name}: the network gave no finite depth for {id_}; check its weights"
                 )
-            log_inverse = merge(whole, seen) if seen else whole
-            # The scale is free, so the nearest pixel may as well be exp(0): nothing overflows.
-            near = np.exp(log_inverse - log_inverse.max())
-            finished.append(full_size(near, frame, refine=self.refine))
+            finished.append(inverse_depth)
         return finished
 
-    def _log_inverse(self, views: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log inverse depth (h, w) of each picture, at the size that the network sees it."""
-        sizes = [fit_size((view.shape[0], view.shape[1]), self.size_hw, self.stride) for view in views]
-        small = [_shrink(view, size) for view, size in zip(views, sizes, strict=True)]
-        maps: dict[int, np.ndarray] = {}
-        batch = 1 if self.device.type == "cpu" else FRAMES_AT_ONCE
-        for size in dict.fromkeys(sizes):
-            of_size = [index for index, other in enumerate(sizes) if other == size]
-            for start in range(0, len(of_size), batch):
-                chunk = of_size[start : start + batch]
-                filled = chunk + [chunk[-1]] * (batch - len(chunk))
-                outputs = self._forward(np.stack([small[index] for index in filled]))
-                maps.update(zip(chunk, outputs, strict=False))
-        return [maps[index] for index in range(len(views))]
+    def _on_cpu(self, picture: _Picture) -> np.ndarray | None:
+        """Inverse depth (H, W); None where the network's is not finite."""
+        frame = np.dstack(picture) if len(picture) > 1 else picture[0]
+        views = [frame, *(frame[part] for part in self._windows(frame))]
+        whole, *seen = [self._log_inverse(view) for view in views]
+        if not all(np.isfinite(one).all() for one in (whole, *seen)):
+            return None
+        log_inverse = merge(whole, seen) if seen else whole
+        # The scale is free, so the nearest pixel may as well be exp(0): nothing overflows.
+        near = np.exp(log_inverse - log_inverse.max())
+        return full_size(near, frame, refine=self.refine)
 
-    @torch.inference_mode()
-    def _forward(self, frames: np.ndarray) -> np.ndarray:
-        """(B, h, w, 3 or 4) uint8 -> log inverse depth (B, h, w) float32."""
+    def _log_inverse(self, view: np.ndarray) -> np.ndarray:
+        """Log inverse depth (h, w) of a picture, at the size that the network sees it."""
+        small = torch.from_numpy(_shrink(view, self._input_size(view)))
+        return self._forward(small[None]).numpy()[0]
+
+    def _on_gpu(self, pictures: Sequence[_Picture]) -> list[np.ndarray | None]:
+        """:meth:`_on_cpu` of many."""
+        maps: dict[int, np.ndarray | None] = {}
+        for sizes, numbers in _by_key([self._view_sizes(picture[0]) for picture in pictures]).items():
+            for start in range(0, len(numbers), FRAMES_AT_ONCE):
+                chunk = numbers[start : start + FRAMES_AT_ONCE]
+                some = [pictures[number] for number in chunk]
+                maps.update(zip(chunk, self._together(some, *sizes), strict=True))
+        return [maps[number] for number in range(len(pictures))]
+
+    def _together(
+        self, pictures: Sequence[_Picture], size: tuple[int, int], part_size: tuple[int, int] | None
+    ) -> list[np.ndarray | None]:
+        """:meth:`_on_cpu` of up to ``FRAMES_AT_ONCE`` pictures whose views are of the same sizes."""
+        views = {size: [gpu_maps.shrunk]}  # how to make those of each size
+        if part_size:
+            views.setdefault(part_size, []).append(gpu_maps.shrunk_parts)
+        planes = [_upload(picture, self.device) for picture in pictures]
+        outputs = []  # log inverse depth of the views of each size, (FRAMES_AT_ONCE, views, h, w)
+        for side, shrinks in views.items():
+            batch = torch.stack([torch.cat([shrink(one, side) for shrink in shrinks]) for one in planes])
+            batch = gpu_maps.filled(batch, FRAMES_AT_ONCE)
+            output = self._forward(batch.flatten(0, 1).permute(0, 2, 3, 1))
+            outputs.append(output.unflatten(0, batch.shape[:2]))
+        log_inverse = outputs[0][:, 0]
+        if part_size:
+            parts = outputs[1] if len(outputs) > 1 else outputs[0][:, 1:]
+            log_inverse = gpu_maps.merge(log_inverse, parts)
+        near = (log_inverse - log_inverse.amax(dim=(1, 2), keepdim=True)).exp()
+        maps: dict[int, Tensor] = {}
+        for numbers in _by_key([one.shape for one in planes]).values():
+            some = gpu_maps.filled(torch.stack([near[number] for number in numbers]), FRAMES_AT_ONCE)
+            finished = gpu_maps.full_size(some, [planes[number] for number in numbers], refine=self.refine)
+            maps.update(zip(numbers, finished, strict=True))
+        finite = torch.stack([output.isfinite().flatten(1).all(dim=1) for output in outputs]).all(dim=0)
+        usable = finite.tolist()
+        return [maps[number].cpu().numpy() if usable[number] else None for number in range(len(planes))]
+
+    def _forward(self, views: Tensor) -> Tensor:
+        """Views (B, h, w, 3 or 4) of values from 0 to 255 -> log inverse depth (B, h, w) float32."""
         visible, infrared = (
-            torch.from_numpy(np.ascontiguousarray(part)).to(self.device).permute(0, 3, 1, 2).float() / 255
-            for part in (frames[..., :3], frames[..., 3:])
+            part.contiguous().permute(0, 3, 1, 2).float() / 255 for part in (views[..., :3], views[..., 3:])
         )
-        with repeatable_kernels(), one_thread():
+        half = torch.autocast(
+            self.device.type, torch.float16, enabled=self.half_on_gpu and self.device.type != "cpu"
+        )
+        with repeatable_kernels(), one_thread(), half:
             output = self.network(visible, infrared) if infrared.shape[1] else self.network(visible)
-        return self.sign * output[:, 0].float().cpu().numpy()
+        return self.sign * output[:, 0].float()
+
+    def _input_size(self, view: np.ndarray) -> tuple[int, int]:
+        return fit_size((view.shape[0], view.shape[1]), self.size_hw, self.stride)
+
+    def _view_sizes(self, frame: np.ndarray) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """What the network sees of a frame, and of its parts if it has some."""
+        windows = self._windows(frame)
+        return self._input_size(frame), self._input_size(frame[windows[0]]) if windows else None
+
+    def _windows(self, frame: np.ndarray) -> list[tuple[slice, slice]]:
+        return part_windows((frame.shape[0], frame.shape[1]), self._input_size(frame))
 
 
 def load_network_depth(source: str, *, device: torch.device | None, refine: bool) -> NetworkDepth:
@@ -125,6 +172,9 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
             raise InputError(f"{path}: weights of encoder {description['encoder']}, not {encoder}")
         size, stride, sign = (description["size_hw"][0], description["size_hw"][1]), depth_network.STRIDE, 1.0
         sees_infrared = network.correction is not None
+    if device.type != "cpu":
+        # As the views are: else every batch would turn the weights round.
+        network = network.to(memory_format=torch.channels_last)
     return NetworkDepth(
         name=source,
         digest=sha256_file(path),
@@ -135,6 +185,7 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         device=device,
         refine=refine,
         sees_infrared=sees_infrared,
+        half_on_gpu=kind == "megadepth",
     )
 
 
@@ -150,3 +201,17 @@ def _shrink(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     # Averaging keeps textures from aliasing into structures that are not there.
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(frame, size_hw[::-1], interpolation=interpolation)
+
+
+def _upload(picture: _Picture, device: torch.device) -> Tensor:
+    """Its planes, (3 or 4, H, W) uint8 on a device."""
+    planes = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in picture]
+    return torch.cat([planes[0].permute(2, 0, 1), *(one[None] for one in planes[1:])])
+
+
+def _by_key(keys: Sequence[_Key]) -> dict[_Key, list[int]]:
+    """Where each key stands."""
+    numbers: dict[_Key, list[int]] = {}
+    for number, key in enumerate(keys):
+        numbers.setdefault(key, []).append(number)
+    return numbers

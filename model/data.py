@@ -81,22 +81,22 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
     total = sum(entry["samples"] for index in indexes for entry in index["shards"])
     for folder, index in zip(folders, indexes, strict=True):
         begun = len(ids)
-        # Colour pixels are in memory of those shards alone that are being read.
         for part in each_shard(folder, index, (*roles, "id"), keep=to_luminance):
             stack = [part[role] for role in roles]
             tiles[folder] = stack[0].shape[-1]
             if len(set(tiles.values())) > 1:
                 sizes = ", ".join(f"{one} of {tile}" for one, tile in tiles.items())
-                raise InputError(f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile")
+                raise InputError(
+                    f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile"
+                )
             if not ids:
                 planes = np.empty((total, len(roles), *stack[0].shape[1:]), np.uint8)
             np.stack(stack, axis=1, out=planes[len(ids) : len(ids) + len(part["id"])])
             ids.extend(part["id"])
         scenes.extend(_scenes(ids[begun:], folder, index))
-    digests = [dataset_digest(index["shards"]) for index in indexes]
-    frames = [_frame_of(sample_id) for sample_id in ids]
-    one_scene = len(set(scenes)) == 1
+    frames, one_scene = list(map(_frame_of, ids)), len(set(scenes)) == 1
     scenes = whole_units(scenes, frames)
+    digests = [dataset_digest(index["shards"]) for index in indexes]
     digest = digests[0] if len(digests) == 1 else sha256_text("".join(digests))
     if scenes != frames:  # what is held out depends on them
         digest = sha256_text(digest + canonical_json(scenes))
@@ -156,7 +156,7 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
 
 
 def to_luminance(tiles: np.ndarray) -> np.ndarray:
-    """uint8 (N, T, T, 3) RGB -> uint8 (N, T, T) BT.601 luminance, rounded; grey tiles, or ids, as they are."""
+    """uint8 (N, T, T, 3) RGB -> uint8 (N, T, T) BT.601 luminance, rounded; other arrays stay."""
     if tiles.ndim < 4:
         return tiles
     planes = np.empty(tiles.shape[:-1], np.uint8)

@@ -23,6 +23,7 @@ from model.training.distributed import Team
 from model.training.feed import Batch
 from model.training.information import InformationMeasure, information_weights
 from model.training.objectives import OBJECTIVES, loss_weights
+from model.training.padded import Form, PaddedNetwork
 from model.training.train_config import TrainConfig
 
 _Passes = Callable[..., Sequence[Tensor | None]]
@@ -67,6 +68,7 @@ class AlternatingStep:
         self._scaler_before: dict[str, Any] = {}
         graphs = config.cuda_graphs and team.device.type == "cuda" and team.size == 1
         self._pool = torch.cuda.graph_pool_handle() if graphs else None
+        self._learner = self._form(network)
         # What is computed without a decision by the host.
         self._inform = self._launched(self._information)
         self._passes = {main: self._launched(partial(self._differentiate, main)) for main in _TASKS}
@@ -124,7 +126,7 @@ class AlternatingStep:
         for batch in batches:
             key = network, len(batch)
             if key not in self._evaluations:
-                self._evaluations[key] = self._launched(partial(self._evaluate, network))
+                self._evaluations[key] = self._launched(partial(self._evaluate, self._form(network)))
             (losses,) = self._evaluations[key](*vars(batch).values())
             assert losses is not None
             sums += losses.double() * len(batch)
@@ -133,7 +135,7 @@ class AlternatingStep:
         total = means.pop("mm_total") + means.pop("dp_total")
         return {**means, "total": total}
 
-    def _evaluate(self, network: GIFNet, *planes: Tensor) -> list[Tensor | None]:
+    def _evaluate(self, network: Form, *planes: Tensor) -> list[Tensor | None]:
         """Planes of a batch, as in :class:`Batch` -> its mean losses, in the order of ``_VALIDATED``."""
         batch = _batch(planes)
         weights = information_weights(self._measure, batch.infrared, batch.visible)
@@ -145,6 +147,12 @@ class AlternatingStep:
             losses = self.objective.losses(outputs, seen, main, weights, self._config)
             found += [losses.task, losses.public, losses.total]
         return [torch.stack(found)]
+
+    def _form(self, network: GIFNet) -> Form:
+        """The form in which a network's passes are fastest here."""
+        if self._amp is None or self._team.device.type != "cuda":
+            return network
+        return PaddedNetwork(network, self._amp)
 
     def _launched(self, passes: _Passes) -> _Passes:
         """The same passes, where possible as a CUDA graph.
@@ -168,7 +176,7 @@ class AlternatingStep:
         self.optimizer.zero_grad(set_to_none=True)
         taught = loss_weights(main, self._config)
         with self._autocast():
-            outputs = self.objective.outputs(self.network, own, main, weights=taught)
+            outputs = self.objective.outputs(self._learner, own, main, weights=taught)
         weights = (information[:, 0], information[:, 1])
         losses = self.objective.losses(self._team.gather(outputs), seen, main, weights, self._config)
         if losses.total.requires_grad:

@@ -71,7 +71,7 @@ def test_losses_and_gradients_are_those_of_the_network(
     bound = 1e-9 if (name, objective) == ("pyramid", "fidelity") else 1e-10
     generator = torch.Generator().manual_seed(1)
     names = Batch.__dataclass_fields__
-    planes = torch.rand(len(names), 4, 1, *size_hw, generator=generator, dtype=torch.float64)
+    planes = torch.rand(len(names), 2, 1, *size_hw, generator=generator, dtype=torch.float64)
     batch = Batch(**dict(zip(names, planes, strict=True)))
     for main in ("mm", "dp"):
         expected, found = (gradients(network, form, objective, main, batch) for form in (network, padded))

@@ -24,6 +24,7 @@ class Table:
     shape: tuple[int, ...]  # of the spread ones of one sample: (out, [side, side,] in)
     index: Tensor  # of each of them among [0, weights, biases, 1]
     inverse: Tensor  # of each weight and bias among them
+    constants: Tensor  # [0, 1]
 
     @classmethod
     def of(
@@ -48,7 +49,8 @@ class Table:
         # In order of what they are: fillings, own ones, and the 1.
         inverse = index.argsort()[-count - (target.one is not None) :][:count]
         wide_shape = wide.shape if shape[2:] else (wide.shape[0], wide.shape[3])
-        return cls(tuple(wide_shape), index.to(device), inverse.to(device))
+        constants = torch.tensor([0.0, 1.0])
+        return cls(tuple(wide_shape), index.to(device), inverse.to(device), constants.to(device))
 
 
 class Spreader:
@@ -108,7 +110,8 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bias: Tensor | None, table: Table) -> Tensor:
         ctx.table, ctx.shape = table, weight.shape
-        parts = [weight.new_zeros(len(weight), 1), weight.flatten(1), weight.new_ones(len(weight), 1)]
+        zero, one = table.constants.to(weight.dtype).expand(len(weight), 2).split(1, dim=1)
+        parts = [zero, weight.flatten(1), one]
         if bias is not None:
             parts.insert(2, bias)
         return torch.cat(parts, dim=1).index_select(1, table.index).view(-1, *table.shape)

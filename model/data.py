@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from model.training.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import scene_of
-from pipeline.shards import damaged_index, load_arrays, read_index
+from pipeline.shards import damaged_index, dataset_digest, each_shard, read_index
 from pipeline.ycbcr import luminance
 
 #: Share of the free GPU memory that the data may take; the rest is the network's.
@@ -73,30 +74,34 @@ def load_joint(folders: Sequence[Path], roles: Sequence[str]) -> PlaneSet:
     Raises:
         InputError: a data set is unfinished, damaged or empty, or their tiles differ in size.
     """
-    planes: list[np.ndarray] = []
-    ids: list[str] = []
-    scenes: list[str] = []
-    digests: list[str] = []
-    for folder in folders:
-        # One field at a time: only one field's colour pixels are ever in memory.
-        stacks = [to_luminance(load_arrays(folder, (role,))[0][role]) for role in roles]
-        planes.append(np.stack(stacks, axis=1))
-        arrays, digest = load_arrays(folder, ("id",))
-        ids.extend(arrays["id"])
-        scenes.extend(_scenes(arrays["id"].tolist(), folder))
-        digests.append(digest)
-    frames = [_frame_of(sample_id) for sample_id in ids]
-    one_scene = len(set(scenes)) == 1
+    indexes = [read_index(folder) for folder in folders]
+    tiles: dict[Path, int] = {}
+    planes = np.empty(0, np.uint8)
+    ids, scenes = list[str](), list[str]()
+    total = sum(entry["samples"] for index in indexes for entry in index["shards"])
+    for folder, index in zip(folders, indexes, strict=True):
+        begun = len(ids)
+        for part in each_shard(folder, index, (*roles, "id"), keep=to_luminance):
+            stack = [part[role] for role in roles]
+            tiles[folder] = stack[0].shape[-1]
+            if len(set(tiles.values())) > 1:
+                sizes = ", ".join(f"{one} of {tile}" for one, tile in tiles.items())
+                raise InputError(
+                    f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile"
+                )
+            if not ids:
+                planes = np.empty((total, len(roles), *stack[0].shape[1:]), np.uint8)
+            np.stack(stack, axis=1, out=planes[len(ids) : len(ids) + len(part["id"])])
+            ids.extend(part["id"])
+        scenes.extend(_scenes(ids[begun:], folder, index))
+    frames, one_scene = list(map(_frame_of, ids)), len(set(scenes)) == 1
     scenes = whole_units(scenes, frames)
-    tiles = {folder: part.shape[-1] for folder, part in zip(folders, planes, strict=True)}
-    if len(set(tiles.values())) > 1:
-        sizes = ", ".join(f"{folder} of {tile}" for folder, tile in tiles.items())
-        raise InputError(f"train: tiles differ in size: {sizes} pixels; make all sets with one --tile")
+    digests = [dataset_digest(index["shards"]) for index in indexes]
     digest = digests[0] if len(digests) == 1 else sha256_text("".join(digests))
     if scenes != frames:  # what is held out depends on them
         digest = sha256_text(digest + canonical_json(scenes))
     return PlaneSet(
-        planes=torch.from_numpy(np.concatenate(planes)),
+        planes=torch.from_numpy(planes),
         roles=tuple(roles),
         ids=tuple(ids),
         scenes=tuple(scenes),
@@ -151,8 +156,8 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
 
 
 def to_luminance(tiles: np.ndarray) -> np.ndarray:
-    """uint8 (N, T, T, 3) RGB or (N, T, T) grey -> uint8 (N, T, T) BT.601 luminance, rounded."""
-    if tiles.ndim == 3:
+    """uint8 (N, T, T, 3) RGB -> uint8 (N, T, T) BT.601 luminance, rounded; other arrays stay."""
+    if tiles.ndim < 4:
         return tiles
     planes = np.empty(tiles.shape[:-1], np.uint8)
     for start in range(0, len(tiles), _LUMINANCE_BLOCK):
@@ -201,10 +206,10 @@ def _frame_of(sample_id: str) -> str:
     return sample_id.rsplit("#", 1)[0]
 
 
-def _scenes(ids: Sequence[str], folder: Path) -> list[str]:
+def _scenes(ids: Sequence[str], folder: Path, index: Mapping[str, Any]) -> list[str]:
     """The scene of each sample: of its frame's id what the manifest says, or all of it."""
     try:
-        expression = re.compile(read_index(folder).get("source", {}).get("scene", ""))
+        expression = re.compile(index.get("source", {}).get("scene", ""))
     except (AttributeError, TypeError, re.error, OverflowError, RecursionError) as error:
         raise damaged_index(folder, error) from None
     frames = [_frame_of(sample_id) for sample_id in ids]

@@ -9,6 +9,8 @@ that nearly cancel, which half precision turns into noise.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -86,7 +88,9 @@ def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
 
 def window_mean(planes: Tensor, side: int = WINDOW_SIDE, sigma_px: float = WINDOW_SIGMA_PX) -> Tensor:
     """Means under a Gaussian window, without padding: (B, P, H, W) -> (B, P, H - side + 1, W - side + 1)."""
-    rows, columns = (_window_matrix(size, side, sigma_px, planes) for size in planes.shape[-2:])
+    rows, columns = (
+        _window_matrix(size, side, sigma_px, planes.dtype, planes.device) for size in planes.shape[-2:]
+    )
     return rows @ (planes @ columns.t())
 
 
@@ -108,14 +112,15 @@ def _dissimilarities(planes: Tensor) -> tuple[Tensor, Tensor]:
     return (luminance + contrast - 2 * luminance * contrast).mean(), contrast.mean()
 
 
-def _window_matrix(size: int, side: int, sigma_px: float, like: Tensor) -> Tensor:
+@cache  # for good: a CUDA graph may read it
+def _window_matrix(size: int, side: int, sigma_px: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A Gaussian window at each of its places along an axis, (size - side + 1, size).
 
     Products with it take a seventh of the time of convolutions of single planes, which no kernel is made for.
     """
-    places = torch.arange(size, device=like.device)
+    places = torch.arange(size, device=device)
     distance = places - places[: size - side + 1, None] - (side - 1) / 2
-    window = torch.exp(-distance.to(like.dtype).square() / (2 * sigma_px**2))
+    window = torch.exp(-distance.to(dtype).square() / (2 * sigma_px**2))
     window = window.where(distance.abs() < side / 2, 0.0)
     return window / window.sum(dim=1, keepdim=True)
 

@@ -127,27 +127,29 @@ class _Run:
                 record = self._one_step()
                 stopping = self.team.any(stop_requested())
                 if self.log is not None and progress is not None:
-                    self.folder.check_in_use()
-                    record |= self._watch(self.log)
-                    self.log.write(record)
+                    self.log.hold(record | self._watch(self.log))
                     progress.advance(note=progress_note(record))
                     if stopping or self._due(self.config.checkpoint_every):
                         self._save(self.log, last=stopping)
                 if stopping:
                     raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
             if self.log is not None:
-                self.folder.check_in_use()
                 self._finish(self.log)
         self.team.wait()
 
     def _one_step(self) -> dict[str, Any]:
         start = time.perf_counter()
         rate = self.config.learning_rate(self.done)
+        self.step.begin(self.data.batch(self.done), rate)
+        # What a GPU need not wait for is done while it computes.
+        if self.log is not None:
+            self.log.tell()
+        if self.done + 1 < self.config.steps:
+            self.data.prepare(self.done + 1)
         try:
-            record: dict[str, Any] = self.step(self.data.batch(self.done), rate)
+            record: dict[str, Any] = self.step.finish()
         except NonFiniteError as error:
             if self.log is not None:
-                self.folder.check_in_use()
                 self._save(self.log, last=True)
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
@@ -160,30 +162,23 @@ class _Run:
             print(STILLBORN, file=sys.stderr)
         if self.average is not None:
             follow(self.average, self.network, done=self.done, most=self.config.ema_decay)
-        gates = self.network.transformer
-        lambda_mm, lambda_dp = torch.cat([gates.lambda_mm, gates.lambda_dp]).tolist()
-        return {
-            "step": self.done,
-            "lr": rate,
-            **record,
-            "lambda_mm": lambda_mm,
-            "lambda_dp": lambda_dp,
-            "seconds": round(time.perf_counter() - start, 4),
-        }
+        return {"step": self.done, "lr": rate, **record, "seconds": round(time.perf_counter() - start, 4)}
 
     def _watch(self, log: TrainingLog) -> dict[str, float]:
         """Validate and draw where it is time; keep the best weights."""
         record: dict[str, float] = {}
-        if not self.data.num_validation:
+        validating, drawing = map(self._due, (self.config.validate_every, self.config.picture_every))
+        if not (self.data.num_validation and (validating or drawing)):
             return record
-        if self._due(self.config.validate_every):
+        self.folder.check_in_use()
+        if validating:
             losses = self.step.validate(self.result, self.data.validation_batches())
             record = {f"validation_{name}": value for name, value in losses.items()}
             total = losses["total"]
             if math.isfinite(total) and (self.best is None or total < self.best):
                 self.best = total
                 save_weights(self.folder.best_weights, self.result, self._facts())
-        if self._due(self.config.picture_every):
+        if drawing:
             batch, objective = next(self.data.validation_batches()), self.step.objective
             with torch.no_grad():
                 mm, dp = (
@@ -197,6 +192,8 @@ class _Run:
         return self.done % every == 0 or self.done == self.config.steps
 
     def _save(self, log: TrainingLog, *, last: bool) -> None:
+        self.folder.check_in_use()
+        log.tell()
         log.sync()  # first, so that no checkpoint knows of more
         extra: dict[str, Any] = {"best": self.best}
         if self.average is not None:
@@ -225,6 +222,7 @@ class _Run:
         self.done, self.best = state.step, state.extra["best"]
 
     def _finish(self, log: TrainingLog) -> None:
+        self.folder.check_in_use()
         save_weights(self.folder.weights, self.result, self._facts())
         device = self.team.device
         summary = summarise(log.draw()) | {

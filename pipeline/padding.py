@@ -64,7 +64,15 @@ class _ReflectionPad(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         left, right, top, bottom = ctx.sides
-        return _folded(_folded(gradient, 2, top, bottom), 3, left, right), None
+        height, width = gradient.shape[2] - top - bottom, gradient.shape[3] - left - right
+
+        def without_rows(part: Tensor) -> Tensor:
+            above, middle, below = part.split([top, height, bottom], dim=2)
+            return _fold_in(middle.clone(), above, below, 2)
+
+        # What lies beside is small, and the middle is copied once.
+        before, middle, after = gradient.split([left, width, right], dim=3)
+        return _fold_in(without_rows(middle), without_rows(before), without_rows(after), 3), None
 
 
 @lru_cache(maxsize=256)
@@ -84,15 +92,11 @@ def _wide(pixels: Tensor) -> Tensor:
     return pixels
 
 
-def _folded(padded: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """What lies outside added to where it was mirrored from; along one axis every pixel has one image."""
-    size = padded.shape[axis] - before - after
-    inside = padded.narrow(axis, before, size)
-    if before or after:
-        inside = inside.clone()
-    if before:
-        inside.narrow(axis, 1, before).add_(padded.narrow(axis, 0, before).flip(axis))
-    if after:
-        image = inside.narrow(axis, size - 1 - after, after)
-        image.add_(padded.narrow(axis, before + size, after).flip(axis))
+def _fold_in(inside: Tensor, before: Tensor, after: Tensor, axis: int) -> Tensor:
+    """Add what lies outside to where it was mirrored from; along one axis every pixel has one image."""
+    for outside, first in ((before, 1), (after, inside.shape[axis] - 1 - after.shape[axis])):
+        count = outside.shape[axis]
+        if outside.numel():
+            image = inside.narrow(axis, first, count)
+            image.add_(outside.flip(axis) if count > 1 else outside)
     return inside

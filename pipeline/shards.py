@@ -6,7 +6,9 @@ holds the size and SHA-256 of every file and a digest of every array. Only a fin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from pipeline.files import InputError, canonical_json, read_json, sha256_file, s
 from pipeline.shard_file import array_digest, open_shard
 from pipeline.shard_schema import FORMAT, FORMAT_VERSION, INDEX_NAME
 
+#: Shards that are read at a time.
+MAX_READERS = 8
 #: The counts of an index: the first is the sum of the others.
 _ACCOUNT = ("seen", "written", "skipped", "failed")
 
@@ -75,19 +79,50 @@ def load_arrays(folder: Path | str, fields: Sequence[str]) -> tuple[dict[str, np
     Raises:
         InputError: an unfinished, damaged or empty dataset, or one without such a field.
     """
-    folder = Path(folder)
     index = read_index(folder)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in fields}
-    for entry in index["shards"]:
-        with open_shard(folder / entry["name"]) as shard:
+    parts = list(each_shard(folder, index, fields))
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in fields}
+    return arrays, dataset_digest(index["shards"])
+
+
+def each_shard(
+    folder: Path | str,
+    index: Mapping[str, Any],
+    fields: Sequence[str],
+    *,
+    keep: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The given fields of one shard after the other, verified against the index; some are read ahead.
+
+    Args:
+        index: of the folder, :func:`read_index`.
+        keep: what is kept of each array once it is verified; called by several threads.
+
+    Raises:
+        InputError: a damaged or empty dataset, or one without such a field.
+    """
+    entries = index["shards"]
+    if not sum(entry["samples"] for entry in entries):
+        raise InputError(f"{folder}: the dataset holds no samples")
+
+    def read(entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        kept = {}
+        with open_shard(Path(folder) / entry["name"]) as shard:
+            if shard.num_samples != entry["samples"]:
+                raise InputError(f"{shard.path}: not as long as the index says; run inspect --verify")
             for name in fields:
                 array = shard.read(name)
                 if array_digest(array) != entry["arrays"].get(name):
                     raise InputError(f"{shard.path}: {name} is not what the index says; run inspect --verify")
-                parts[name].append(array)
-    if not sum(entry["samples"] for entry in index["shards"]):
-        raise InputError(f"{folder}: the dataset holds no samples")
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}, dataset_digest(index["shards"])
+                kept[name] = keep(array)
+        return kept
+
+    # HDF5 reads one thing at a time, but what takes longest, digests and what is kept, needs no lock.
+    with ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1)) as pool:
+        try:
+            yield from pool.map(read, entries)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def verify(folder: Path | str) -> list[str]:

@@ -232,7 +232,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "device": lambda _: nullcontext(),
             "CUDAGraph": type("CUDAGraph", (_Graph,), {"account": account}),
             "graph": _recording,
-            "graph_pool_handle": lambda: None,
+            "graph_pool_handle": lambda: (0, 0),
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch, "tensor", tensor)

@@ -22,6 +22,11 @@ from model.fusing.fuse_config import FuseConfig
 from model.graphs import WARM_UPS, Recorded
 from model.network import GIFNet
 from model.trainer import train
+from model.training.distributed import Team
+from model.training.feed import TrainingData
+from model.training.information import pyramid_energy
+from model.training.start import start_network
+from model.training.step import AlternatingStep
 from pipeline.depth.network import load_depth_network
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig
@@ -247,3 +252,25 @@ def test_depth_and_probe_are_trained(tmp_path: Path) -> None:
             steps=2, scenes_per_step=2, patches_per_scene=2, held_out_every=2, device="cuda"
         )
         assert load_probe(train_probe(probe, scenes, None, tmp_path / "probe.safetensors"))
+
+
+def test_a_step_waits_for_the_device_once(wide_tiles: Path) -> None:
+    """And a validation once, however many batches it has; both launch recorded graphs."""
+    config = tiny(crop=48, device="cuda", amp="bf16")
+    with pretended_gpu() as account:
+        data = TrainingData(config, [wide_tiles], device=torch.device("cuda"))
+        step = AlternatingStep(
+            start_network(config).to("cuda"), config, measure=pyramid_energy, team=Team("cuda")
+        )
+        batches = [data.batch(number) for number in range(3)]
+        step(batches[0], 1e-3)
+        step.validate(step.network, batches)
+        account.waits.clear()
+        launches = account.launches
+        step.begin(batches[1], 1e-3)
+        data.prepare(2)
+        assert not account.waits and account.launches == launches + 3
+        step.finish()
+        losses = step.validate(step.network, batches)
+        assert not account.waits and account.launches == launches + 6  # reading a list does not count here
+        assert losses["total"] > 0

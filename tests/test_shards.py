@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from pipeline.files import InputError, write_json
 from pipeline.shard_file import open_shard, write_shard
 from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, fields_of
-from pipeline.shards import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
+from pipeline.shards import (
+    INDEX_NAME,
+    dataset_digest,
+    each_shard,
+    load_arrays,
+    read_index,
+    shard_name,
+    verify,
+)
 
 TILE = 16
 ATTRIBUTE_VALUES = {
@@ -176,6 +184,20 @@ def test_a_shard_may_be_empty(tmp_path: Path) -> None:
 def test_a_dataset_may_not_be_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no samples"):
         load_arrays(make_dataset(tmp_path, (0,)), ["visible"])
+
+
+def test_shards_are_read_in_order_and_as_long_as_the_index_says(dataset: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(dataset, tmp_path / "copy")
+    index = read_index(folder)
+    whole, _ = load_arrays(folder, ["visible", "id"])
+    parts = list(each_shard(folder, index, ["visible", "id"], keep=lambda array: array[:1]))
+    assert [part["id"][0] for part in parts] == [whole["id"][0], whole["id"][3]]
+    np.testing.assert_array_equal(
+        np.concatenate([part["visible"] for part in parts]), whole["visible"][[0, 3]]
+    )
+    index["shards"][1]["samples"] += 1
+    with pytest.raises(InputError, match="not as long as the index says"):
+        list(each_shard(folder, index, ["id"]))
 
 
 @settings(max_examples=40, deadline=None)

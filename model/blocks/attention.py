@@ -69,10 +69,10 @@ def window_attention(
     if before or right or bottom:
         tensors = [reflection_pad(t, (before, right, before, bottom)) for t in tensors]
     size_hw = tensors[0].shape[-2:]
-    q, k, v = (_to_windows(t, window) for t in tensors)
+    q, k, v = (to_windows(t, window) for t in tensors)
     scale = (query.shape[1] // heads) ** -0.5
     attend = attend_cuda if query.is_cuda else _attend
-    attended = _from_windows(in_chunks(attend, q, k, v, bias, scale=scale), size_hw, window)
+    attended = from_windows(in_chunks(attend, q, k, v, bias, scale=scale), size_hw, window)
     if size_hw != (height, width):
         attended = attended[:, before : before + height, before : before + width]
     return attended.permute(0, 3, 1, 2)
@@ -88,13 +88,13 @@ def in_chunks(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _to_windows(x: Tensor, window: int) -> Tensor:
+def to_windows(x: Tensor, window: int) -> Tensor:
     """(B, C, H, W) -> (B * windows, N, C)."""
     split = x.permute(0, 2, 3, 1).unflatten(2, (-1, window)).unflatten(1, (-1, window))
     return split.transpose(2, 3).reshape(-1, window * window, x.shape[1])
 
 
-def _from_windows(windows: Tensor, size_hw: torch.Size, window: int) -> Tensor:
+def from_windows(windows: Tensor, size_hw: torch.Size, window: int) -> Tensor:
     """(B * windows, N, C) -> (B, H, W, C)."""
     rows, columns = size_hw[0] // window, size_hw[1] // window
     pixels = windows.reshape(-1, rows, columns, window, window, windows.shape[2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,6 +68,7 @@ class TrainingData:
             CropFeed(one, config, name=name, device=device)
             for one, name in zip(sets, ("joint", "unpaired"), strict=False)
         ]
+        self._ahead: tuple[int, Batch] | None = None  # a step and its batch
         self._dp_tasks, self._one_scene = dp_tasks, sets[0].one_scene
         self.too_small = sets[-1].too_small  # pictures of ``dp_folder`` that hold no tile
         self.digest = sets[0].digest if len(sets) == 1 else sha256_text("".join(one.digest for one in sets))
@@ -80,10 +80,18 @@ class TrainingData:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; the same in every process of a distributed run."""
+        if self._ahead is None or self._ahead[0] != step:
+            self.prepare(step)
+        assert self._ahead is not None
+        batch, self._ahead = self._ahead[1], None
+        return batch
+
+    def prepare(self, step: int) -> None:
+        """Have the batch of a step ready: on a GPU, while that computes the step before."""
         planes: dict[str, Tensor] = {}
         for feed in self._feeds:
             planes |= feed.batch(0 if self._config.overfit else step)
-        return self._assemble(planes, step)
+        self._ahead = step, self._assemble(planes, step)
 
     def batch_ids(self, step: int) -> list[str]:
         """Ids of the samples in the batch of a step, for error messages."""
@@ -131,8 +139,7 @@ class TrainingData:
 
 
 class CropFeed:
-    """Crops of one set on the network's device, drawn from the device's memory or streamed one batch
-    ahead."""
+    """Crops of one set on the network's device, drawn from the device's memory or else from the host's."""
 
     def __init__(self, planes: PlaneSet, config: TrainConfig, *, name: str, device: torch.device) -> None:
         self._set, self._crop, self._device = planes.to_device(device), config.crop, device
@@ -146,10 +153,6 @@ class CropFeed:
             flip=config.flip,
             name=name,
         )
-        self._ahead = self._set.planes.device.type != device.type
-        self._pool = ThreadPoolExecutor(1) if self._ahead else None
-        self._stream = torch.cuda.Stream(device) if self._ahead else None
-        self._pending: dict[int, Future[Tensor]] = {}
 
     @property
     def num_samples(self) -> int:
@@ -163,15 +166,7 @@ class CropFeed:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """role -> float32 (B, 1, crop, crop) in [0, 1] on the device."""
-        if self._pool is None or self._stream is None:
-            return self._split(cut_crops(self._set.planes, self._crops(step), self._crop))
-        pending = self._pending.pop(step, None) or self._pool.submit(self._send, step)
-        self._pending = {step + 1: self._pool.submit(self._send, step + 1)}
-        planes = pending.result()
-        current = torch.cuda.current_stream(self._device)
-        current.wait_stream(self._stream)
-        planes.record_stream(current)
-        return self._split(planes)
+        return self._split(self._crops(step))
 
     def ids(self, step: int) -> list[str]:
         """Ids of the samples of :meth:`batch`."""
@@ -180,20 +175,17 @@ class CropFeed:
     def validation(self, start: int, stop: int) -> dict[str, Tensor]:
         """The same for held-out samples ``start:stop``, cut in the middle."""
         crops = centre_crops(self._held_out[start:stop], tile=self._set.tile, crop=self._crop)
-        return self._split(cut_crops(self._set.planes, crops, self._crop).to(self._device))
+        return self._split(crops)
 
     def _crops(self, step: int) -> Crops:
         crops = self._order.batch(step, self._batch_size)
         return replace(crops, samples=self._trained[crops.samples])
 
-    def _send(self, step: int) -> Tensor:
-        """Cut a batch on the host and start its copy to the GPU, beside the computation."""
-        staged = cut_crops(self._set.planes, self._crops(step), self._crop).pin_memory()
-        with torch.cuda.stream(self._stream):
-            # uint8 travels, a quarter of the bytes; the allocator keeps `staged` until the copy is done.
-            return staged.to(self._device, non_blocking=True)
-
-    def _split(self, planes: Tensor) -> dict[str, Tensor]:
+    def _split(self, crops: Crops) -> dict[str, Tensor]:
+        planes = cut_crops(self._set.planes, crops, self._crop)
+        if planes.device.type != self._device.type:
+            # uint8 travels, a quarter of the bytes, and the host does not wait for it.
+            planes = planes.pin_memory().to(self._device, non_blocking=True)
         return {
             role: plane[:, None] / 255 for role, plane in zip(self._set.roles, planes.unbind(1), strict=True)
         }

@@ -17,9 +17,9 @@ from torch import Tensor
 from model.blocks.pyramid import stronger_detail
 from model.blocks.transformer import Task
 from model.losses import dp_loss, mean_squared_error, mm_loss, public_loss
-from model.network import GIFNet
 from model.training import fidelity
 from model.training.feed import Batch
+from model.training.padded import Form
 from model.training.train_config import TrainConfig
 
 #: With ``fidelity`` the MM update takes this part of the batch.
@@ -51,7 +51,7 @@ class PublishedObjective:
         return batch
 
     def outputs(
-        self, network: GIFNet, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
+        self, network: Form, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
     ) -> Tensor:
         """Fused image and reconstruction of the main task, float32 (B, 2, H, W).
 
@@ -136,7 +136,7 @@ class FidelityObjective:
         )
 
     def outputs(
-        self, network: GIFNet, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
+        self, network: Form, batch: Batch, main: Task, *, weights: tuple[float, float] = (1.0, 1.0)
     ) -> Tensor:
         """Fused image and reconstruction, float32 (B, 2, H, W); see :meth:`PublishedObjective.outputs`.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +23,13 @@ from model.training.distributed import Team
 from model.training.feed import Batch
 from model.training.information import InformationMeasure, information_weights
 from model.training.objectives import OBJECTIVES, loss_weights
+from model.training.padded import Form, PaddedNetwork
 from model.training.train_config import TrainConfig
 
 _Passes = Callable[..., Sequence[Tensor | None]]
+_TASKS: tuple[Task, ...] = ("mm", "dp")
+#: Losses of a validation.
+_VALIDATED = [f"{main}_{name}" for main in _TASKS for name in ("task", "public", "total")]
 _AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "off": None}
 
 
@@ -59,67 +64,103 @@ class AlternatingStep:
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=self._amp is torch.float16)
         self._before = _Snapshot(self.optimizer)
         self._parameters = list(network.parameters())
+        self._found = torch.empty(0)  # of the step that was begun
+        self._scaler_before: dict[str, Any] = {}
+        graphs = config.cuda_graphs and team.device.type == "cuda" and team.size == 1
+        self._pool = torch.cuda.graph_pool_handle() if graphs else None
+        self._learner = self._form(network)
         # What is computed without a decision by the host.
-        self._inform: _Passes = self._information
-        self._passes: dict[Task, _Passes] = {
-            "mm": partial(self._differentiate, "mm"),
-            "dp": partial(self._differentiate, "dp"),
-        }
-        if config.cuda_graphs and team.device.type == "cuda" and team.size == 1:
-            self._record()
+        self._inform = self._launched(self._information)
+        self._passes = {main: self._launched(partial(self._differentiate, main)) for main in _TASKS}
+        self._evaluations: dict[tuple[GIFNet, int], _Passes] = {}  # by network and length of the batch
 
     def __call__(self, batch: Batch, learning_rate: float) -> dict[str, float]:
-        """Train on one global batch: an MM update, then a DP update.
+        """:meth:`begin` and :meth:`finish` in one."""
+        self.begin(batch, learning_rate)
+        return self.finish()
 
-        Returns:
-            ``mm_task``, ``mm_public``, ``dp_task``, ``dp_public``, the norm of each task's gradient, and the
-            batch's mean ``w_ir``.
-
-        Raises:
-            NonFiniteError: network, optimizer and scaler are as they were before the call.
-        """
+    def begin(self, batch: Batch, learning_rate: float) -> None:
+        """Train on one global batch, an MM update and then a DP update, without waiting for the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        self._scaler_before = self.scaler.state_dict()
         self._before.take()
-        scaler = self.scaler.state_dict()
         (information,) = self._inform(*vars(batch).values())
         assert information is not None
+        found = [*self._update(batch, "mm", information), *self._update(batch, "dp", information)]
+        gates = self.network.transformer
+        found += [information[:, 0].mean(), gates.lambda_mm.detach(), gates.lambda_dp.detach()]
+        self._found = torch.cat([values.reshape(-1) for values in found])
+
+    def finish(self) -> dict[str, float]:
+        """Wait for the step that was begun.
+
+        Returns:
+            ``mm_task``, ``mm_public``, ``dp_task``, ``dp_public``, the norm of each task's gradient, the
+            batch's mean ``w_ir``, and ``lambda_mm`` and ``lambda_dp`` after the step.
+
+        Raises:
+            NonFiniteError: network, optimizer and scaler are as they were before the step.
+        """
+        # The one moment at which the host waits for the device.
+        *found, w_ir, lambda_mm, lambda_dp = self._found.tolist()
         record: dict[str, float] = {}
-        try:
-            record |= self._update(batch, "mm", information)
-            record |= self._update(batch, "dp", information)
-        except NonFiniteError:
-            self._before.restore()
-            self.scaler.load_state_dict(scaler)
-            raise
-        return record | {"w_ir": float(information[:, 0].mean())}
+        for main, (task, public, norm, scale) in (("mm", found[:4]), ("dp", found[4:])):
+            # In fp16 a gradient may overflow: the scaler then skips the update and lowers its scale, within
+            # reason.
+            overflow_is_normal = self.scaler.is_enabled() and scale >= 1
+            if not math.isfinite(task + public + (0.0 if overflow_is_normal else norm)):
+                self._before.restore()
+                self.scaler.load_state_dict(self._scaler_before)
+                raise NonFiniteError(
+                    f"{main} step: task loss {task}, public loss {public}, gradient norm {norm}"
+                )
+            record |= {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
+        return record | {"w_ir": w_ir, "lambda_mm": lambda_mm, "lambda_dp": lambda_dp}
 
     @torch.no_grad()
     def validate(self, network: GIFNet, batches: Iterable[Batch]) -> dict[str, float]:
         """Mean losses of a network over batches of any size, in this process alone, and their total."""
-        sums: dict[str, float] = {}
+        sums = torch.zeros(len(_VALIDATED), dtype=torch.float64, device=self._team.device)
         count = 0
         for batch in batches:
-            weights = information_weights(self._measure, batch.infrared, batch.visible)
-            for main in ("mm", "dp"):
-                seen = self.objective.select(batch, main, whole=True)
-                with self._autocast():
-                    outputs = self.objective.outputs(network, seen, main)
-                losses = self.objective.losses(outputs, seen, main, weights, self._config)
-                for name in ("task", "public", "total"):
-                    value = float(getattr(losses, name)) * len(batch)
-                    sums[f"{main}_{name}"] = sums.get(f"{main}_{name}", 0.0) + value
+            key = network, len(batch)
+            if key not in self._evaluations:
+                self._evaluations[key] = self._launched(partial(self._evaluate, self._form(network)))
+            (losses,) = self._evaluations[key](*vars(batch).values())
+            assert losses is not None
+            sums += losses.double() * len(batch)
             count += len(batch)
-        means = {name: value / count for name, value in sums.items()}
+        means = dict(zip(_VALIDATED, (sums / count).tolist(), strict=True))
         total = means.pop("mm_total") + means.pop("dp_total")
         return {**means, "total": total}
 
-    def _record(self) -> None:
-        """Launch the passes as CUDA graphs. They are used one after the other, so they share their memory."""
-        pool = torch.cuda.graph_pool_handle()
-        device = self._team.device
-        self._inform = Recorded(self._inform, device, pool=pool)
-        self._passes = {main: Recorded(passes, device, pool=pool) for main, passes in self._passes.items()}
+    def _evaluate(self, network: Form, *planes: Tensor) -> list[Tensor | None]:
+        """Planes of a batch, as in :class:`Batch` -> its mean losses, in the order of ``_VALIDATED``."""
+        batch = _batch(planes)
+        weights = information_weights(self._measure, batch.infrared, batch.visible)
+        found = []
+        for main in _TASKS:
+            seen = self.objective.select(batch, main, whole=True)
+            with self._autocast():
+                outputs = self.objective.outputs(network, seen, main)
+            losses = self.objective.losses(outputs, seen, main, weights, self._config)
+            found += [losses.task, losses.public, losses.total]
+        return [torch.stack(found)]
+
+    def _form(self, network: GIFNet) -> Form:
+        """The form in which a network's passes are fastest here."""
+        if self._amp is None or self._team.device.type != "cuda":
+            return network
+        return PaddedNetwork(network, self._amp)
+
+    def _launched(self, passes: _Passes) -> _Passes:
+        """The same passes, where possible as a CUDA graph.
+
+        They are used one after the other, and what one gives is used up before it is launched again, so they
+        share their memory.
+        """
+        return passes if self._pool is None else Recorded(passes, self._team.device, pool=self._pool)
 
     def _information(self, *planes: Tensor) -> list[Tensor]:
         """Planes of the global batch, as in :class:`Batch` -> w_ir and w_vis, (B, 2)."""
@@ -135,7 +176,7 @@ class AlternatingStep:
         self.optimizer.zero_grad(set_to_none=True)
         taught = loss_weights(main, self._config)
         with self._autocast():
-            outputs = self.objective.outputs(self.network, own, main, weights=taught)
+            outputs = self.objective.outputs(self._learner, own, main, weights=taught)
         weights = (information[:, 0], information[:, 1])
         losses = self.objective.losses(self._team.gather(outputs), seen, main, weights, self._config)
         if losses.total.requires_grad:
@@ -143,32 +184,23 @@ class AlternatingStep:
         found = torch.stack([losses.task.detach(), losses.public.detach()])
         return [found, *(parameter.grad for parameter in self._parameters)]
 
-    def _update(self, batch: Batch, main: Task, information: Tensor) -> dict[str, float]:
+    def _update(self, batch: Batch, main: Task, information: Tensor) -> list[Tensor]:
+        """Update the weights for one task; its losses, the norm of its gradient, and the scale of fp16."""
         losses, *found = self._passes[main](information, *vars(batch).values())
         assert losses is not None
         for parameter, gradient in zip(self._parameters, found, strict=True):
             parameter.grad = gradient
         gradients = [gradient for gradient in found if gradient is not None]
-        norm = losses.new_zeros(())
-        if gradients:
+        norm, scale = losses.new_zeros(()), self.scaler.scale(losses.new_ones(()))
+        if gradients:  # else the task's losses weigh nothing
             self._team.sum_gradients(self._parameters)
             self.scaler.unscale_(self.optimizer)
             norm = torch.nn.utils.get_total_norm(gradients)
-        # The one moment at which the host waits for the device, before anything is changed.
-        task, public, norm = torch.stack([*losses, norm]).tolist()
-        # In fp16 a gradient may overflow: the scaler then skips the update and lowers its scale, within
-        # reason.
-        overflow_is_normal = self.scaler.is_enabled() and self.scaler.get_scale() >= 1
-        if not math.isfinite(task + public + (0.0 if overflow_is_normal else norm)):
-            raise NonFiniteError(f"{main} step: task loss {task}, public loss {public}, gradient norm {norm}")
-        if not gradients:  # the task's losses weigh nothing
-            return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
-        if self._config.clip_norm:
-            scale = self._config.clip_norm / max(norm, self._config.clip_norm)
-            torch._foreach_mul_(gradients, scale)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return {f"{main}_task": task, f"{main}_public": public, f"{main}_gradient_norm": norm}
+            if most := self._config.clip_norm:
+                torch._foreach_mul_(gradients, (most / norm.double().clamp_min(most)).to(norm.dtype))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return [losses, norm, scale]
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._team.device.type, dtype=self._amp, enabled=self._amp is not None)

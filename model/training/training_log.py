@@ -77,6 +77,7 @@ class TrainingLog:
             )
         write_bytes(folder.metrics, "".join(_line(record) for record in kept).encode())
         self._folder = folder
+        self._held: dict[str, Any] | None = None
         self._drawn = time.monotonic()  # when the curves were
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
         self._board = None
@@ -85,6 +86,21 @@ class TrainingLog:
 
             with suppress(UnicodeEncodeError):  # it writes to no path that is not UTF-8; the run itself does
                 self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+
+    def hold(self, record: dict[str, Any]) -> None:
+        """Take a step's record, for :meth:`tell`."""
+        self._held = record
+
+    def tell(self) -> None:
+        """Write the record that is held, if there is one; at the latest this is done at the end.
+
+        Raises:
+            InputError: another process has taken over the folder.
+        """
+        if self._held is not None:
+            record, self._held = self._held, None
+            self._folder.check_in_use()
+            self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one step's record. It is in the file when the call returns."""
@@ -141,10 +157,13 @@ class TrainingLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._board.close()
-        with _naming(self._folder.metrics):
-            self._file.close()
+        try:
+            self.tell()
+        finally:
+            if self._board is not None:
+                self._board.close()
+            with _naming(self._folder.metrics):
+                self._file.close()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from model.network import GIFNet
 from model.trainer import train
 from model.training.feed import Batch
 from model.training.objectives import OBJECTIVES
+from model.training.padded import PaddedNetwork
 from model.training.train_config import TrainConfig
 from pipeline.device import repeatable
 from pipeline.images import read_grey, read_rgb
@@ -151,10 +152,12 @@ def _losses(
         for kind in (dtype, torch.float32)
     )
     objective, found = OBJECTIVES[objective_name], []
+    # As the trainer does on a GPU; without one this has the CPU compute it.
+    form = network if amp == "off" else PaddedNetwork(network, DTYPES[amp])
     for main in ("mm", "dp"):
         with repeatable(device), torch.no_grad():
             with torch.autocast(device.type, dtype=DTYPES[amp], enabled=amp != "off"):
-                outputs = objective.outputs(network, own, main)
+                outputs = objective.outputs(form, own, main)
             task = objective.losses(outputs, seen, main, weights, TrainConfig())
         found += [float(task.task), float(task.total)]
     return found

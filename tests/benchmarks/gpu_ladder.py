@@ -45,7 +45,7 @@ def ladder(bench: Bench, report: Report) -> None:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
             tell(f"+ {name}" if options else name, bench.seconds(lambda plain=plain: plain(batch)))
     for name, graphs, deterministic in (
-        ("+ no dead branch, one wait an update, light measure", False, True),
+        ("+ padded channels, no dead branch, one wait a step, light measure", False, True),
         ("+ CUDA graphs: the product", True, True),
         ("the product with kernels that need not repeat", True, False),
     ):

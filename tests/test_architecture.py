@@ -20,6 +20,7 @@ SHARED_MODULES = {
     "leases",
     "progress",
     "device",
+    "graphs",
     "randomness",
     "padding",
     "saved_tensors",

@@ -12,8 +12,7 @@ from depth_frames import smooth_frame
 from pretended_gpu import pretended_gpu
 
 from pipeline.depth import FRAMES_AT_ONCE, load_depth_estimator
-from pipeline.depth.hourglass import Hourglass
-from pipeline.depth.inference import NetworkDepth
+from pipeline.depth.hourglass import Hourglass, load_hourglass
 from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.files import InputError
 
@@ -84,11 +83,14 @@ def test_the_hourglass_computes_log_depth_in_float32(tmp_path: Path, monkeypatch
     torch.save(Hourglass().state_dict(), tmp_path / "hourglass.pth")
     source, frame, seen = f"megadepth:{tmp_path / 'hourglass.pth'}", smooth_frame(90, 120), []
     (expected,) = load_depth_estimator(source).estimate([frame], "a")
-    with pretended_gpu():
+    network = load_hourglass(tmp_path / "hourglass.pth")
+    for layer in (network[0], network[-1]):
+        layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    monkeypatch.setattr("pipeline.depth.hourglass.load_hourglass", lambda _: network)
+    with pretended_gpu() as account:
         estimator = load_depth_estimator(source, device=torch.device("cuda"))
-        assert isinstance(estimator, NetworkDepth) and isinstance(estimator.network, Hourglass)
-        for layer in (estimator.network[0], estimator.network[-1]):
-            layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-        (found,) = estimator.estimate([frame], "a")
-    assert seen == [torch.float16, torch.float32]
-    np.testing.assert_allclose(found, expected, atol=0.02)
+        found = estimator.estimate([frame] * 3, "abc")
+        assert account.launches == FRAMES_AT_ONCE - 1  # the first of a size is not recorded
+    assert seen[:2] == [torch.float16, torch.float32]
+    for one in found:
+        np.testing.assert_allclose(one, expected, atol=0.02)

@@ -19,7 +19,6 @@ from model.checkpoint import load_network
 from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
-from model.graphs import WARM_UPS, Recorded
 from model.network import GIFNet
 from model.trainer import train
 from model.training.distributed import Team
@@ -32,6 +31,7 @@ from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.device import repeatable
 from pipeline.engines import RunOptions
+from pipeline.graphs import WARM_UPS, Recorded
 from pipeline.images import read_image
 from pipeline.padding import reflection_pad
 from pipeline.plan import SynthesisConfig

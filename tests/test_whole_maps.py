@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +52,8 @@ def largest_difference(name: str, main: str, dtype: torch.dtype, size_hw: tuple[
 
 
 @pytest.mark.parametrize(
-    ("name", "main"), [("tiny", "dp"), ("quirk", "mm"), ("deep", "dp"), ("shipped", "dp"), ("published", "mm")]
+    ("name", "main"),
+    [("tiny", "dp"), ("quirk", "mm"), ("deep", "dp"), ("shipped", "dp"), ("published", "mm")],
 )
 def test_a_whole_pair_is_that_of_the_strips(name: str, main: str) -> None:
     pytest.importorskip("triton")

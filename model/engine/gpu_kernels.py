@@ -1,7 +1,7 @@
 """Triton kernels of the network on whole maps: a convolution and a transformer block, one launch each.
 
-PyTorch's operators pass over a map once for each thing that is done to it, and some of cuDNN's kernels for few
-channels do not use the tensor cores. Here reflection at borders is a matter of indices, and bias, ReLU,
+PyTorch's operators pass over a map once for each thing that is done to it, and some of cuDNN's kernels for
+few channels do not use the tensor cores. Here reflection at borders is a matter of indices, and bias, ReLU,
 residual and statistics are done while a result is still in registers.
 
 A map is (H, W, C) with its channels side by side; there may be gaps between pixels. Products take half
@@ -52,8 +52,8 @@ def convolve(
 
     A map that is smaller than the whole that is convolved is reflected to it first. Weights lie (out, row,
     column, in). Channels that are read, and what lies from pixel to pixel, are counted in pieces of 8. The
-    result is a map, or its channels are planes. ``MAPS`` maps side by side in it are measured, each by itself;
-    of each of their ``HEADS`` heads of ``HEAD`` channels the first ``HEAD_USED`` count.
+    result is a map, or its channels are planes. ``MAPS`` maps side by side in it are measured, each by
+    itself; of each of their ``HEADS`` heads of ``HEAD`` channels the first ``HEAD_USED`` count.
     """
     place = tl.program_id(0) * M + tl.arange(0, M)
     pixel = tl.minimum(place, pixels - 1)
@@ -103,7 +103,7 @@ def convolve(
 
 @triton.jit
 def _pointwise(x, weight, bias, rows, first, CHANNELS: tl.constexpr, C: tl.constexpr, N: tl.constexpr):
-    """Some of the outputs of a 1x1 convolution: x (M, C) -> (M, N), those from ``first``, 0 from ``rows``."""
+    """Outputs of a 1x1 convolution, x (M, C) -> (M, N): ``rows`` of them from ``first`` on, and zeros."""
     c, n = tl.arange(0, C), tl.arange(0, N)
     there = (c < CHANNELS)[:, None] & (n < rows)[None, :]
     by = tl.load(weight + (first + n)[None, :] * CHANNELS + c[:, None], mask=there, other=0.0)
@@ -112,38 +112,59 @@ def _pointwise(x, weight, bias, rows, first, CHANNELS: tl.constexpr, C: tl.const
 
 @triton.jit
 def filter_local(
-    value, weight, out, height, width, pixels,
-    CHANNELS: tl.constexpr, C: tl.constexpr, M: tl.constexpr,
+    value, weight, out, height, width, CHANNELS: tl.constexpr, C: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """The local path: each channel of a map, reflected at its borders, by a 5x5 filter; weights (tap, channel)."""
-    place, c = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, C)
-    pixel = tl.minimum(place, pixels - 1)
-    row, column = pixel // width, pixel % width
-    there = c < CHANNELS
-    total = tl.zeros((M, C), tl.float32)
-    for down in range(_LOCAL_SIDE):
-        above = _mirrored(row + down - _LOCAL_SIDE // 2, height) * width
-        for right in tl.static_range(_LOCAL_SIDE):
-            beside = above + _mirrored(column + right - _LOCAL_SIDE // 2, width)
-            near = value + beside.to(tl.int64)[:, None] * CHANNELS + c[None, :]
-            tap = tl.load(weight + (down * _LOCAL_SIDE + right) * CHANNELS + c, mask=there, other=0.0)
-            total += tl.load(near, mask=there[None, :], other=0.0).to(tl.float32) * tap.to(tl.float32)[None, :]
-    target = out + pixel.to(tl.int64)[:, None] * CHANNELS + c[None, :]
-    tl.store(target, total.to(out.dtype.element_ty), mask=(place < pixels)[:, None] & there[None, :])
+    """The local path: each channel of a map, reflected at its borders, by a 5x5 filter.
+
+    Weights lie (tap, channel). A program has ``M`` columns of four rows: what it reads serves four times.
+    """
+    column, c = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, C)
+    row = tl.program_id(1) * 4
+    there = (c < CHANNELS)[None, :]
+    first, second = tl.zeros((M, C), tl.float32), tl.zeros((M, C), tl.float32)
+    third, fourth = tl.zeros((M, C), tl.float32), tl.zeros((M, C), tl.float32)
+    for right in range(_LOCAL_SIDE):
+        # The last columns of a row of programs may lie beyond the map; what they read must exist.
+        beside = _mirrored(tl.minimum(column, width - 1) + right - _LOCAL_SIDE // 2, width)
+        taps = weight + right * CHANNELS + c[None, :]
+        for down in tl.static_range(_LOCAL_SIDE + 3):
+            pixel = _mirrored(row + down - _LOCAL_SIDE // 2, height) * width + beside
+            near = value + pixel.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+            near = tl.load(near, mask=there, other=0.0).to(tl.float32)
+            if down < 5:
+                first += near * _tap(taps, down, there, CHANNELS)
+            if down >= 1 and down < 6:
+                second += near * _tap(taps, down - 1, there, CHANNELS)
+            if down >= 2 and down < 7:
+                third += near * _tap(taps, down - 2, there, CHANNELS)
+            if down >= 3:
+                fourth += near * _tap(taps, down - 3, there, CHANNELS)
+    _put(out, first, row, column, height, width, CHANNELS, C)
+    _put(out, second, row + 1, column, height, width, CHANNELS, C)
+    _put(out, third, row + 2, column, height, width, CHANNELS, C)
+    _put(out, fourth, row + 3, column, height, width, CHANNELS, C)
 
 
 @triton.jit
-def _attended(
-    query, key, value, position_bias, HEAD: tl.constexpr, M: tl.constexpr,
-):  # fmt: skip
-    """Attention of one head inside the windows, (M, N) each."""
-    place = tl.arange(0, M)
-    inside = place % _PIXELS
-    scores = tl.dot(query, tl.trans(key))
-    by_place = inside[:, None] * _PIXELS + inside[None, :]
-    scores += tl.load(position_bias + HEAD * _PIXELS * _PIXELS + by_place).to(tl.float32)
-    if M > _PIXELS:
-        scores = tl.where((place // _PIXELS)[:, None] == (place // _PIXELS)[None, :], scores, -1e30)
+def _tap(taps, down, there, CHANNELS: tl.constexpr):
+    return tl.load(taps + down * _LOCAL_SIDE * CHANNELS, mask=there, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _put(out, values, row, column, height, width, CHANNELS: tl.constexpr, C: tl.constexpr):
+    c = tl.arange(0, C)
+    rows = row + tl.zeros_like(column)
+    there = ((rows < height) & (column < width))[:, None] & (c < CHANNELS)[None, :]
+    target = out + (rows * width + column).to(tl.int64)[:, None] * CHANNELS + c[None, :]
+    tl.store(target, values.to(out.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _attended(query, key, value, position_bias, HEAD: tl.constexpr):
+    """Attention of one head inside a window, (64, N) each."""
+    place = tl.arange(0, _PIXELS)
+    by_place = (place + HEAD * _PIXELS)[:, None] * _PIXELS + place[None, :]
+    scores = tl.dot(query, tl.trans(key)) + tl.load(position_bias + by_place).to(tl.float32)
     shares = tl.exp(scores - tl.max(scores, 1)[:, None])
     return tl.dot(shares.to(value.dtype), value) / tl.sum(shares, 1)[:, None]
 
@@ -183,28 +204,24 @@ def block(
     project, expand, expand_bias, contract, position_bias, before, gate,
     out, partials, height, width, columns, origin,
     CROSS: tl.constexpr, CHANNELS: tl.constexpr, HEADS: tl.constexpr, HEAD_USED: tl.constexpr,
-    HIDDEN: tl.constexpr, WINDOWS: tl.constexpr, C: tl.constexpr, N: tl.constexpr, H: tl.constexpr,
+    HIDDEN: tl.constexpr, C: tl.constexpr, N: tl.constexpr, H: tl.constexpr,
 ):  # fmt: skip
-    """A transformer block of one stream on ``WINDOWS`` windows side by side.
+    """A transformer block of one stream on one window.
 
     Args:
-        x, asking: the stream's map, and the one that queries are projected from, another stream's where CROSS;
-            of (height, width, CHANNELS), with ``x_pieces`` pieces of 8 from pixel to pixel.
+        x, asking: the stream's map, and the one that queries are projected from, another stream's where
+            CROSS; (height, width, CHANNELS), ``x_pieces`` pieces of 8 from pixel to pixel.
         value, local: the stream's values and its local path, (height, width, CHANNELS).
         before, gate: where CROSS the result is ``before`` plus the gate times the block's.
-        columns: programs beside each other.
+        columns: windows beside each other.
         origin: row and column of the first window.
     """
     SIZE: tl.constexpr = CHANNELS // HEADS
-    M: tl.constexpr = WINDOWS * _PIXELS
     dtype: tl.constexpr = x.dtype.element_ty
-    place, c, n = tl.arange(0, M), tl.arange(0, C), tl.arange(0, N)
-    down, right = tl.program_id(0) // columns, tl.program_id(0) % columns
-    row = origin + down * _SIDE + place % _PIXELS // _SIDE
-    column = origin + (right * WINDOWS + place // _PIXELS) * _SIDE + place % _SIDE
+    place, c, n = tl.arange(0, _PIXELS), tl.arange(0, C), tl.arange(0, N)
+    row = origin + tl.program_id(0) // columns * _SIDE + place // _SIDE
+    column = origin + tl.program_id(0) % columns * _SIDE + place % _SIDE
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    # Of windows beyond the right border nothing is kept, but what they read must exist.
-    column = tl.minimum(column, width + _SIDE - 1)
     pixel = (_mirrored(row, height) * width + _mirrored(column, width)).to(tl.int64)[:, None]
     there = (c < CHANNELS)[None, :]
     given = pixel * (x_pieces * _PIECE) + c[None, :]
@@ -216,7 +233,7 @@ def block(
         key = _pointwise(mine, key_weight, key_bias, SIZE, head * SIZE, CHANNELS, C, N).to(dtype)
         of_head = pixel * CHANNELS + (head * SIZE + n)[None, :]
         values = tl.load(value + of_head, mask=(n < SIZE)[None, :], other=0.0)
-        mixed = _attended(query, key, values, position_bias, head, M)
+        mixed = _attended(query, key, values, position_bias, head)
         mixed += tl.load(local + of_head, mask=(n < SIZE)[None, :], other=0.0).to(tl.float32)
         total = _projected(total, mixed.to(dtype), project, head, CHANNELS, SIZE, C, N)
     total = _expanded(total, expand, expand_bias, contract, HIDDEN, dtype, CHANNELS, C, H)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
-from model.graphs import record
+from pipeline.graphs import record
 
 #: Pixels of a plane up to which launching kernels takes time that matters.
 RECORDED_PIXELS = 1 << 22

@@ -100,7 +100,7 @@ class FusionEngine:
             return _Passes(self, network, planes).run()[0, 0].numpy()
 
     def fuse_device(self, planes: Tensor, *, main: Task = "dp") -> Tensor:
-        """The same on a GPU, without waiting for it: (1, 2, H, W) float32, there or here -> (1, 1, H, W) there.
+        """The same on a GPU, without waiting for it: (1, 2, H, W) float32, here or there -> (1, 1, H, W).
 
         The result is the caller's until the next call.
         """

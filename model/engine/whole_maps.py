@@ -1,12 +1,13 @@
 """A pair through the network on a GPU as one whole: each layer one launch of a Triton kernel.
 
-For half precision, windows of 8 pixels, and images whose maps fit the memory budget; all else passes in strips
-of PyTorch's operators.
+For half precision, windows of 8 pixels, and images whose maps fit the memory budget; all else passes in
+strips of PyTorch's operators.
 """
 
 from __future__ import annotations
 
 from subprocess import CalledProcessError
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,28 +15,31 @@ from torch import Tensor
 from model.blocks.transformer import EPSILON, Statistics
 from model.engine.folded import Affine, FoldedNetwork, StreamWeights
 
+kernels: Any
+TRITON_FAILURES: tuple[type[Exception], ...]
 try:
-    import triton
+    from triton import next_power_of_2
+    from triton.errors import TritonError
 
-    from model.engine import gpu_kernels as kernels
-    #: What cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
-    TRITON_FAILURES = (triton.errors.TritonError, RuntimeError, CalledProcessError)
+    from model.engine import gpu_kernels
 except ImportError:  # PyTorch brings it for CUDA on Linux alone
-    triton = kernels = None
-    TRITON_FAILURES = ()
+    kernels, TRITON_FAILURES = None, ()
+else:
+    #: What cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
+    kernels, TRITON_FAILURES = gpu_kernels, (TritonError, RuntimeError, CalledProcessError)
 
 #: Least compute capability of a GPU that the kernels are written for.
 _CAPABILITY = (8, 0)
-#: Pixels that a program convolves at a time, and those that it filters.
-_PIXELS, _FILTERED = 128, 32
+#: Pixels that a program convolves at a time, and columns that it filters.
+_PIXELS, _FILTERED = 128, 16
 #: Hidden channels of the MLP that a program computes at once.
 _HIDDEN = 64
-#: Windows that a program takes through a block.
-_WINDOWS = 1
-#: Warps and stages of programs that convolve to many and to few channels, and of a block.
-_WIDE = {"K": 64, "num_warps": 8, "num_stages": 3}
-_NARROW = {"K": 32, "num_warps": 4, "num_stages": 3}
-_BLOCK = {"num_warps": 4, "num_stages": 1}
+#: By the most channels that a convolution gives: channels that it reads at once, warps and stages.
+_CONVOLVING = {
+    32: {"K": 32, "num_warps": 4, "num_stages": 3},
+    64: {"K": 64, "num_warps": 4, "num_stages": 3},
+    512: {"K": 64, "num_warps": 8, "num_stages": 3},
+}
 
 
 def fits(network: FoldedNetwork, height: int, width: int, memory_bytes: int) -> bool:
@@ -71,7 +75,9 @@ class WholeMaps:
         for index in range(1, network.depth):
             x = self._block(index, *x)
         merged = self._map(len(network.merge_features.weight), self.size_hw)
-        _convolve(x[0], network.merge_refined, merged, slope=0.0, extra=(self.features, network.merge_features))
+        _convolve(
+            x[0], network.merge_refined, merged, slope=0.0, extra=(self.features, network.merge_features)
+        )
         *hidden, last = network.decoder
         for affine in hidden:
             before, merged = merged, self._map(len(affine.weight), self.size_hw)
@@ -131,8 +137,7 @@ class WholeMaps:
         """
         network, channels, (height, width) = self.network, self.network.channels, self.map_hw
         origin = -(kernels.WINDOW // 2) if index % 2 else 0
-        rows, windows = (-(-(side - origin) // kernels.WINDOW) for side in (height, width))
-        columns = -(-windows // _WINDOWS)
+        rows, columns = (-(-(side - origin) // kernels.WINDOW) for side in (height, width))
         out = self._map(channels, self.map_hw) if before is None else before
         parts = torch.empty((rows * columns, 3), device=network.device)
         other, of_other = asking or (x, weights)
@@ -145,7 +150,8 @@ class WholeMaps:
             weights.project.weight, *expand, contract.weight, network.position_bias[index], out, network.gate,
             out, parts, height, width, columns, origin,
             CROSS=before is not None, CHANNELS=channels, HEADS=heads, HEAD_USED=used,
-            HIDDEN=len(expand.weight), WINDOWS=_WINDOWS, C=_power(channels), N=_power(size), H=_HIDDEN, **_BLOCK,
+            HIDDEN=len(expand.weight), C=_power(channels), N=_power(size), H=_HIDDEN,
+            num_warps=4, num_stages=1,
         )  # fmt: skip
         return out, parts
 
@@ -158,8 +164,8 @@ class WholeMaps:
         """The local path of a map of values."""
         (height, width, channels), out = value.shape, torch.empty_like(value)
         taps = weights.local.weight.flatten(1).t().contiguous()
-        kernels.filter_local[(-(-height * width // _FILTERED),)](
-            value, taps, out, height, width, height * width,
+        kernels.filter_local[(-(-width // _FILTERED), -(-height // 4))](
+            value, taps, out, height, width,
             CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4,
         )  # fmt: skip
         return out
@@ -174,7 +180,7 @@ class WholeMaps:
 
 
 def statistics(parts: Tensor) -> Statistics:
-    """Of (parts, 3): counts, means and squared distances from them, combined in float64 (Chan et al. 1979)."""
+    """Of (parts, 3), counts, means and squared distances from them; in float64 (Chan et al. 1979)."""
     count, mean, squares = parts.double().unbind(1)
     total = count.sum()
     whole = (count * mean).sum() / total
@@ -211,9 +217,9 @@ def _convolve(
     maps, heads, head, used = measured or (0, 1, 1, 1)
     parts = torch.empty((programs, maps, 3), device=x.device)
     more, more_affine = extra or (x, affine)
-    how = _WIDE if count > 64 else _NARROW
+    how = next(how for most, how in _CONVOLVING.items() if count <= most)
     kernels.convolve[(programs,)](
-        x, x.stride(1) // piece, channels // piece, *x.shape[:2], max(x.shape[0], height), max(x.shape[1], width),
+        x, x.stride(1) // piece, channels // piece, *x.shape[:2], *map(max, x.shape[:2], out.shape[:2]),
         weight, weight if affine.bias is None else affine.bias,
         more, more.shape[2] // piece, more_affine.weight,
         out, 0 if planar else out.stride(1) // piece, count, width, height * width, parts, slope or 0.0,
@@ -232,4 +238,4 @@ def _rows(affine: Affine, rows: slice) -> list[Tensor]:
 
 def _power(count: int) -> int:
     """The next power of two, at least 16, which a product needs."""
-    return max(16, triton.next_power_of_2(count))
+    return max(16, next_power_of_2(count))

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from model.blocks.transformer import Task
-from model.graphs import Recorded
 from model.network import GIFNet
 from model.training.distributed import Team
 from model.training.feed import Batch
@@ -25,6 +24,7 @@ from model.training.information import InformationMeasure, information_weights
 from model.training.objectives import OBJECTIVES, loss_weights
 from model.training.padded import Form, PaddedNetwork
 from model.training.train_config import TrainConfig
+from pipeline.graphs import Recorded
 
 _Passes = Callable[..., Sequence[Tensor | None]]
 _TASKS: tuple[Task, ...] = ("mm", "dp")

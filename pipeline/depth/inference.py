@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pipeline.depth import FRAMES_AT_ONCE, gpu_maps, hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
+from pipeline.depth.one_by_one import OneByOne
 from pipeline.device import one_thread, repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
 from pipeline.inverse_depth import full_size
@@ -38,14 +39,13 @@ class NetworkDepth:
 
     name: str
     digest: str  # SHA-256 of the weights file
-    network: nn.Module  # (B, 3, h, w) in [0, 1] -> log inverse depth times ``sign``, (B, 1, h, w)
+    network: Callable[..., Tensor]  # (B, 3, h, w) in [0, 1] -> log inverse depth times ``sign``, (B, 1, h, w)
     sign: float  # -1 where the network gives log depth
     size_hw: tuple[int, int]  # what it was made for
     stride: int  # its input's sides are multiples of this
     device: torch.device
     refine: bool  # pull depth edges onto the frame's
     sees_infrared: bool  # the network takes infrared (B, 1, h, w) besides
-    half_on_gpu: bool  # on a GPU its convolutions compute in float16
 
     def path_of(self, id_: str) -> None:
         """Nothing is read from files; see :class:`pipeline.depth.DepthEstimator`."""
@@ -130,10 +130,7 @@ class NetworkDepth:
         visible, infrared = (
             part.contiguous().permute(0, 3, 1, 2).float() / 255 for part in (views[..., :3], views[..., 3:])
         )
-        half = torch.autocast(
-            self.device.type, torch.float16, enabled=self.half_on_gpu and self.device.type != "cpu"
-        )
-        with repeatable_kernels(), one_thread(), half:
+        with repeatable_kernels(), one_thread():
             output = self.network(visible, infrared) if infrared.shape[1] else self.network(visible)
         return self.sign * output[:, 0].float()
 
@@ -175,17 +172,18 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
     if device.type != "cpu":
         # As the views are: else every batch would turn the weights round.
         network = network.to(memory_format=torch.channels_last)
+    network = network.to(device)
+    half = device.type != "cpu" and kind == "megadepth"
     return NetworkDepth(
         name=source,
         digest=sha256_file(path),
-        network=network.to(device),
+        network=OneByOne(network, device) if half else network,
         sign=sign,
         size_hw=size,
         stride=stride,
         device=device,
         refine=refine,
         sees_infrared=sees_infrared,
-        half_on_gpu=kind == "megadepth",
     )
 
 

@@ -30,7 +30,7 @@ from pipeline.files import InputError
 from pipeline.progress import Progress
 
 #: Threads that read, and as many that write, beside a GPU at most: a colour pair of 1280x1024 takes a core
-#: about 100 ms to decode, colour and encode, and a GPU a few to fuse.
+#: about 50 ms to decode and encode, and a GPU a few to fuse and colour.
 GPU_JOBS = 12
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1

@@ -27,6 +27,7 @@ from pipeline.image_headers import (
     is_sixteen_bit,
     orientation_of,
 )
+from pipeline.png import decode_plain_png, encode_png
 from pipeline.sixteen_bit import decode_sixteen_bit
 from pipeline.ycbcr import luminance
 
@@ -43,9 +44,6 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0
 # What matters is raised; standard error is the user's.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-#: By itself OpenCV packs differences from the pixel before. On camera frames those from the row above are
-#: quicker to pack, and smaller.
-_PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 #: What Pillow raises for a damaged file, seen by changing bytes of good ones.
 _DAMAGE = (
     OSError,
@@ -76,6 +74,8 @@ def read_image(path: Path | str) -> np.ndarray:
             channel, several pages, further bands, or a pixel type other than 8- or 16-bit unsigned integers.
     """
     data = _read_bytes(Path(path))
+    if (plain := decode_plain_png(data, max_pixels=MAX_PIXELS)) is not None:
+        return plain
     try:
         with warnings.catch_warnings():
             # Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata.
@@ -88,7 +88,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
                 if upright.mode in COLOUR_MODES:
-                    colours = np.asarray(upright.convert("RGB"))
+                    colours = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
                     if has_grey_palette(upright):
                         return colours[..., 0].copy()
                     return (
@@ -149,18 +149,11 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
         raise InputError(
             f"{path}: {suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
         )
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    # By itself OpenCV halves the resolution of colour, whatever the quality.
-    whole_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *whole_colour]
-    options = {".jpg": jpeg, ".jpeg": jpeg, ".png": _PNG_OPTIONS}
     try:
-        ok, data = cv2.imencode(suffix, bgr, options.get(suffix, []))
-    except cv2.error:
-        ok = False
-    if not ok:
-        raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}")
-    return write_bytes(path, data.tobytes())
+        data = encode_png(image) if suffix == ".png" else _encode(suffix, image, jpeg_quality)
+    except (cv2.error, ValueError):
+        raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}") from None
+    return write_bytes(path, data)
 
 
 def check_suffix(path: Path | str) -> Path:
@@ -174,6 +167,18 @@ def check_suffix(path: Path | str) -> Path:
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Round float values in [0, 1] to uint8, clipping what lies outside."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _encode(suffix: str, image: np.ndarray, jpeg_quality: int) -> bytes:
+    """A JPEG, TIFF or BMP file; ValueError or OpenCV's error of what these do not hold."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    # By itself OpenCV halves the resolution of colour, whatever the quality.
+    whole_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *whole_colour]
+    ok, data = cv2.imencode(suffix, bgr, jpeg if suffix in (".jpg", ".jpeg") else [])
+    if not ok:
+        raise ValueError("refused")
+    return data.tobytes()
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 #: Luma weights of R, G, B.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 #: Chroma that leaves any colour in the RGB cube.
-_FAINT = np.float32(1e-6)
+FAINT = np.float32(1e-6)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def apply_chroma(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     """
     offsets = _channels(np.zeros_like(luma), chroma[..., 0], chroma[..., 1])
     up, down = np.maximum.reduce(offsets), -np.minimum.reduce(offsets)
-    up, down = np.maximum(up, _FAINT), np.maximum(down, _FAINT)
+    up, down = np.maximum(up, FAINT), np.maximum(down, FAINT)
     fits = np.minimum(np.minimum((1 - luma) / up, luma / down), 1)
     return _interleaved([np.clip(luma + offset * fits, 0, 1) for offset in offsets])
 

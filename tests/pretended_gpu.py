@@ -176,16 +176,31 @@ class _Stream:
         pass
 
 
+class _Event:
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
 @contextmanager
 def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
     """A GPU with so much free memory, within the block."""
     account = Account()
     gpu = _Gpu(account)
     plain_tensor, plain_to, plain_save = torch.tensor, torch.Tensor.to, torch.save
+    plain_empty = torch.empty
 
     def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
         made = plain_tensor(data, **options)
         return made if device is None else made.to(device)
+
+    def empty(*size: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        return plain_empty(*size, **options)
 
     def to(self: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         with gpu:  # in other threads too
@@ -224,6 +239,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "get_device_capability": lambda *_: (7, 5),
             "get_device_name": lambda *_: "pretended",
             "mem_get_info": lambda *_: (free_bytes, free_bytes),
+            "Event": _Event,
             "Stream": _Stream,
             "current_stream": _Stream,
             "stream": lambda _: nullcontext(),
@@ -236,6 +252,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch, "tensor", tensor)
+        patch.setattr(torch, "empty", empty)
         patch.setattr(torch, "save", save)
         patch.setattr(torch, "inference_mode", torch.no_grad)
         patch.setattr(torch.Tensor, "to", to)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -72,7 +72,15 @@ class Source:
         return values if self.high - self.low == np.iinfo(self.image.dtype).max else values.clip(0, 1)
 
 
-def colour_givers(sources: Sequence[Source], givers: Givers) -> list[Source]:
+class _Input(Protocol):
+    @property
+    def image(self) -> Any: ...
+
+
+_AnyInput = TypeVar("_AnyInput", bound=_Input)
+
+
+def colour_givers(sources: Sequence[_AnyInput], givers: Givers) -> list[_AnyInput]:
     """The inputs whose chroma counts, in order; empty if the result is grey."""
     chosen = {"all": sources, "first": sources[:1], "second": sources[1:2] or sources}[givers]
     return [source for source in chosen if source.image.ndim == 3]

@@ -12,6 +12,7 @@ import numpy as np
 from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
 from model.fusing.colour import TASKS, Source, colour_givers, colourise
+from model.fusing.device_pictures import DeviceEngine, DevicePictures
 from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
@@ -43,7 +44,10 @@ def choose_recipe(
         return Scenes(config, engine, tell)
     if jobs and is_video(jobs[0].inputs[0]):
         return Videos(config, engine, tell)
-    return Pictures(config, engine, tell)
+    pictures, plain = Pictures(config, engine, tell), config.colour == "true" and config.bits == 8
+    if plain and engine.device.type == "cuda" and isinstance(engine, DeviceEngine):
+        return DevicePictures(config, engine, pictures)
+    return pictures
 
 
 class RangeNotices:
@@ -69,12 +73,19 @@ class Pictures:
         self.main = MAIN_TASKS[config.main_task]
 
     def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
+        return self.prepared(self.sources(job))
+
+    def prepared(self, sources: list[Source]) -> tuple[np.ndarray, list[Source]]:
+        """What :meth:`fuse` takes."""
+        return first_pair(sources), sources
+
+    def sources(self, job: Job) -> list[Source]:
+        """Decode a job's inputs, which have one size then."""
         read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
         for path, source in zip(job.inputs, read, strict=True):
             self.ranges.check(path, source.image)
-        sources = [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
-        return first_pair(sources), sources
+        return [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
 
     def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:
         pair, sources = loaded

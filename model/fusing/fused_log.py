@@ -32,6 +32,7 @@ class FusedLog:
         self._path = folder / LOG_NAME
         self._records, self._tidy = _read(self._path)
         self._appending = threading.Lock()
+        self._places: dict[Path, Path] = {}  # folder of a file -> the folder's path from here
 
     def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
         """Jobs to do and jobs that were done. Only complete files have a final name, so existing is done,
@@ -99,7 +100,10 @@ class FusedLog:
         return [self._relative(path) for path in job.inputs]
 
     def _relative(self, path: Path) -> str:
-        return path_from(self._folder, path)
+        """:func:`path_from` the log's folder, which asks the system for every folder above, once for each."""
+        if path.parent not in self._places:
+            self._places[path.parent] = Path(path_from(self._folder, path)).parent
+        return os.fspath(self._places[path.parent] / path.name)
 
     def _replaced(self, job: Job) -> bool:
         """Whether an input has other content than when the result was made, as far as the log knows."""

@@ -1,0 +1,121 @@
+"""Pictures on a GPU: the host decodes and encodes, luminance and colour are computed beside the network.
+
+Bytes travel as they are in files, a quarter of the planes' floats, through pinned memory, so that the host
+waits for none of them. All work of the device is in one stream: copies take a few hundredths of what the
+network does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.blocks.transformer import Task
+from model.fusing.colour import TASKS, Source, colour_givers
+from model.fusing.device_colour import DeviceSource, colourise
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.fuse_jobs import Job
+from pipeline.images import write_image
+
+if TYPE_CHECKING:
+    from model.fusing.fuse_recipes import Pictures
+
+#: Pixels of a picture up to which this pays. The network takes much longer than the host for larger ones, of
+#: which dozens, read ahead and waiting to be written, would take the memory of the device.
+MOST_PIXELS = 1 << 22
+
+
+@runtime_checkable
+class DeviceEngine(Protocol):
+    """A fusion engine that takes and returns tensors of its device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of the tensors."""
+
+    def fuse_device(self, planes: Tensor, *, main: Task = "dp") -> Tensor:
+        """Fuse a pair of planes, (1, 2, H, W) float32 in [0, 1] on the device -> (1, 1, H, W) float32 there.
+
+        It is launched on the current stream and nothing waits for it. The result is the caller's until the
+        next call.
+
+        Raises:
+            InputError: the planes are smaller than the network's windows need.
+        """
+
+
+@dataclass(frozen=True)
+class Result:
+    """A fused picture on its way to the host."""
+
+    image: Tensor  # in memory of the host, (H, W[, 3]) uint8
+    arrived: torch.cuda.Event
+
+
+#: What travels as files have it, or what the host prepares and finishes.
+Loaded: TypeAlias = list[DeviceSource] | tuple[np.ndarray, list[Source]]
+Fused: TypeAlias = Result | tuple[np.ndarray, list[Source]]
+
+
+class DevicePictures:
+    """One or two images in, one of 8 bits in true colour out; stacks and large pictures go the host's way.
+
+    Args:
+        config: how; its colour is ``true`` and its bits are 8.
+        engine: the network's, on a GPU.
+        host: reads files, and fuses what does not go this way.
+    """
+
+    def __init__(self, config: FuseConfig, engine: DeviceEngine, host: Pictures) -> None:
+        self._engine, self._host = engine, host
+        self._givers = TASKS[config.task].givers
+        self._before: torch.cuda.Event | None = None
+
+    def read(self, job: Job) -> Loaded:
+        sources = self._host.sources(job)
+        height, width = sources[0].image.shape[:2]
+        if len(sources) > 2 or height * width > MOST_PIXELS:
+            return self._host.prepared(sources)
+        return [DeviceSource(_pinned(source.image), source.low, source.high) for source in sources]
+
+    def fuse(self, loaded: Loaded) -> Fused:
+        if isinstance(loaded, tuple):
+            return self._host.fuse(loaded)
+        with torch.inference_mode(), torch.cuda.device(self._engine.device):
+            result = self._launch(loaded)
+        # The host is a pair ahead of the device, which so is never idle, and no more.
+        if self._before is not None:
+            self._before.synchronize()
+        self._before = result.arrived
+        return result
+
+    def write(self, job: Job, result: Fused) -> tuple[int, int]:
+        if isinstance(result, tuple):
+            return self._host.write(job, result)
+        result.arrived.synchronize()
+        image = result.image.numpy()
+        write_image(job.output, image)
+        return image.shape[0], image.shape[1]
+
+    def _launch(self, pinned: list[DeviceSource]) -> Result:
+        device = self._engine.device
+        sources = [replace(source, image=source.image.to(device, non_blocking=True)) for source in pinned]
+        planes = torch.stack([sources[0].plane(), sources[-1].plane()])[None]
+        fused = self._engine.fuse_device(planes, main=self._host.main)[0, 0]
+        image = colourise(fused, colour_givers(sources, self._givers))
+        arriving = torch.empty(image.shape, dtype=image.dtype, pin_memory=True)
+        arriving.copy_(image, non_blocking=True)
+        arrived = torch.cuda.Event(blocking=True)  # threads that wait for it sleep
+        arrived.record()
+        return Result(arriving, arrived)
+
+
+def _pinned(image: np.ndarray) -> Tensor:
+    """A copy in memory that the device reads by itself; PyTorch keeps what is given back for the next one."""
+    staged = torch.empty(image.shape, dtype=torch.from_numpy(image).dtype, pin_memory=True)
+    np.copyto(staged.numpy(), image)  # PyTorch would start a team of threads for each thread that reads
+    return staged

@@ -30,10 +30,9 @@ class _Engine(FusionEngine):
     pairs = 0
 
     def fuse_device(self, planes: torch.Tensor, *, main: Task = "dp") -> torch.Tensor:
-        assert planes.is_cuda and planes.shape[:2] == (1, 2) and planes.dtype == torch.float32
-        type(self).pairs += 1
-        fused = torch.from_numpy(self.fuse_pair(planes[0].cpu().numpy(), main=main))
-        return fused[None, None].to(self.device)
+        assert planes.shape[:2] == (1, 2) and planes.dtype == torch.float32
+        type(self).pairs += planes.is_cuda
+        return super().fuse_device(planes, main=main)
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ network does.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.blocks.transformer import Task
+from model.engine.strips import FusionEngine
 from model.fusing.colour import TASKS, Source, colour_givers
 from model.fusing.device_colour import DeviceSource, colourise
 from model.fusing.fuse_config import FuseConfig
@@ -27,25 +27,6 @@ if TYPE_CHECKING:
 #: Pixels of a picture up to which this pays. The network takes much longer than the host for larger ones, of
 #: which dozens, read ahead and waiting to be written, would take the memory of the device.
 MOST_PIXELS = 1 << 22
-
-
-@runtime_checkable
-class DeviceEngine(Protocol):
-    """A fusion engine that takes and returns tensors of its device."""
-
-    @property
-    def device(self) -> torch.device:
-        """Of the tensors."""
-
-    def fuse_device(self, planes: Tensor, *, main: Task = "dp") -> Tensor:
-        """Fuse a pair of planes, (1, 2, H, W) float32 in [0, 1] on the device -> (1, 1, H, W) float32 there.
-
-        It is launched on the current stream and nothing waits for it. The result is the caller's until the
-        next call.
-
-        Raises:
-            InputError: the planes are smaller than the network's windows need.
-        """
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ class DevicePictures:
         host: reads files, and fuses what does not go this way.
     """
 
-    def __init__(self, config: FuseConfig, engine: DeviceEngine, host: Pictures) -> None:
+    def __init__(self, config: FuseConfig, engine: FusionEngine, host: Pictures) -> None:
         self._engine, self._host = engine, host
         self._givers = TASKS[config.task].givers
         self._before: torch.cuda.Event | None = None

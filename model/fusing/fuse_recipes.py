@@ -12,7 +12,7 @@ import numpy as np
 from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
 from model.fusing.colour import TASKS, Source, colour_givers, colourise
-from model.fusing.device_pictures import DeviceEngine, DevicePictures
+from model.fusing.device_pictures import DevicePictures
 from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
@@ -45,7 +45,7 @@ def choose_recipe(
     if jobs and is_video(jobs[0].inputs[0]):
         return Videos(config, engine, tell)
     pictures, plain = Pictures(config, engine, tell), config.colour == "true" and config.bits == 8
-    if plain and engine.device.type == "cuda" and isinstance(engine, DeviceEngine):
+    if plain and engine.device.type == "cuda":
         return DevicePictures(config, engine, pictures)
     return pictures
 

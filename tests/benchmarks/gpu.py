@@ -85,6 +85,7 @@ def sections(*, quick: bool) -> list[Section]:
         Section(name="fuse: error of lower precisions", seconds=20, run=gpu_checks.fusing_error),
         Section(name="train: steps", seconds=25, run=gpu_train.steps),
         Section(name="train: schedule", seconds=50, run=gpu_train.schedule),
+        Section(name="check: depth of frames", seconds=30, run=gpu_synth.depth),
         _synthesis("default", 1 if quick else 12),
         Section(name="train: ladder", seconds=30, run=gpu_ladder.ladder),
         _synthesis("hourglass", 1 if quick else 12),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from gpu_bench import Bench, stop_workers
 from gpu_report import Report
 from synth import TILE, Run, product
 
+from pipeline.depth import FRAMES_AT_ONCE, load_depth_estimator
 from pipeline.depth.hourglass import Hourglass
+from pipeline.images import read_grey, read_rgb
 
 TARGET_FRAMES_PER_SECOND = 60
 #: Frames for each process: two shards of two batches of the depth network.
@@ -18,6 +22,8 @@ FRAMES_PER_JOB = 32
 WARM_UP_PER_JOB = 8
 #: A run of fewer seconds is made twice.
 SHORT_S = 6.0
+#: Of maps of a GPU and of the CPU, at most: grey values of shrunk frames may be rounded otherwise.
+DIFFERENCE = 0.02
 
 
 def synthesis(bench: Bench, report: Report, *, depth: str, jobs: int) -> None:
@@ -48,6 +54,32 @@ def synthesis(bench: Bench, report: Report, *, depth: str, jobs: int) -> None:
     )
     for stage, spent in stages:
         report.keep(f"--depth {depth}, --jobs {jobs}: {stage}", spent / total)
+
+
+def depth(bench: Bench, report: Report) -> None:
+    """A batch of frames: the same bits in other company, distance from the maps of the CPU, and time."""
+    pairs = [(read_rgb(visible), read_grey(infrared)) for infrared, visible in bench.frames]
+    frames, infrared = (list(part) for part in zip(*pairs[:FRAMES_AT_ONCE], strict=True))
+    ids = [str(number) for number in range(len(frames))]
+    sources = {"default": "default"}
+    if not bench.quick:
+        sources["hourglass"] = f"megadepth:{_random_hourglass(bench)}"
+    for name, source in sources.items():
+        estimator = load_depth_estimator(source, device=bench.device)
+        together = estimator.estimate(frames, ids, infrared)
+        backwards = estimator.estimate(frames[::-1], ids, infrared[::-1])[::-1]
+        alone = [estimator.estimate([a], ["1"], [b])[0] for a, b in zip(frames, infrared, strict=True)]
+        same = all(
+            np.array_equal(one, other)
+            for others in (backwards, alone)
+            for one, other in zip(together, others, strict=True)
+        )
+        report.same(f"{name}: maps of frames in another order, and alone", same)
+        (on_cpu,) = load_depth_estimator(source).estimate(frames[:1], ids[:1], infrared[:1])
+        difference = float(np.abs(together[0] - on_cpu).max())
+        report.check(f"{name}: largest difference from the CPU", difference, at_most=DIFFERENCE)
+        seconds = bench.seconds(partial(estimator.estimate, frames, ids, infrared))
+        report.figure(f"{name}: {len(frames)} frames", seconds * 1e3, "ms")
 
 
 def _run(bench: Bench, depth: str, jobs: int, frames: int) -> Run:

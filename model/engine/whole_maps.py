@@ -38,7 +38,7 @@ _HIDDEN = 64
 _CONVOLVING = {
     32: {"K": 32, "num_warps": 4, "num_stages": 3},
     64: {"K": 64, "num_warps": 4, "num_stages": 3},
-    512: {"K": 64, "num_warps": 8, "num_stages": 3},
+    256: {"K": 64, "num_warps": 8, "num_stages": 3},
 }
 
 
@@ -48,9 +48,13 @@ def fits(network: FoldedNetwork, height: int, width: int, memory_bytes: int) -> 
         return False
     if torch.cuda.get_device_capability(network.device) < _CAPABILITY:
         return False
+    if network.window != kernels.WINDOW:
+        return False
+    layers = (*network.encoder, network.embed, network.merge_features, *network.decoder)
+    if max(len(layer.weight) for layer in layers) > max(_CONVOLVING):
+        return False
     numbers = network.feature_channels + 6 * network.channels
-    needs = numbers * network.dtype.itemsize * height * width
-    return network.window == kernels.WINDOW and needs <= memory_bytes
+    return numbers * network.dtype.itemsize * height * width <= memory_bytes
 
 
 class WholeMaps:

@@ -39,8 +39,9 @@ class Hourglass(nn.Sequential):
         *body, head = self
         for layer in body:
             x = layer(x)
+        assert isinstance(head, nn.Conv2d)
         with torch.autocast(x.device.type, enabled=False):  # log depth needs more than float16's 11 bits
-            return head(x.float())
+            return head(x.to(head.weight.dtype))
 
 
 def load_hourglass(path: Path | str) -> Hourglass:

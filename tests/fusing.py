@@ -11,6 +11,17 @@ from model.checkpoint import save_weights
 from model.network import GIFNet, NetworkConfig
 from pipeline.images import write_image
 
+#: Shapes of tiny networks that differ in one thing each.
+SHAPES = {
+    "tiny": {},
+    "quirk": {"local_path_quirk": True},
+    "shallow": {"depth": 1},
+    "deep": {"depth": 3},
+    "small windows": {"window": 4},
+    "pyramid": {"head": "pyramid"},
+    "a head that fills a piece": {"heads": 1},
+}
+
 
 def tiny_network(seed: int = 0, **shape: object) -> GIFNet:
     """A few channels; fast, and as irregular as the published shape."""

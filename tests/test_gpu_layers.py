@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fusing import tiny_network
+from fusing import SHAPES, tiny_network
 from network_samples import planes, random_network
 
 from model.blocks.attention import attend_heads
@@ -19,20 +19,10 @@ from model.network import GIFNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-NETWORKS = {
-    "tiny": {},
-    "quirk": {"local_path_quirk": True},
-    "shallow": {"depth": 1},
-    "deep": {"depth": 3},
-    "small windows": {"window": 4},
-    "pyramid": {"head": "pyramid"},
-    "a head that fills a piece": {"heads": 1},
-}
-
 
 def shaped(name: str) -> GIFNet:
-    """One of NETWORKS, or the published shape."""
-    return random_network(5) if name == "published" else tiny_network(1, **NETWORKS[name])
+    """One of SHAPES, or the published shape."""
+    return random_network(5) if name == "published" else tiny_network(1, **SHAPES[name])
 
 
 def test_groups_begin_new_pieces() -> None:
@@ -49,7 +39,7 @@ def test_groups_begin_new_pieces() -> None:
 
 @pytest.mark.parametrize("multiple", [4, 8])
 @pytest.mark.parametrize("main", ["mm", "dp"])
-@pytest.mark.parametrize("name", [*NETWORKS, "published"])
+@pytest.mark.parametrize("name", [*SHAPES, "published"])
 def test_padded_channels_change_nothing(
     name: str, main: str, multiple: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fusing import tiny_network
+from fusing import SHAPES, tiny_network
 from network_samples import random_network
 from torch import Tensor, nn
 
@@ -18,16 +18,6 @@ from model.training.spread import Spreader, Table, map_statistics
 from model.training.train_config import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-NETWORKS = {
-    "tiny": {},
-    "quirk": {"local_path_quirk": True},
-    "shallow": {"depth": 1},
-    "deep": {"depth": 3},
-    "small windows": {"window": 4},
-    "pyramid": {"head": "pyramid"},
-    "a head that fills a piece": {"heads": 1},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +47,12 @@ def gradients(network: GIFNet, form: Form, objective: str, main: Task, batch: Ba
 
 @pytest.mark.parametrize("size_hw", [(48, 48), (45, 52)])
 @pytest.mark.parametrize("objective", ["published", "fidelity"])
-@pytest.mark.parametrize("name", [*NETWORKS, "published", "published with the quirk"])
+@pytest.mark.parametrize("name", [*SHAPES, "published", "published with the quirk"])
 def test_losses_and_gradients_are_those_of_the_network(
     name: str, objective: str, size_hw: tuple[int, int]
 ) -> None:
-    if name in NETWORKS:
-        network = tiny_network(1, **NETWORKS[name])
+    if name in SHAPES:
+        network = tiny_network(1, **SHAPES[name])
     else:
         network = random_network(5, local_path_quirk=name != "published")
     network = network.double().train()

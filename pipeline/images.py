@@ -27,7 +27,7 @@ from pipeline.image_headers import (
     is_sixteen_bit,
     orientation_of,
 )
-from pipeline.png import decode_plain_png, encode_png
+from pipeline.png import decode_plain_png, encode_png, lacks_rows
 from pipeline.sixteen_bit import decode_sixteen_bit
 from pipeline.ycbcr import luminance
 
@@ -84,6 +84,8 @@ def read_image(path: Path | str) -> np.ndarray:
                 check_header(picture, path, max_pixels=MAX_PIXELS)
                 sixteen_bit = is_sixteen_bit(picture, data)
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
+                if picture.format == "PNG" and lacks_rows(data):
+                    raise InputError(f"{path}: damaged image (rows are missing)")
                 orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture

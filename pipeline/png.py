@@ -15,6 +15,12 @@ import numpy as np
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Channels by IHDR's colour type, of those read here.
 _CHANNELS = {0: 1, 2: 3}
+#: And of those that only others decode.
+_SAMPLES = _CHANNELS | {3: 1, 4: 2, 6: 4}
+#: First pixel and step of the seven pictures of which an interlaced one consists: column, row.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+#: Bytes that are inflated at a time where they are only counted.
+_COUNTED = 1 << 20
 #: Lengths of the chunks that a plain picture may have beside IDAT, none of which says anything of its values
 #: but IHDR. Transparency, animation, palettes and EXIF are in others.
 _LENGTHS = {b"IHDR": 13, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"IEND": 0}
@@ -42,6 +48,30 @@ def decode_plain_png(data: bytes, *, max_pixels: int) -> np.ndarray | None:
     except (imagecodecs.SpngError, ValueError):
         return None
     return image if image.shape == shape and image.dtype == np.uint8 else None
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether a PNG that others could decode has less in it than its size asks for; they fill in black."""
+    width, height, bits, colour_type, *_, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    needed = 0
+    for column, row, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - column) // across), -(-(height - row) // down)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + -(-columns * bits * _SAMPLES[colour_type] // 8))
+    packed = zlib.decompressobj()
+    place = len(_SIGNATURE)
+    while place < len(data) and needed > 0:
+        length = int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] == b"IDAT":
+            rest = data[place + 8 : place + 8 + length]
+            while rest and needed > 0 and not packed.eof:
+                try:
+                    needed -= len(packed.decompress(rest, _COUNTED))
+                except zlib.error:
+                    return True
+                rest = packed.unconsumed_tail
+        place += 12 + length
+    return needed > 0
 
 
 def encode_png(image: np.ndarray) -> bytes:

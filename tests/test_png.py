@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from picture_files import encoded, exif, pixels
 from PIL import Image
 
-from pipeline.png import decode_plain_png, encode_png
+from pipeline.files import InputError
+from pipeline.images import read_image
+from pipeline.png import decode_plain_png, encode_png, lacks_rows
 
 _CHANNELS = [1, 3]
 
@@ -145,3 +148,41 @@ def test_streams_that_fill_no_picture_are_left_to_others(channels: int) -> None:
         assert decode(with_idat(data, change)) is None
     assert decode(data[:33] + chunk(b"IEND")) is None
     assert decode(data[:33] + chunk(b"IEND") + data[33:]) is None
+
+
+def interlaced(image: np.ndarray) -> bytes:
+    """A grey picture as seven smaller ones (PNG specification, 8.2)."""
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    parts = [image[row::down, column::across] for column, row, across, down in steps]
+    rows = b"".join(b"\0" + line.tobytes() for part in parts if part.size for line in part)
+    header = struct.pack(">IIBBBBB", *image.shape[::-1], 8, 0, 0, 0, 1)
+    packed = zlib.compress(rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND")
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (5, 3), (21, 34)])
+@pytest.mark.parametrize("kind", ["1", "L", "P", "RGB", "I;16", "text", "interlaced"])
+def test_pictures_that_lack_rows_are_refused(kind: str, size_hw: tuple[int, int], tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, size_hw, np.uint8)
+    if kind == "interlaced":
+        data = interlaced(grey)
+        np.testing.assert_array_equal(read_back(data, tmp_path), grey)
+    else:
+        picture = Image.fromarray(grey.astype(np.uint16) * 257 if kind == "I;16" else grey)
+        buffer = io.BytesIO()
+        (picture.convert(kind) if kind in ("1", "P", "RGB") else picture).save(buffer, "png")
+        data = buffer.getvalue()
+    if kind == "text":
+        data = with_chunk(data, b"tEXt", b"a\0b")
+    assert not lacks_rows(data)
+    read_back(data, tmp_path)
+    # One byte less, and a stream that ends there as if it were whole.
+    short = with_idat(data, lambda packed: zlib.compress(zlib.decompress(packed)[:-1]))
+    assert lacks_rows(short)
+    with pytest.raises(InputError, match="damaged image"):
+        read_back(short, tmp_path)
+
+
+def read_back(data: bytes, folder: Path) -> np.ndarray:
+    (folder / "picture.png").write_bytes(data)
+    return read_image(folder / "picture.png")

@@ -32,6 +32,10 @@ MAX_TILE = 16384
 #: Seconds in which a process that has just made the plan's file writes it, and between two looks at it.
 _WRITING_S, _POLL_S = 10.0, 0.1
 
+#: Of what makes samples: raised with every change after which one plan gives other bytes, so that a dataset
+#: begun before it is not gone on with after.
+REVISION = 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
@@ -107,7 +111,7 @@ def make_plan(
     Raises:
         InputError: the table of response curves is missing or cannot be used.
     """
-    settings = {**asdict(config), **weight_digests, "source": dict(source)}
+    settings = {"revision": REVISION, **asdict(config), **weight_digests, "source": dict(source)}
     # Where weights, depth maps and a table lie does not matter, what is in them does.
     settings["depth"] = source_identity(config.depth)
     settings["probe"] = "default" if config.probe == "default" else "weights"

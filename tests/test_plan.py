@@ -51,6 +51,16 @@ def test_another_split_on_the_same_folder_stops(source: Path, tmp_path: Path) ->
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_version_that_makes_other_bytes_does_not_go_on(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(source)
+    run(source, tmp_path / "out", config)
+    monkeypatch.setattr(plan, "REVISION", plan.REVISION + 1)
+    with pytest.raises(InputError, match=rf"revision: {plan.REVISION - 1} then, {plan.REVISION} now"):
+        run(source, tmp_path / "out", config)
+
+
 def test_a_frame_that_was_completed_is_told(source: Path, tmp_path: Path) -> None:
     infrared = tmp_path / "source/infrared/3.png"
     shutil.copytree(source.parent, tmp_path / "source")

@@ -112,51 +112,28 @@ def _pointwise(x, weight, bias, rows, first, CHANNELS: tl.constexpr, C: tl.const
 
 @triton.jit
 def filter_local(
-    value, weight, out, height, width, CHANNELS: tl.constexpr, C: tl.constexpr, M: tl.constexpr,
+    value, weight, out, height, width, pixels,
+    CHANNELS: tl.constexpr, C: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """The local path: each channel of a map, reflected at its borders, by a 5x5 filter.
 
-    Weights lie (tap, channel). A program has ``M`` columns of four rows: what it reads serves four times.
+    Weights lie (tap, channel).
     """
-    column, c = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, C)
-    row = tl.program_id(1) * 4
-    there = (c < CHANNELS)[None, :]
-    first, second = tl.zeros((M, C), tl.float32), tl.zeros((M, C), tl.float32)
-    third, fourth = tl.zeros((M, C), tl.float32), tl.zeros((M, C), tl.float32)
-    for right in range(_LOCAL_SIDE):
-        # The last columns of a row of programs may lie beyond the map; what they read must exist.
-        beside = _mirrored(tl.minimum(column, width - 1) + right - _LOCAL_SIDE // 2, width)
-        taps = weight + right * CHANNELS + c[None, :]
-        for down in tl.static_range(_LOCAL_SIDE + 3):
-            pixel = _mirrored(row + down - _LOCAL_SIDE // 2, height) * width + beside
-            near = value + pixel.to(tl.int64)[:, None] * CHANNELS + c[None, :]
-            near = tl.load(near, mask=there, other=0.0).to(tl.float32)
-            if down < 5:
-                first += near * _tap(taps, down, there, CHANNELS)
-            if down >= 1 and down < 6:
-                second += near * _tap(taps, down - 1, there, CHANNELS)
-            if down >= 2 and down < 7:
-                third += near * _tap(taps, down - 2, there, CHANNELS)
-            if down >= 3:
-                fourth += near * _tap(taps, down - 3, there, CHANNELS)
-    _put(out, first, row, column, height, width, CHANNELS, C)
-    _put(out, second, row + 1, column, height, width, CHANNELS, C)
-    _put(out, third, row + 2, column, height, width, CHANNELS, C)
-    _put(out, fourth, row + 3, column, height, width, CHANNELS, C)
-
-
-@triton.jit
-def _tap(taps, down, there, CHANNELS: tl.constexpr):
-    return tl.load(taps + down * _LOCAL_SIDE * CHANNELS, mask=there, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _put(out, values, row, column, height, width, CHANNELS: tl.constexpr, C: tl.constexpr):
-    c = tl.arange(0, C)
-    rows = row + tl.zeros_like(column)
-    there = ((rows < height) & (column < width))[:, None] & (c < CHANNELS)[None, :]
-    target = out + (rows * width + column).to(tl.int64)[:, None] * CHANNELS + c[None, :]
-    tl.store(target, values.to(out.dtype.element_ty), mask=there)
+    place, c = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, C)
+    pixel = tl.minimum(place, pixels - 1)
+    row, column = pixel // width, pixel % width
+    there = c < CHANNELS
+    total = tl.zeros((M, C), tl.float32)
+    for down in range(_LOCAL_SIDE):
+        above = _mirrored(row + down - _LOCAL_SIDE // 2, height) * width
+        for right in tl.static_range(_LOCAL_SIDE):
+            beside = above + _mirrored(column + right - _LOCAL_SIDE // 2, width)
+            place_of = value + beside.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+            near = tl.load(place_of, mask=there[None, :], other=0.0).to(tl.float32)
+            tap = tl.load(weight + (down * _LOCAL_SIDE + right) * CHANNELS + c, mask=there, other=0.0)
+            total += near * tap.to(tl.float32)[None, :]
+    target = out + pixel.to(tl.int64)[:, None] * CHANNELS + c[None, :]
+    tl.store(target, total.to(out.dtype.element_ty), mask=(place < pixels)[:, None] & there[None, :])
 
 
 @triton.jit

@@ -30,14 +30,13 @@ else:
 
 #: Least compute capability of a GPU that the kernels are written for.
 _CAPABILITY = (8, 0)
-#: Pixels that a program convolves at a time, and columns that it filters.
-_PIXELS, _FILTERED = 128, 16
+#: Pixels that a program convolves at a time, and those that it filters.
+_PIXELS, _FILTERED = 128, 32
 #: Hidden channels of the MLP that a program computes at once.
 _HIDDEN = 64
 #: By the most channels that a convolution gives: channels that it reads at once, warps and stages.
 _CONVOLVING = {
-    32: {"K": 32, "num_warps": 4, "num_stages": 3},
-    64: {"K": 64, "num_warps": 4, "num_stages": 3},
+    64: {"K": 32, "num_warps": 4, "num_stages": 3},
     256: {"K": 64, "num_warps": 8, "num_stages": 3},
 }
 
@@ -168,8 +167,8 @@ class WholeMaps:
         """The local path of a map of values."""
         (height, width, channels), out = value.shape, torch.empty_like(value)
         taps = weights.local.weight.flatten(1).t().contiguous()
-        kernels.filter_local[(-(-width // _FILTERED), -(-height // 4))](
-            value, taps, out, height, width,
+        kernels.filter_local[(-(-height * width // _FILTERED),)](
+            value, taps, out, height, width, height * width,
             CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4,
         )  # fmt: skip
         return out

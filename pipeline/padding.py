@@ -6,7 +6,7 @@ its replication is taken apart into index lists where gradients must repeat.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ class _ReflectionPad(torch.autograd.Function):
         return _fold_in(without_rows(middle), without_rows(before), without_rows(after), 3), None
 
 
-@lru_cache(maxsize=256)
+@cache  # for good: a CUDA graph may read it
 def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
     """Where each pixel of a padded axis comes from, (before + size + after,)."""
     last = size - 1

@@ -34,11 +34,12 @@ _CAPABILITY = (8, 0)
 _PIXELS, _FILTERED = 128, 32
 #: Hidden channels of the MLP that a program computes at once.
 _HIDDEN = 64
-#: By the most channels that a convolution gives: channels that it reads at once, warps and stages.
-_CONVOLVING = {
-    64: {"K": 32, "num_warps": 4, "num_stages": 3},
-    256: {"K": 64, "num_warps": 8, "num_stages": 3},
-}
+#: By the most channels that a convolution gives: channels that it reads at once, and warps.
+_CONVOLVING = {64: (32, 4), 256: (64, 8)}
+#: Steps of a convolution whose inputs are on their way at a time, at most.
+_STAGES = 3
+#: Not left to Triton's default, which changes with its version.
+_ROUNDING = {"enable_fp_fusion": True}
 
 
 def fits(network: FoldedNetwork, height: int, width: int, memory_bytes: int) -> bool:
@@ -154,7 +155,7 @@ class WholeMaps:
             out, parts, height, width, columns, origin,
             CROSS=before is not None, CHANNELS=channels, HEADS=heads, HEAD_USED=used,
             HIDDEN=len(expand.weight), C=_power(channels), N=_power(size), H=_HIDDEN,
-            num_warps=4, num_stages=1,
+            num_warps=4, num_stages=1, **_ROUNDING,
         )  # fmt: skip
         return out, parts
 
@@ -169,7 +170,7 @@ class WholeMaps:
         taps = weights.local.weight.flatten(1).t().contiguous()
         kernels.filter_local[(-(-height * width // _FILTERED),)](
             value, taps, out, height, width, height * width,
-            CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4,
+            CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4, **_ROUNDING,
         )  # fmt: skip
         return out
 
@@ -220,7 +221,9 @@ def _convolve(
     maps, heads, head, used = measured or (0, 1, 1, 1)
     parts = torch.empty((programs, maps, 3), device=x.device)
     more, more_affine = extra or (x, affine)
-    how = next(how for most, how in _CONVOLVING.items() if count <= most)
+    at_once, warps = next(how for most, how in _CONVOLVING.items() if count <= most)
+    at_once = min(at_once, _power(channels))
+    stage_bytes = at_once * (_PIXELS + _power(count)) * x.element_size()
     kernels.convolve[(programs,)](
         x, x.stride(1) // piece, channels // piece, *x.shape[:2], *map(max, x.shape[:2], out.shape[:2]),
         weight, weight if affine.bias is None else affine.bias,
@@ -228,9 +231,17 @@ def _convolve(
         out, 0 if planar else out.stride(1) // piece, count, width, height * width, parts, slope or 0.0,
         SIDE=side, BIASED=affine.bias is not None, EXTRA=extra is not None, ACTIVE=slope is not None,
         PLANAR=planar, MAPS=maps, HEADS=heads, HEAD=head, HEAD_USED=used,
-        M=_PIXELS, N=_power(count), **{**how, "K": min(how["K"], _power(channels))},
+        M=_PIXELS, N=_power(count), K=at_once,
+        num_warps=warps, num_stages=max(1, min(_STAGES, _shared_bytes(x.device) // stage_bytes)), **_ROUNDING,
     )  # fmt: skip
     return parts
+
+
+def _shared_bytes(device: torch.device) -> int:
+    """Memory that the threads of a program may share; that of GPUs differs."""
+    if device.type == "cpu":  # which interprets
+        return 1 << 20
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
 
 
 def _rows(affine: Affine, rows: slice) -> list[Tensor]:

@@ -10,9 +10,14 @@ precision and add in float32.
 
 from __future__ import annotations
 
+from subprocess import CalledProcessError
+
 import triton
 import triton.language as tl
+from triton.errors import TritonError
 
+#: Raised for what cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
+FAILURES = (TritonError, RuntimeError, CalledProcessError)
 #: Side of an attention window that the block is written for.
 WINDOW = 8
 #: Channels of a piece of 16 bytes in half precision: what maps and weights have, fills whole ones.

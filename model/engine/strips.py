@@ -22,7 +22,7 @@ from model.engine.folded import FoldedNetwork, StreamWeights
 from model.engine.gpu_pairs import GpuPairs
 from model.engine.moments import moments
 from model.engine.panels import Panel, cut
-from model.engine.whole_maps import TRITON_FAILURES, WholeMaps, fits
+from model.engine.whole_maps import WholeMaps, fits, gpu_kernels
 from model.memory import kept_in_process
 from model.network import GIFNet
 from pipeline.device import computes_bfloat16
@@ -117,7 +117,7 @@ class FusionEngine:
         if self._whole and fits(network, height, width, budget):
             try:
                 return head.fuse(head.pooled(WholeMaps(network, planes).decoded()), planes)
-            except TRITON_FAILURES as error:
+            except gpu_kernels().FAILURES as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 self._whole = False

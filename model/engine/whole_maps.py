@@ -6,7 +6,7 @@ strips of PyTorch's operators.
 
 from __future__ import annotations
 
-from subprocess import CalledProcessError
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,19 +14,6 @@ from torch import Tensor
 
 from model.blocks.transformer import EPSILON, Statistics
 from model.engine.folded import Affine, FoldedNetwork, StreamWeights
-
-kernels: Any
-TRITON_FAILURES: tuple[type[Exception], ...]
-try:
-    from triton import next_power_of_2
-    from triton.errors import TritonError
-
-    from model.engine import gpu_kernels
-except ImportError:  # PyTorch brings it for CUDA on Linux alone
-    kernels, TRITON_FAILURES = None, ()
-else:
-    #: What cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
-    kernels, TRITON_FAILURES = gpu_kernels, (TritonError, RuntimeError, CalledProcessError)
 
 #: Least compute capability of a GPU that the kernels are written for.
 _CAPABILITY = (8, 0)
@@ -42,13 +29,27 @@ _STAGES = 3
 _ROUNDING = {"enable_fp_fusion": True}
 
 
+@cache
+def gpu_kernels() -> Any:
+    """The module of Triton's kernels, or None: PyTorch brings Triton for CUDA on Linux alone.
+
+    Not before a GPU asks for it: a CPU would hold its 70 MB for nothing.
+    """
+    try:
+        from model.engine import gpu_kernels as kernels
+    except ImportError:
+        return None
+    return kernels
+
+
 def fits(network: FoldedNetwork, height: int, width: int, memory_bytes: int) -> bool:
     """Whether a pair of this size can pass as a whole within so many bytes of maps."""
-    if kernels is None or not network.padded or network.dtype.itemsize != 2:
+    if not network.padded or network.dtype.itemsize != 2:
         return False
     if torch.cuda.get_device_capability(network.device) < _CAPABILITY:
         return False
-    if network.window != kernels.WINDOW:
+    kernels = gpu_kernels()
+    if kernels is None or network.window != kernels.WINDOW:
         return False
     layers = (*network.encoder, network.embed, network.merge_features, *network.decoder)
     if max(len(layer.weight) for layer in layers) > max(_CONVOLVING):
@@ -66,7 +67,7 @@ class WholeMaps:
     """
 
     def __init__(self, network: FoldedNetwork, planes: Tensor) -> None:
-        self.network = network
+        self.network, self._kernels = network, gpu_kernels()
         self.size_hw = planes.shape[2], planes.shape[3]
         # The transformer's maps are reflected to whole multiples.
         self.map_hw = tuple(side + -side % network.alignment for side in self.size_hw)
@@ -140,8 +141,8 @@ class WholeMaps:
         With ``before`` the result is that plus the gate times the stream's, in its place.
         """
         network, channels, (height, width) = self.network, self.network.channels, self.map_hw
-        origin = -(kernels.WINDOW // 2) if index % 2 else 0
-        rows, columns = (-(-(side - origin) // kernels.WINDOW) for side in (height, width))
+        origin = -(self._kernels.WINDOW // 2) if index % 2 else 0
+        rows, columns = (-(-(side - origin) // self._kernels.WINDOW) for side in (height, width))
         out = self._map(channels, self.map_hw) if before is None else before
         parts = torch.empty((rows * columns, 3), device=network.device)
         other, of_other = asking or (x, weights)
@@ -149,8 +150,8 @@ class WholeMaps:
         keys = _rows(weights.query_key, slice(-channels, None))
         expand, contract = weights.expand, weights.contract
         heads, size, used = self._heads()
-        kernels.block[(rows * columns,)](
-            x, x.stride(1) // kernels.PIECE, value, local, other, *queries, *keys,
+        self._kernels.block[(rows * columns,)](
+            x, x.stride(1) // self._kernels.PIECE, value, local, other, *queries, *keys,
             weights.project.weight, *expand, contract.weight, network.position_bias[index], out, network.gate,
             out, parts, height, width, columns, origin,
             CROSS=before is not None, CHANNELS=channels, HEADS=heads, HEAD_USED=used,
@@ -168,7 +169,7 @@ class WholeMaps:
         """The local path of a map of values."""
         (height, width, channels), out = value.shape, torch.empty_like(value)
         taps = weights.local.weight.flatten(1).t().contiguous()
-        kernels.filter_local[(-(-height * width // _FILTERED),)](
+        self._kernels.filter_local[(-(-height * width // _FILTERED),)](
             value, taps, out, height, width, height * width,
             CHANNELS=channels, C=_power(channels), M=_FILTERED, num_warps=4, **_ROUNDING,
         )  # fmt: skip
@@ -212,6 +213,7 @@ def _convolve(
     Returns:
         what :func:`statistics` takes of each map, (parts, maps, 3).
     """
+    kernels = gpu_kernels()
     piece = kernels.PIECE
     weight = affine.weight.contiguous(memory_format=torch.channels_last)
     count, channels, side = len(weight), x.shape[2], weight.shape[2]
@@ -252,4 +254,4 @@ def _rows(affine: Affine, rows: slice) -> list[Tensor]:
 
 def _power(count: int) -> int:
     """The next power of two, at least 16, which a product needs."""
-    return max(16, next_power_of_2(count))
+    return max(16, 1 << (count - 1).bit_length())

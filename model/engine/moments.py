@@ -102,6 +102,15 @@ class ChannelMoments:
         ]
 
 
+def statistics_of(parts: Tensor) -> Statistics:
+    """Of one map's parts on a device, (parts, 3): counts, means, sums of squared distances from these."""
+    count, mean, squares = parts.double().unbind(1)
+    total = count.sum()
+    whole = (count * mean).sum() / total
+    variance = (squares.sum() + (count * (mean - whole).square()).sum()) / total
+    return Statistics(whole, (variance + EPSILON).sqrt())
+
+
 def _weighted(shares: list[float], values: Tensor) -> Tensor:
     """Sum over the parts: (parts, maps) -> (maps,)."""
     # Numbers from the host, one kernel each: a tensor of them would have to be copied.

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.blocks.transformer import EPSILON, Statistics
 from model.engine.folded import Affine, FoldedNetwork, StreamWeights
+from model.engine.moments import statistics_of
 
 #: Least compute capability of a GPU that the kernels are written for.
 _CAPABILITY = (8, 0)
@@ -112,7 +112,7 @@ class WholeMaps:
         parts = _convolve(self.features, network.embed, embedded, measured=(2, *self._heads()))
         (x, y), tasks = embedded.split(channels, dim=2), (network.main, network.other)
         main, other = (
-            network.stream(0, task, statistics(parts[:, number])) for number, task in enumerate(tasks)
+            network.stream(0, task, statistics_of(parts[:, number])) for number, task in enumerate(tasks)
         )
         value, of_other = self._values(x, main), self._values(y, other)
         out, _ = self._windows(0, x, main, value, self._local(value, main))
@@ -121,7 +121,7 @@ class WholeMaps:
 
     def _block(self, index: int, x: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
         """Block ``index`` of the main stream, likewise."""
-        weights = self.network.stream(index, self.network.main, statistics(parts))
+        weights = self.network.stream(index, self.network.main, statistics_of(parts))
         value = self._values(x, weights)
         return self._windows(index, x, weights, value, self._local(value, weights))
 
@@ -184,15 +184,6 @@ class WholeMaps:
         return network.heads, network.channels // network.heads, len(network.places) // network.heads
 
 
-def statistics(parts: Tensor) -> Statistics:
-    """Of (parts, 3), counts, means and squared distances from them; in float64 (Chan et al. 1979)."""
-    count, mean, squares = parts.double().unbind(1)
-    total = count.sum()
-    whole = (count * mean).sum() / total
-    variance = (squares.sum() + (count * (mean - whole).square()).sum()) / total
-    return Statistics(whole, (variance + EPSILON).sqrt())
-
-
 def _convolve(
     x: Tensor,
     affine: Affine,
@@ -211,7 +202,7 @@ def _convolve(
             of these count.
 
     Returns:
-        what :func:`statistics` takes of each map, (parts, maps, 3).
+        what :func:`statistics_of` takes of each map, (parts, maps, 3).
     """
     kernels = gpu_kernels()
     piece = kernels.PIECE

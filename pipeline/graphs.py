@@ -68,7 +68,8 @@ def record(
     Raises:
         RuntimeError: it cannot be recorded.
     """
-    with torch.cuda.device(device):
+    # A failed record may leave its stream behind as the current one.
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):

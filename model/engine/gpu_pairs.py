@@ -66,9 +66,7 @@ class GpuPairs:
     def _record(self, compute: Callable[[Tensor], Tensor]) -> None:
         planes = self._planes
         try:
-            # A failed record may leave its stream behind as the current one.
-            with torch.cuda.stream(torch.cuda.current_stream(self._device)):
-                self._launch = record(lambda: [compute(planes)], self._device)
+            self._launch = record(lambda: [compute(planes)], self._device)
         except RuntimeError as error:
             self._recordable = False
             warnings.warn(f"{self._device}: fusing without CUDA graphs ({error})", stacklevel=2)

@@ -6,7 +6,8 @@ GPU to run it. Recorded, they take the GPU's time. Values are the same, bit for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +56,68 @@ class Recorded:
         else:
             torch._foreach_copy_(self._inputs, list(inputs))
         return self._launch()
+
+
+class Repeating:
+    """Work on a GPU that comes again and again: recorded from the second input of one kind on.
+
+    Input and record of the last kind are kept; another kind gives their memory back. What cannot be recorded
+    is launched as it is, with a warning. For one thread at a time.
+
+    Args:
+        device: of the work.
+        name: what the work is, for the warning.
+    """
+
+    def __init__(self, device: torch.device, name: str) -> None:
+        self._device, self._name = device, name
+        self._kind: Hashable = None
+        self._input = torch.empty(0)
+        self._launch: Callable[[], Sequence[Tensor | None]] | None = None
+        self._recordable = True
+
+    def __call__(
+        self, given: Tensor, kind: Hashable, compute: Callable[[Tensor], Tensor], *, records: bool = True
+    ) -> Tensor:
+        """Do it once.
+
+        Args:
+            given: on the host or the device; it is copied.
+            kind: inputs of equal kind have equal shapes and types and are computed alike.
+            compute: the input on the device -> the result, as ``function`` of :class:`Recorded`.
+            records: whether a record pays.
+
+        Returns:
+            the result, valid until the next call.
+        """
+        again = kind == self._kind
+        if not again:
+            self._begin(kind, given)
+        self._input.copy_(given)
+        if again and records and self._launch is None and self._recordable:
+            self._record(compute)
+        if self._launch is None:
+            return compute(self._input)
+        (result,) = self._launch()
+        assert result is not None
+        return result
+
+    def _begin(self, kind: Hashable, given: Tensor) -> None:
+        if self._launch is not None:
+            self._launch = None
+            torch.cuda.empty_cache()
+        self._kind = kind
+        self._input = torch.empty_strided(given.shape, given.stride(), dtype=given.dtype, device=self._device)
+
+    def _record(self, compute: Callable[[Tensor], Tensor]) -> None:
+        kept = self._input
+        try:
+            self._launch = record(lambda: [compute(kept)], self._device)
+        except RuntimeError as error:
+            self._recordable = False
+            warnings.warn(
+                f"{self._device}: {self._name} without CUDA graphs ({first_line(error)})", stacklevel=2
+            )
 
 
 def record(

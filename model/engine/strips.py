@@ -19,7 +19,6 @@ from torch import Tensor
 from model.blocks.transformer import Task
 from model.engine.arena import Arena
 from model.engine.folded import FoldedNetwork, StreamWeights
-from model.engine.gpu_pairs import GpuPairs
 from model.engine.moments import moments
 from model.engine.panels import Panel, cut
 from model.engine.whole_maps import WholeMaps, fits, gpu_kernels
@@ -27,7 +26,10 @@ from model.memory import kept_in_process
 from model.network import GIFNet
 from pipeline.device import computes_bfloat16
 from pipeline.files import InputError, first_line
+from pipeline.graphs import Repeating
 
+#: Pixels of a plane up to which launching kernels on a GPU takes time that matters.
+RECORDED_PIXELS = 1 << 22
 #: Pixels of a strip on a CPU: enough to keep every core busy, few enough for the last-level cache.
 CPU_STRIP_PIXELS = 20_480
 #: Rows of a strip at least: two rows of windows. With fewer, the border around them costs more than it saves.
@@ -76,7 +78,7 @@ class FusionEngine:
         self.strip_rows, self.panel_columns = strip_rows, panel_columns
         on_cpu = self.device.type == "cpu"
         self.multiple = multiple or (1 if on_cpu else GPU_PIECE_BYTES // self.dtype.itemsize)
-        self._pairs = None if on_cpu else GpuPairs(self.device)
+        self._pairs = None if on_cpu else Repeating(self.device, "fusing")
         self._whole = strip_rows is None and panel_columns is None
         self._folded: dict[Task, FoldedNetwork] = {}
         self._arena = Arena(0)
@@ -108,7 +110,12 @@ class FusionEngine:
         height, width = planes.shape[2:]
         network = self._network_for(height, width, main)
         with torch.inference_mode(), kept_in_process(self.device), _kernels():
-            return self._pairs.fuse(planes, (main, height, width), partial(self._compute, network))
+            return self._pairs(
+                planes,
+                (main, height, width),
+                partial(self._compute, network),
+                records=height * width <= RECORDED_PIXELS,
+            )
 
     def _compute(self, network: FoldedNetwork, planes: Tensor) -> Tensor:
         """Planes on the GPU -> the fused plane there, as a whole where that is possible."""

@@ -1,4 +1,8 @@
-"""Random views of a training scene: framing and photography, so that neither place nor tone tells depth."""
+"""Random views of a training scene: framing, photography and foreign detail.
+
+So neither place nor tone nor texture tells depth. Rendered surfaces are plainer than real ones; the fine
+detail of another picture, laid over a view, teaches a network not to take every edge for one of depth.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from pipeline.ycbcr import luminance
 
 #: Share of the views with an infrared frame whose visible one is dark.
 NIGHT_SHARE = 0.7
+#: Share of the views with the fine detail of another picture.
+FOREIGN_DETAIL_SHARE = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +32,17 @@ def random_view(
     visible: np.ndarray,
     inverse_depth: np.ndarray,
     infrared: np.ndarray | None,
+    other: np.ndarray,
     size_hw: tuple[int, int],
     random: np.random.Generator,
 ) -> View:
-    """Crop, zoom, roll, stretch and mirror a scene, then photograph it differently.
+    """Crop, zoom, roll, stretch and mirror a scene, then texture and photograph it differently.
 
     Args:
         visible: (H, W, 3) uint8.
         inverse_depth: (H, W) float, any scale.
         infrared: (H, W) uint8, where the view shall have one; a pixel or two beside the visible frame.
+        other: (H', W', 3) uint8, any picture whose fine detail the view may get.
         size_hw: size of the result.
         random: the stream of this view.
     """
@@ -49,6 +57,8 @@ def random_view(
         borderMode=cv2.BORDER_REFLECT,
     )
     unit = frame.astype(np.float32) / 255
+    if random.random() < FOREIGN_DETAIL_SHARE:
+        unit = with_detail(unit, _part(other, size_hw, random).astype(np.float32) / 255, random)
     # Half of the views stay close to the scene's own photography, or learning is slow.
     unit = photograph(unit, random) if random.random() < 0.5 else _expose(unit, random)
     if infrared is None:
@@ -94,6 +104,16 @@ def photograph(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(frame, np.float32)
 
 
+def with_detail(frame: np.ndarray, other: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A frame as if its surfaces had the texture of another one; (H, W, 3) float32 in [0, 1] each.
+
+    What the other one has beyond a random blur, relative to its brightness, scales that of the frame.
+    """
+    smooth = cv2.GaussianBlur(other, (0, 0), random.uniform(1.5, 8))
+    relative = (other - smooth) / (smooth + np.float32(0.15))  # noise of black regions counts for little
+    return np.clip(frame * (1 + np.float32(random.uniform(0.3, 1.2)) * relative), 0, 1)
+
+
 def photograph_infrared(infrared: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Another infrared camera: range, polarity, optics, noise, compression; (H, W) float32 in [0, 1]."""
 
@@ -124,6 +144,20 @@ def at_night(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:
     noise = np.float32(np.exp(random.uniform(np.log(0.002), np.log(0.03))))
     frame = frame + noise * random.standard_normal(frame.shape, np.float32)
     return np.rint(np.clip(frame, 0, 1) * 255) / np.float32(255)
+
+
+def _part(picture: np.ndarray, size_hw: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """A random part of a picture, enlarged or shrunk up to twice, maybe mirrored."""
+    zoom = np.exp(random.uniform(np.log(0.5), np.log(2)))
+    rows, columns = (
+        min(side, max(1, round(zoom * wanted)))
+        for side, wanted in zip(picture.shape[:2], size_hw, strict=True)
+    )
+    top = int(random.integers(picture.shape[0] - rows + 1))
+    left = int(random.integers(picture.shape[1] - columns + 1))
+    part = picture[top : top + rows, left : left + columns]
+    part = part[:: 1 if random.random() < 0.7 else -1, :: 1 if random.random() < 0.5 else -1]
+    return cv2.resize(np.ascontiguousarray(part), size_hw[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _compress(frame: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -155,8 +155,9 @@ def _batch(
         random = random_stream(config.seed, "train-depth", str(position), "view")
         scene = order[place]
         infrared = scenes.infrared[scene] if step >= config.steps else None
+        other = scenes.visible[random.integers(len(scenes))]
         view = random_view(
-            scenes.visible[scene], scenes.inverse_depth[scene], infrared, config.size_hw, random
+            scenes.visible[scene], scenes.inverse_depth[scene], infrared, other, config.size_hw, random
         )
         nearest = max(float(view.inverse_depth.max()), 1e-6)
         views.append(view)

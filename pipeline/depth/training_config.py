@@ -23,7 +23,7 @@ class DepthTrainingConfig:
     scenes: int = 1200  # rendered scenes
     randomised_share: float = 0.5  # of them, with random instead of natural textures
     held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 4000  # optimiser steps of the network for visible frames
+    steps: int = 6000  # optimiser steps of the network for visible frames
     base: Path | None = None  # weights whose network is kept, instead of taking these steps
     infrared_scenes: int = 1000  # further rendered scenes, from which the infrared correction learns
     infrared_steps: int = 4000  # optimiser steps of the correction, all else fixed; 0 = none

@@ -33,6 +33,20 @@ def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> No
     _TREES[kind][0](world, frame, height, 0.022 * height + 0.05, bark)
 
 
+def add_thicket(world: World, frame: Frame, length: float, height: float) -> None:
+    """Bushes and the skirts of trees, an unbroken bank along the frame's x."""
+    leaf, other = leaf_surface(world), leaf_surface(world)
+    along = -length / 2
+    while along < length / 2:
+        tall = height * world.uniform(0.5, 1.1)
+        for level in (0.35, 0.8):
+            half = (world.uniform(0.35, 0.6) * height, 0.4 * tall, world.uniform(0.3, 0.5) * height)
+            centre = (along, level * tall, world.uniform(-0.25, 0.25) * height)
+            plant = leaf if world.chance(0.7) else other
+            world.ball(frame, centre, half, plant, label="bush", cutout="leaves" if level > 0.5 else "")
+        along += 0.55 * height * world.uniform(0.7, 1.3)
+
+
 def add_overhanging_branch(world: World, frame: Frame) -> None:
     """Leafy twigs that hang into the top of the picture of a camera at the frame's origin."""
     leaf = leaf_surface(world)

@@ -56,28 +56,30 @@ def scatter_people(world: World, across: tuple[float, float], along: tuple[float
 
 
 def add_foreground(world: World, camera: Camera, *, share: float = 0.5) -> None:
-    """Sometimes something stands or hangs close to the camera: people, a pole, a sign, a branch."""
+    """Sometimes something stands or hangs close to the camera: people, a table, a pole, a sign, a branch."""
     if not world.chance(share):
         return
     eye = frame_at(camera.position[0], camera.position[2], camera.yaw)
     reach = np.tan(0.5 * camera.horizontal_fov)
     kind = world.uniform(0, 1)
     raised = camera.position[1] > 2.8
-    if kind < 0.5:
+    if kind < 0.4:
         floor = camera.position[1] - world.uniform(1.45, 1.9)
         if raised:
             _add_balcony(world, eye, floor)
         for _ in range(int(world.stream.integers(0 if raised else 1, 3))):
-            z = world.uniform(1.7, 2.7 if raised else 4.5)
+            z = world.uniform(1.7, 2.7) if raised else float(np.exp(world.uniform(np.log(0.8), np.log(4.5))))
             x, _, z = eye.point((world.uniform(-0.85, 0.85) * reach * z, 0, z))
             y = floor if raised else world.ground_height(x, z)
             add_person(world, x, z, heading=camera.yaw + world.uniform(-1.2, 1.2), y=y)
-    elif kind < 0.68:
+    elif kind < 0.6:
+        _add_table(world, eye, camera.position[1])
+    elif kind < 0.74:
         z = world.uniform(1.6, 4.0)
         spot = eye.point((world.uniform(-0.9, 0.9) * reach * z, 0, z))
         height = camera.position[1] + world.uniform(2, 6)
         add_street_lamp(world, frame_at(spot[0], spot[2], world.uniform(-3, 3)), height=height)
-    elif kind < 0.78:
+    elif kind < 0.82:
         spot = eye.point((world.uniform(-0.6, 0.6), 0, world.uniform(2.5, 5)))
         add_sign(world, frame_at(spot[0], spot[2], camera.yaw + world.uniform(-0.5, 0.5)))
     else:
@@ -132,6 +134,44 @@ def add_furniture(
         add_street_lamp(world, frame, height=world.uniform(3.2, 8.5))
     else:
         add_tree(world, frame, height=world.uniform(4, 10))
+
+
+def _add_table(world: World, eye: Frame, camera_height: float) -> None:
+    """A table or a wall at arm's length, with things on it: boxes, books on edge, bottles, balls."""
+    top, half_depth = camera_height - world.uniform(0.15, 0.6), world.uniform(0.25, 0.9)
+    middle, half_width = 0.5 + half_depth, world.uniform(0.4, 1.5)
+    wood = world.surface(
+        "planks",
+        world.pick([(0.3, 0.2, 0.11), (0.4, 0.3, 0.18), (0.5, 0.5, 0.48), (0.12, 0.11, 0.1)]),
+        (0.08, 0.06, 0.04),
+        contrast=world.uniform(0.1, 0.4),
+        scale_m=0.14,
+        warmer_c=1,
+    )
+    world.box(eye, (0, top - 0.5, middle), (half_width, 0.5, half_depth), wood, label="table")
+    paints = [(0.4, 0.05, 0.04), (0.1, 0.2, 0.4), (0.5, 0.4, 0.1), (0.6, 0.6, 0.56), (0.08, 0.2, 0.06)]
+    for _ in range(int(world.stream.integers(2, 7))):
+        x, z = world.uniform(-0.8, 0.8) * half_width, middle + world.uniform(-0.8, 0.9) * half_depth
+        look = str(world.stream.choice(["plain", "panel", "blend", "masonry"]))
+        paint = world.surface(
+            look,
+            world.pick(paints),
+            world.pick(paints),
+            contrast=world.uniform(0.1, 0.6),
+            scale_m=world.uniform(0.02, 0.15),
+            warmer_c=world.uniform(-2, 8),
+        )
+        size, shape = world.uniform(0.04, 0.22), world.uniform(0, 1)
+        if shape < 0.5:
+            half = (size, size * world.uniform(0.4, 1.8), size * world.uniform(0.15, 1.2))
+            spot = eye.point((x, 0, z))
+            turned = frame_at(spot[0], spot[2], world.uniform(-np.pi, np.pi))
+            world.box(turned, (0, top + half[1], 0), half, paint, label="thing")
+        elif shape < 0.8:
+            world.ball(eye, (x, top + size, z), (size, size, size), paint, label="thing")
+        else:
+            neck = (x, top + size * world.uniform(1.5, 3), z)
+            world.limb(eye, (x, top, z), neck, 0.5 * size, 0.6, paint, label="thing")
 
 
 def _add_balcony(world: World, eye: Frame, floor: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.scenes.buildings import add_building
 from pipeline.scenes.furniture import add_bollard, add_fence, add_wall
 from pipeline.scenes.geometry import Camera
-from pipeline.scenes.nature import add_hills
+from pipeline.scenes.nature import add_hills, add_thicket
 from pipeline.scenes.people import add_cyclist
 from pipeline.scenes.roads import KERB_M, furnish_pavement, lay_road, line_with_trees, park_vehicles
 from pipeline.scenes.staging import add_foreground, draw_camera, line_with_houses, scatter_people
@@ -20,11 +20,14 @@ from pipeline.scenes.world import World, frame_at
 
 
 def street(world: World) -> tuple[Camera, float]:
-    """Along a street, from a pavement or a lane."""
+    """Along a street, from a pavement, or from a car in its lane, often behind another one."""
     half = world.uniform(3.2, 7.0)
     pavement = world.uniform(1.8, 4.5)
     cross = world.uniform(12, 60) if world.chance(0.55) else 500.0
     lay_road(world, half, pavement, cross)
+    driving = world.chance(0.4)
+    if driving:
+        _add_neighbours(world, half)
     one_sided = world.chance(0.2)
     for side in (-1, 1):
         front = half + pavement + (world.uniform(0, 5) if world.chance(0.3) else 0.0)
@@ -32,6 +35,10 @@ def street(world: World) -> tuple[Camera, float]:
             line_with_trees(world, side * (half + 2.0), 4.0, 500.0)
             add_fence(world, frame_at(half + pavement, 30, np.pi / 2, KERB_M), 70)
             add_hills(world, 0.5)
+        elif world.chance(0.25):
+            line_with_trees(world, side * (front + 1.0), world.uniform(4, 12), cross)
+            bank = frame_at(side * front, 36, np.pi / 2, KERB_M)
+            add_thicket(world, bank, world.uniform(50, 80), world.uniform(1.5, 5.0))
         else:
             line_with_houses(world, side, front, -14.0, 130.0, cross)
         furnish_pavement(world, side, half, pavement, cross)
@@ -55,14 +62,12 @@ def street(world: World) -> tuple[Camera, float]:
             world.uniform(6, 25),
             heading=world.uniform(-0.3, 0.3) + (np.pi if world.chance(0.5) else 0),
         )
+    if driving:
+        x = 0.45 * half + world.uniform(-0.3, 0.3)
+        return draw_camera(world, x=x, height=world.uniform(1.2, 1.7), pitch=(-0.08, 0.1), yaw=0.15), 45.0
     x = world.uniform(-half - pavement + 0.8, half + pavement - 0.8)
-    camera = draw_camera(
-        world,
-        x=x,
-        height=world.uniform(1.2, 2.4) if world.chance(0.75) else world.uniform(2.5, 6),
-        pitch=(-0.12, 0.22),
-        yaw=0.45,
-    )
+    height = world.uniform(1.2, 2.4) if world.chance(0.75) else world.uniform(2.5, 6)
+    camera = draw_camera(world, x=x, height=height, pitch=(-0.12, 0.22), yaw=0.45)
     add_foreground(world, camera)
     return camera, 45.0
 
@@ -97,6 +102,16 @@ def crossing(world: World) -> tuple[Camera, float]:
     if world.chance(0.3):
         add_foreground(world, camera)
     return camera, 40.0
+
+
+def _add_neighbours(world: World, half: float) -> None:
+    """Sometimes a vehicle ahead in the camera's lane, and one beside it, which the frame may cut."""
+    if world.chance(0.7):
+        ahead = float(np.exp(world.uniform(np.log(6.0), np.log(16.0))))
+        add_vehicle(world, 0.45 * half + world.uniform(-0.4, 0.4), ahead, heading=0.0, moving=True)
+    if world.chance(0.5):
+        heading = 0.0 if world.chance(0.5) else np.pi
+        add_vehicle(world, -0.45 * half, world.uniform(3.5, 12.0), heading=heading, moving=world.chance(0.8))
 
 
 def _add_corner_wall(world: World, half: float, pavement: float, cross: float) -> None:

@@ -7,6 +7,8 @@ Prints, for every source (default: ``default``), without and with the infrared f
 - ordinal error on held-out sample scenes, with natural and with randomised textures: of random point pairs
   that differ by more than a tenth of the true range, the share ordered wrongly (0.5 = chance); the same of
   both kinds with so little light that much of the visible frame is lost;
+- judged pairs of RoadScene and MFIFB (``judged_pairs.py``): of point pairs in one row whose order is plain to
+  the eye, the share ordered so (0.5 = chance);
 - people of LLVIP and RoadScene: of points on warm upright figures, which the infrared frame shows, and points
   beside them in the same row, the share of the former placed nearer (0.5 = chance).
 
@@ -28,6 +30,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from judged_pairs import judged_order, judged_photos
 
 from pipeline.depth import DepthEstimator, load_depth_estimator
 from pipeline.depth.augmentation import at_night
@@ -72,15 +76,17 @@ def main() -> None:
         replace(scene, visible=_night(scene, index))
         for index, scene in enumerate([*scenes["natural"], *scenes["randomised"]])
     ]
+    judged = judged_photos(options.shared / "data")
     people = {name: list(_pairs(options.shared / "data" / name)) for name in ("llvip", "roadscene")}
     columns = [
         *(f"row order {name}" for name in demos),
         "mean",
         *(f"error {name}" for name in scenes),
+        *(f"judged {name}" for name in judged),
         *(f"people {name}" for name, pairs in people.items() if pairs),
         "s/frame",
     ]
-    print(f"{'':34}" + "".join(f"{column:>18}" for column in columns))
+    print(f"{'':34}" + "".join(f"{column:>19}" for column in columns))
     for name, estimate in methods.items():
         started = time.perf_counter()
         orders = [_row_order(estimate(frame, None), truth) for frame, truth in demos.values()]
@@ -94,9 +100,11 @@ def main() -> None:
             )
             for kind in scenes.values()
         ]
+        by_eye = [judged_order(estimate, photos) for photos in judged.values()]
         nearer = [_people_nearer(estimate, pairs) for pairs in people.values() if pairs]
-        row = [*orders, float(np.mean(orders)) if orders else float("nan"), *errors, *nearer, seconds]
-        print(f"{name[-34:]:34}" + "".join(f"{value:18.3f}" for value in row), flush=True)
+        mean = float(np.mean(orders)) if orders else float("nan")
+        row = [*orders, mean, *errors, *by_eye, *nearer, seconds]
+        print(f"{name[-34:]:34}" + "".join(f"{value:19.3f}" for value in row), flush=True)
         if options.previews and not name.startswith("prior"):
             _previews(estimate, demos, people, options.previews / name.replace("/", "_"))
 

@@ -40,6 +40,12 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @setting(DepthTrainingConfig, "encoder", help="timm model.")
 @setting(DepthTrainingConfig, "steps", help="Optimiser steps of the network for visible frames.")
 @setting(DepthTrainingConfig, "scenes", help="Rendered scenes from which it learns; not with --base.")
+@setting(
+    DepthTrainingConfig,
+    "photographs",
+    type=FOLDER,
+    help="Folder of any photographs, whose fine detail is laid over rendered views.",
+)
 @setting(DepthTrainingConfig, "base", type=FILE, help="Weights whose network is kept, instead of --steps.")
 @setting(DepthTrainingConfig, "infrared_steps", help="Optimiser steps of the correction by infrared frames.")
 @setting(DepthTrainingConfig, "infrared_scenes", help="Further rendered scenes from which that learns.")
@@ -49,11 +55,11 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @setting(DepthTrainingConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(DepthTrainingConfig, "seed", help="Of scenes, views and first weights.")
 def train_depth(out: Path, **settings: Any) -> None:
-    """Train the depth network on rendered scenes; without options as the shipped weights were made.
+    """Train the depth network on rendered scenes; with MEFB's photographs as the shipped weights were made.
 
     \b
     Example:
-        gifnet weights train-depth -o depth.safetensors --jobs 2
+        gifnet weights train-depth --photographs MEFB -o depth.safetensors --jobs 2
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
     from pipeline.depth.training import train_depth as run_training

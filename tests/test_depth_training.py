@@ -15,10 +15,12 @@ from pipeline.depth import training as depth_training
 from pipeline.depth.augmentation import random_view, with_detail
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
 from pipeline.depth.network import load_depth_network, save_depth_network
+from pipeline.depth.photographs import photographs_digest, read_photographs
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
 from pipeline.files import InputError, read_json, sha256_file
+from pipeline.images import write_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -289,6 +291,37 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
     changed = DepthTrainingConfig(**{**TINY.__dict__, "learning_rate": 1e-4})
     with pytest.raises(InputError, match="another learning_rate"):
         train_depth(changed, out)
+
+
+def test_views_get_the_detail_of_photographs(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    for number in range(3):
+        picture = np.random.default_rng(number).integers(0, 256, (40, 900, 3), np.uint8)
+        write_image(folder / "deeper" / f"{number}.png", picture)
+    assert [picture.shape for picture in read_photographs(folder, 384)] == [(17, 384, 3)] * 3
+    config = replace(TINY, photographs=folder, infrared_steps=0)
+    out = train_depth(config, _with_scenes_of(trained, tmp_path))
+    network, description = load_depth_network(out)
+    others = load_depth_network(trained)[0].state_dict()
+    assert any(not torch.equal(value, others[key]) for key, value in network.state_dict().items())
+    photographs = photographs_digest(folder)
+    assert description["training"]["config"]["photographs"] == photographs
+    # The same ones elsewhere are the same; others are not.
+    assert photographs_digest(folder.rename(tmp_path / "moved")) == photographs
+    write_image(tmp_path / "moved" / "3.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match="another photographs"):
+        train_depth(replace(config, photographs=tmp_path / "moved"), out)
+
+
+def test_photographs_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_training, "render_scene_set", lambda *_, **__: pytest.fail("rendered"))
+    (tmp_path / "photographs").mkdir()
+    config = replace(TINY, photographs=tmp_path / "photographs")
+    with pytest.raises(InputError, match="no photographs; give a folder"):
+        train_depth(config, tmp_path / "depth.safetensors")
+    (tmp_path / "photographs" / "cut.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"cut\.png: damaged image"):
+        train_depth(config, tmp_path / "depth.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class FusionEngine:
         self.strip_rows, self.panel_columns = strip_rows, panel_columns
         on_cpu = self.device.type == "cpu"
         self.multiple = multiple or (1 if on_cpu else GPU_PIECE_BYTES // self.dtype.itemsize)
-        self._pairs = None if on_cpu else Repeating(self.device, "fusing")
+        self._repeating = None if on_cpu else Repeating(self.device, "fusing")
         self._whole = strip_rows is None and panel_columns is None
         self._folded: dict[Task, FoldedNetwork] = {}
         self._arena = Arena(0)
@@ -95,7 +95,7 @@ class FusionEngine:
     def fuse_pair(self, pair: np.ndarray, *, main: Task = "dp") -> np.ndarray:
         """:meth:`fuse_planes` of both in one array, float32 (2, H, W): it is not copied."""
         planes = torch.from_numpy(pair)[None]
-        if self._pairs is not None:
+        if self._repeating is not None:
             return self.fuse_device(planes, main=main)[0, 0].cpu().numpy()
         network = self._network_for(pair.shape[1], pair.shape[2], main)
         with torch.inference_mode(), kept_in_process(self.device), _kernels():
@@ -106,11 +106,11 @@ class FusionEngine:
 
         The result is the caller's until the next call.
         """
-        assert self._pairs is not None, "a CPU has no stream to launch on"
+        assert self._repeating is not None, "a CPU has no stream to launch on"
         height, width = planes.shape[2:]
         network = self._network_for(height, width, main)
         with torch.inference_mode(), kept_in_process(self.device), _kernels():
-            return self._pairs(
+            return self._repeating(
                 planes,
                 (main, height, width),
                 partial(self._compute, network),

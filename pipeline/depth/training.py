@@ -5,6 +5,7 @@ Shortest useful call: ``train_depth(DepthTrainingConfig(scenes=200, steps=500), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from pipeline.depth.augmentation import random_view
 from pipeline.depth.losses import data_loss, draw_pairs, gradient_loss, ordinal_error, ordinal_loss
+from pipeline.depth.photographs import read_photographs
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
@@ -25,6 +27,8 @@ from pipeline.randomness import random_stream
 
 #: Inverse depth below this share of a view's nearest point counts as this share: far is far.
 FARTHEST = 0.03
+#: Longest side to which photographs are shrunk: their detail is then about as fine as that of scenes.
+PHOTOGRAPH_PX = 384
 #: Index of the first held-out scene; training scenes are counted from 0.
 FIRST_HELD_OUT = 1_000_000
 
@@ -41,28 +45,37 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
 
     Raises:
         InputError: an unknown encoder, an ``out`` that cannot be written, a damaged checkpoint or one of
-            another config, a base that does not fit, or a loss that is not finite.
+            another config or other photographs, photographs that cannot be read, a base that does not fit,
+            or a loss that is not finite.
     """
     out = check_output(out, config.base)
     folder = out.with_name(out.stem + ".training")
     device = resolve_device(config.device)
     state = DepthTrainingState(config, device)
     state.restore(folder / "checkpoint.pt")
+    photographs: Sequence[np.ndarray] = []
+    if config.photographs and state.step < config.all_steps:
+        photographs = read_photographs(config.photographs, PHOTOGRAPH_PX)
     held_out = _held_out(config, folder / "scenes")
     if state.step < config.steps:
         scenes = _mixed_scenes(config, folder / "scenes", first=0, count=config.scenes)
-        _run_stage(state, scenes, held_out, config.steps, out)
+        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.steps, out)
     if state.step < config.all_steps:
         state.fix_base()
         scenes = _mixed_scenes(config, folder / "scenes", first=config.scenes, count=config.infrared_scenes)
-        _run_stage(state, scenes, held_out, config.all_steps, out)
+        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.all_steps, out)
     if not state.is_exported(out):
         state.export(out, folder / "metrics.json")
     return out
 
 
 def _run_stage(
-    state: DepthTrainingState, scenes: SceneSet, held_out: dict[str, SceneSet], end: int, out: Path
+    state: DepthTrainingState,
+    scenes: SceneSet,
+    details: Sequence[np.ndarray],
+    held_out: dict[str, SceneSet],
+    end: int,
+    out: Path,
 ) -> None:
     """Train to step ``end``, the end of a stage, with a checkpoint and an export now and then."""
     folder = out.with_name(out.stem + ".training")
@@ -72,7 +85,7 @@ def _run_stage(
         Progress("train-depth", total=state.config.all_steps, unit="step", initial=state.step) as progress,
     ):
         while state.step < end:
-            losses.append(_step(state, scenes))
+            losses.append(_step(state, scenes, details))
             progress.advance(note=f"loss {losses[-1]['loss']:.3f}")
             if state.step % state.config.save_every == 0 or state.step == end:
                 state.history.append(
@@ -113,9 +126,9 @@ def _rendering(config: DepthTrainingConfig) -> dict[str, Any]:
     return {"seed": config.seed, "size_hw": config.render_size_hw, "jobs": config.jobs}
 
 
-def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
+def _step(state: DepthTrainingState, scenes: SceneSet, details: Sequence[np.ndarray]) -> dict[str, float]:
     config = state.config
-    frames, infrared, target, pairs = _batch(config, scenes, state.step, state.device)
+    frames, infrared, target, pairs = _batch(config, scenes, details, state.step, state.device)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate_at(state.step, config)
     mixed = config.mixed_precision and computes_bfloat16(state.device)
@@ -143,10 +156,14 @@ def _step(state: DepthTrainingState, scenes: SceneSet) -> dict[str, float]:
 
 
 def _batch(
-    config: DepthTrainingConfig, scenes: SceneSet, step: int, device: torch.device
+    config: DepthTrainingConfig,
+    scenes: SceneSet,
+    details: Sequence[np.ndarray],
+    step: int,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """One step's frames (B, 3, H, W) and, in the second stage, infrared ones (B, 1, H, W), both in [0, 1],
-    log inverse depth (B, 1, H, W) and point pairs (B, 2, P).
+    log inverse depth (B, 1, H, W) and point pairs (B, 2, P). Views may get the fine detail of ``details``.
     """
     views, targets, pairs = [], [], []
     for position in range(step * config.batch_size, (step + 1) * config.batch_size):
@@ -155,7 +172,7 @@ def _batch(
         random = random_stream(config.seed, "train-depth", str(position), "view")
         scene = order[place]
         infrared = scenes.infrared[scene] if step >= config.steps else None
-        other = scenes.visible[random.integers(len(scenes))]
+        other = details[int(random.integers(len(details)))]
         view = random_view(
             scenes.visible[scene], scenes.inverse_depth[scene], infrared, other, config.size_hw, random
         )

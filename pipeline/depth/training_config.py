@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.depth import STRIDE
+from pipeline.depth.photographs import photographs_digest
 from pipeline.files import InputError, sha256_file
 from pipeline.schedules import cosine_share
 
@@ -22,8 +23,9 @@ class DepthTrainingConfig:
     render_size_hw: tuple[int, int] = (240, 320)  # scenes as rendered; views are cut from them
     scenes: int = 1200  # rendered scenes
     randomised_share: float = 0.5  # of them, with random instead of natural textures
+    photographs: Path | None = None  # folder of those whose fine detail views get; else that of other scenes
     held_out: int = 16  # scenes of each kind that validation uses and training never sees
-    steps: int = 6000  # optimiser steps of the network for visible frames
+    steps: int = 4000  # optimiser steps of the network for visible frames
     base: Path | None = None  # weights whose network is kept, instead of taking these steps
     infrared_scenes: int = 1000  # further rendered scenes, from which the infrared correction learns
     infrared_steps: int = 4000  # optimiser steps of the correction, all else fixed; 0 = none
@@ -70,10 +72,11 @@ class DepthTrainingConfig:
         return self.steps + self.infrared_steps
 
     def plain(self) -> dict[str, Any]:
-        """What a stopped run must go on with, in JSON's types: not where it runs; a base is its SHA-256."""
+        """What a stopped run must go on with, in JSON's types: not where it runs; of files the SHA-256."""
         fields = asdict(self)
         del fields["jobs"], fields["device"]
         fields["base"] = sha256_file(self.base) if self.base else None
+        fields["photographs"] = photographs_digest(self.photographs) if self.photographs else None
         return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
 
 

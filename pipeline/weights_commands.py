@@ -55,11 +55,11 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @setting(DepthTrainingConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(DepthTrainingConfig, "seed", help="Of scenes, views and first weights.")
 def train_depth(out: Path, **settings: Any) -> None:
-    """Train the depth network on rendered scenes; with MEFB's photographs as the shipped weights were made.
+    """Train the depth network on rendered scenes; with RoadScene's photographs as the shipped one was.
 
     \b
     Example:
-        gifnet weights train-depth --photographs MEFB -o depth.safetensors --jobs 2
+        gifnet weights train-depth --photographs RoadScene/visible_hr -o depth.safetensors
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
     from pipeline.depth.training import train_depth as run_training

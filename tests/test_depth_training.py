@@ -142,9 +142,8 @@ def test_foreign_detail_textures_a_frame_and_keeps_its_tone() -> None:
     assert textured.dtype == np.float32 and textured.min() >= 0 and textured.max() <= 1
     stands_out = textured / frame - 1
     assert np.corrcoef(stands_out[..., 0].ravel(), stripes[..., 0].ravel())[0, 1] > 0.9
-    tone = [
-        picture.reshape(64, 12, 8, 3).mean(axis=(0, 2)) for picture in (textured, frame)
-    ]  # of 8 columns each
+    # Of eight columns each.
+    tone = [picture.reshape(64, 12, 8, 3).mean(axis=(0, 2)) for picture in (textured, frame)]
     np.testing.assert_allclose(*tone, rtol=0.05)
 
 

@@ -21,6 +21,7 @@ class DepthTrainingState:
 
     def __init__(self, config: DepthTrainingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        self._settings = config.plain()  # reads whole files
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_stream(config.seed, "train-depth", "", "weights").integers(1 << 31)))
             self.network, self.average = (
@@ -74,7 +75,7 @@ class DepthTrainingState:
             raise InputError(f"{error}; delete it to begin anew") from None
         if not isinstance(saved, dict) or saved.keys() != self._content().keys():
             raise InputError(f"{path}: not a checkpoint of train-depth; delete it to begin anew")
-        mine, earlier = self.config.plain(), saved["config"]
+        mine, earlier = self._settings, saved["config"]
         changed = sorted(key for key in mine.keys() | earlier.keys() if mine.get(key) != earlier.get(key))
         if changed:
             raise InputError(
@@ -107,7 +108,7 @@ class DepthTrainingState:
     def _facts(self) -> dict[str, Any]:
         base = {"base": self.base_facts} if self.base_facts else {}
         return {
-            "config": self.config.plain(),
+            "config": self._settings,
             "steps_done": self.step,
             "metrics": self.history[-1],
             **base,
@@ -124,7 +125,7 @@ class DepthTrainingState:
 
     def _content(self) -> dict[str, Any]:
         return {
-            "config": self.config.plain(),
+            "config": self._settings,
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),

@@ -34,7 +34,7 @@ _WRITING_S, _POLL_S = 10.0, 0.1
 
 #: Of what makes samples: raised with every change after which one plan gives other bytes, so that a dataset
 #: begun before it is not gone on with after.
-REVISION = 1
+REVISION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -235,8 +235,7 @@ def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> Non
         assert verify(tmp_path / device) == []
         arrays.append(load_arrays(tmp_path / device, ("inverse_depth", "visible_over", "tile_row"))[0])
     for name, on_cpu in arrays[0].items():
-        # Shrunk frames of noise may be a level off; the depth network makes up to 0.7 % of that.
-        tolerance = {"inverse_depth": 1e-2, "visible_over": 1}.get(name, 0)
+        tolerance = {"inverse_depth": 5e-3, "visible_over": 1}.get(name, 0)
         np.testing.assert_allclose(on_cpu.astype(float), arrays[1][name].astype(float), atol=tolerance)
 
 

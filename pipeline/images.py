@@ -12,12 +12,15 @@ import stat
 import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
+from tifffile import imwrite
 
+from pipeline.colour_profiles import usable_profile
 from pipeline.files import InputError, first_line, write_bytes
 from pipeline.image_headers import (
     COLOUR_MODES,
@@ -64,10 +67,22 @@ _TURNS = {
 }  # fmt: skip
 
 
+class Picture(NamedTuple):
+    """A decoded file: its values, and the ICC profile that says which colours these are, if it has one."""
+
+    image: np.ndarray
+    profile: bytes | None
+
+
 def read_image(path: Path | str) -> np.ndarray:
+    """The values of :func:`read_picture`."""
+    return read_picture(path).image
+
+
+def read_picture(path: Path | str) -> Picture:
     """Decode one image: uint8 or uint16, (H, W) for grey files, (H, W, 3) RGB for colour files.
 
-    EXIF orientation is applied; 16-bit files stay 16-bit.
+    EXIF orientation is applied; 16-bit files stay 16-bit; a colour profile changes no value.
 
     Raises:
         InputError: the file is missing, unreadable, truncated, not of an accepted format, has an alpha
@@ -75,7 +90,7 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     data = _read_bytes(Path(path))
     if (plain := decode_plain_png(data, max_pixels=MAX_PIXELS)) is not None:
-        return plain
+        return Picture(plain, None)
     try:
         with warnings.catch_warnings():
             # Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata.
@@ -89,18 +104,8 @@ def read_image(path: Path | str) -> np.ndarray:
                 orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
-                if upright.mode in COLOUR_MODES:
-                    colours = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-                    if has_grey_palette(upright):
-                        return colours[..., 0].copy()
-                    return (
-                        decode_sixteen_bit(data, orientation, colours, path)
-                        if sixteen_bit
-                        else colours.copy()
-                    )
-                if sixteen_bit:
-                    return np.asarray(upright).astype(np.uint16)
-                return np.asarray(upright.convert("L")).copy()
+                image = _values(upright, data, orientation if sixteen_bit else None, path)
+                return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             if count := bands_of_tiff(data):
@@ -142,8 +147,14 @@ def nearest_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return value_of[labels]
 
 
-def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) -> Path:
-    """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically."""
+def write_image(
+    path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95, profile: bytes | None = None
+) -> Path:
+    """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically.
+
+    Args:
+        profile: ICC profile to go with the values; a BMP holds none.
+    """
     path = check_suffix(path)
     assert image.dtype in (np.uint8, np.uint16), image.dtype
     suffix = path.suffix.lower()
@@ -152,8 +163,10 @@ def write_image(path: Path | str, image: np.ndarray, *, jpeg_quality: int = 95) 
             f"{path}: {suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
         )
     try:
-        data = encode_png(image) if suffix == ".png" else _encode(suffix, image, jpeg_quality)
-    except (cv2.error, ValueError):
+        if not image.size or image.shape[2:] not in ((), (3,)):
+            raise ValueError("neither grey nor RGB")
+        data = _encode(suffix, image, jpeg_quality, profile)
+    except (OSError, ValueError):
         raise InputError(f"{path}: an image of shape {image.shape} cannot be written as {suffix}") from None
     return write_bytes(path, data)
 
@@ -171,16 +184,41 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _encode(suffix: str, image: np.ndarray, jpeg_quality: int) -> bytes:
-    """A JPEG, TIFF or BMP file; ValueError or OpenCV's error of what these do not hold."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    # By itself OpenCV halves the resolution of colour, whatever the quality.
-    whole_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    jpeg = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *whole_colour]
-    ok, data = cv2.imencode(suffix, bgr, jpeg if suffix in (".jpg", ".jpeg") else [])
-    if not ok:
-        raise ValueError("refused")
-    return data.tobytes()
+def _encode(suffix: str, image: np.ndarray, jpeg_quality: int, profile: bytes | None) -> bytes:
+    """The file; OSError or ValueError of what its format does not hold."""
+    if suffix == ".png":
+        return encode_png(image, profile)
+    file = io.BytesIO()
+    if suffix in (".tif", ".tiff"):  # of which Pillow writes no colours of 16 bits
+        imwrite(
+            file,
+            image,
+            photometric="minisblack" if image.ndim == 2 else "rgb",
+            compression="lzw",
+            predictor=True,
+            iccprofile=profile,
+            metadata=None,
+            software=False,
+        )
+    elif suffix == ".bmp":
+        Image.fromarray(image).save(file, "BMP")
+    else:  # not with half the resolution of colour, which is Pillow's default whatever the quality
+        Image.fromarray(image).save(file, "JPEG", quality=jpeg_quality, subsampling=0, icc_profile=profile)
+    return file.getvalue()
+
+
+def _values(upright: Image.Image, data: bytes, sixteen_bit: int | None, path: Path | str) -> np.ndarray:
+    """A picture's values; ``sixteen_bit`` is the orientation of a file whose values have 16 bits."""
+    if upright.mode not in COLOUR_MODES:
+        if sixteen_bit is not None:
+            return np.asarray(upright).astype(np.uint16)
+        return np.asarray(upright.convert("L")).copy()
+    colours = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    if has_grey_palette(upright):
+        return colours[..., 0].copy()
+    if sixteen_bit is not None:
+        return decode_sixteen_bit(data, sixteen_bit, colours, path)
+    return colours.copy()
 
 
 def _read_bytes(path: Path) -> bytes:

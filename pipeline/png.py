@@ -74,8 +74,8 @@ def lacks_rows(data: bytes) -> bool:
     return needed > 0
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB.
+def encode_png(image: np.ndarray, profile: bytes | None = None) -> bytes:
+    """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB, and the ICC profile of its values.
 
     Raises:
         ValueError: another shape, no pixels, or more than a PNG of one IDAT chunk can hold.
@@ -94,8 +94,10 @@ def encode_png(image: np.ndarray) -> bytes:
         raise ValueError("too many pixels")
     colour_type = 0 if image.ndim == 2 else 2
     header = struct.pack(">IIBBBBB", width, height, 8 * image.dtype.itemsize, colour_type, 0, 0, 0)
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b""))
-    return b"".join((_SIGNATURE, *(part for chunk in chunks for part in chunk)))
+    parts = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
+    if profile is not None:
+        parts.insert(1, (b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
+    return b"".join((_SIGNATURE, *(part for kind, data in parts for part in _chunk(kind, data))))
 
 
 def _plain_shape(data: bytes) -> tuple[int, ...] | None:

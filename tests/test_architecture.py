@@ -30,6 +30,7 @@ SHARED_MODULES = {
     "manifest",
     "command_line",
     "ycbcr",
+    "colour_profiles",
 }
 
 

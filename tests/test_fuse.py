@@ -152,7 +152,7 @@ def test_what_one_pair_alone_cannot_have_does_not_end_the_run(
 def test_a_full_disk_ends_the_run(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a.png", 1)
 
-    def full(path: Path, _: object) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr("model.fusing.fuse_recipes.write_image", full)

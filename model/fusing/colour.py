@@ -53,6 +53,7 @@ class Source:
     image: np.ndarray
     low: float
     high: float
+    profile: bytes | None = None  # ICC
 
     def plane(self) -> np.ndarray:
         """Luminance, (H, W) float32 in [0, 1]."""
@@ -72,12 +73,16 @@ class Source:
         return values if self.high - self.low == np.iinfo(self.image.dtype).max else values.clip(0, 1)
 
 
-class _Input(Protocol):
+class Input(Protocol):
+    """What a :class:`Source` has in any library's arrays."""
+
     @property
     def image(self) -> Any: ...
+    @property
+    def profile(self) -> bytes | None: ...
 
 
-_AnyInput = TypeVar("_AnyInput", bound=_Input)
+_AnyInput = TypeVar("_AnyInput", bound=Input)
 
 
 def colour_givers(sources: Sequence[_AnyInput], givers: Givers) -> list[_AnyInput]:

@@ -27,6 +27,7 @@ class DeviceSource:
     image: Tensor
     low: float
     high: float
+    profile: bytes | None = None  # ICC
 
     def plane(self) -> Tensor:
         """Luminance, (H, W) float32 in [0, 1]."""

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from model.engine.strips import FusionEngine
-from model.fusing.colour import TASKS, Source, colour_givers
+from model.fusing.colour import Source, colour_givers
 from model.fusing.device_colour import DeviceSource, colourise
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job
+from model.fusing.profiles import result_profile
 from pipeline.images import write_image
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Result:
 
     image: Tensor  # in memory of the host, (H, W[, 3]) uint8
     arrived: torch.cuda.Event
+    profile: bytes | None  # ICC
 
 
 #: What travels as files have it, or what the host prepares and finishes.
@@ -52,8 +54,7 @@ class DevicePictures:
     """
 
     def __init__(self, config: FuseConfig, engine: FusionEngine, host: Pictures) -> None:
-        self._engine, self._host = engine, host
-        self._givers = TASKS[config.task].givers
+        self._engine, self._host, self._givers = engine, host, host.givers
         self._before: torch.cuda.Event | None = None
 
     def read(self, job: Job) -> Loaded:
@@ -61,7 +62,7 @@ class DevicePictures:
         height, width = sources[0].image.shape[:2]
         if len(sources) > 2 or height * width > MOST_PIXELS:
             return self._host.prepared(sources)
-        return [DeviceSource(_pinned(source.image), source.low, source.high) for source in sources]
+        return [DeviceSource(_pinned(s.image), s.low, s.high, s.profile) for s in sources]
 
     def fuse(self, loaded: Loaded) -> Fused:
         if isinstance(loaded, tuple):
@@ -79,7 +80,7 @@ class DevicePictures:
             return self._host.write(job, result)
         result.arrived.synchronize()
         image = result.image.numpy()
-        write_image(job.output, image)
+        write_image(job.output, image, profile=result.profile)
         return image.shape[0], image.shape[1]
 
     def _launch(self, pinned: list[DeviceSource]) -> Result:
@@ -92,7 +93,7 @@ class DevicePictures:
         arriving.copy_(image, non_blocking=True)
         arrived = torch.cuda.Event(blocking=True)  # threads that wait for it sleep
         arrived.record()
-        return Result(arriving, arrived)
+        return Result(arriving, arrived, result_profile(sources, self._givers))
 
 
 def _pinned(image: np.ndarray) -> Tensor:

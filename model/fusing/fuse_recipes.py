@@ -17,6 +17,7 @@ from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.pansharpen import pansharpen
+from model.fusing.profiles import ProfileNotices, result_profile
 from model.fusing.video import fuse_video
 from model.inputs.sources import read_source, same_size, unused_range
 from pipeline.files import InputError
@@ -70,7 +71,8 @@ class Pictures:
 
     def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
         self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
-        self.main = MAIN_TASKS[config.main_task]
+        self.main, self.givers = MAIN_TASKS[config.main_task], TASKS[config.task].givers
+        self.profiles = ProfileNotices(self.givers, tell)
 
     def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
         return self.prepared(self.sources(job))
@@ -85,7 +87,9 @@ class Pictures:
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
         for path, source in zip(job.inputs, read, strict=True):
             self.ranges.check(path, source.image)
-        return [Source(image, s.low, s.high) for image, s in zip(images, read, strict=True)]
+        sources = [replace(source, image=image) for source, image in zip(read, images, strict=True)]
+        self.profiles.check(job, sources)
+        return sources
 
     def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:
         pair, sources = loaded
@@ -93,9 +97,9 @@ class Pictures:
 
     def write(self, job: Job, result: tuple[np.ndarray, list[Source]]) -> tuple[int, int]:
         fused, sources = result
-        givers = colour_givers(sources, TASKS[self.config.task].givers)
-        image = colourise(fused, givers, mode=self.config.colour, bits=self.config.bits)
-        write_image(job.output, image)
+        coloured = colour_givers(sources, self.givers)
+        image = colourise(fused, coloured, mode=self.config.colour, bits=self.config.bits)
+        write_image(job.output, image, profile=result_profile(sources, self.givers))
         return fused.shape[0], fused.shape[1]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.fusing.colour import Source
 from pipeline.files import InputError
-from pipeline.images import read_image
+from pipeline.images import read_picture
 
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
 PERCENTILES = (0.001, 0.999)
@@ -64,8 +64,8 @@ def unused_range(image: np.ndarray, text: str) -> str | None:
 
 def read_source(path: Path, *, range_16bit: str) -> Source:
     """Decode one file and decide on its range; see :func:`value_range`."""
-    image = read_image(path)
-    return Source(image, *value_range(image, range_16bit))
+    image, profile = read_picture(path)
+    return Source(image, *value_range(image, range_16bit), profile)
 
 
 def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | None) -> list[np.ndarray]:

@@ -12,9 +12,12 @@ _HEADER, _SPACE, _SIGNATURE = 128, slice(16, 20), slice(36, 40)
 DEFAULT = "sRGB"
 
 
-def usable_profile(profile: bytes | None, *, colour: bool) -> bytes | None:
-    """The profile of a file if it is a whole one for pictures in colour, or in grey; else None."""
-    if profile is None or len(profile) < _HEADER or profile[_SIGNATURE] != b"acsp":
+def usable_profile(profile: object, *, colour: bool) -> bytes | None:
+    """The profile of a file if it is a whole one for pictures in colour, or in grey; else None.
+
+    Of a malformed tag Pillow gives a number or a text.
+    """
+    if not isinstance(profile, bytes) or len(profile) < _HEADER or profile[_SIGNATURE] != b"acsp":
         return None
     whole = int.from_bytes(profile[:4], "big") <= len(profile)
     return profile if whole and profile[_SPACE] == (b"RGB " if colour else b"GRAY") else None

@@ -104,7 +104,7 @@ def read_picture(path: Path | str) -> Picture:
                 orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
                 upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
-                image = _values(upright, data, orientation if sixteen_bit else None, path)
+                image = _values(upright, data, path, orientation, sixteen_bit=sixteen_bit)
                 return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
@@ -207,17 +207,19 @@ def _encode(suffix: str, image: np.ndarray, jpeg_quality: int, profile: bytes | 
     return file.getvalue()
 
 
-def _values(upright: Image.Image, data: bytes, sixteen_bit: int | None, path: Path | str) -> np.ndarray:
-    """A picture's values; ``sixteen_bit`` is the orientation of a file whose values have 16 bits."""
+def _values(
+    upright: Image.Image, data: bytes, path: Path | str, orientation: int, *, sixteen_bit: bool
+) -> np.ndarray:
+    """A picture's values, of which ``data`` is the file, lying as ``orientation`` says."""
     if upright.mode not in COLOUR_MODES:
-        if sixteen_bit is not None:
+        if sixteen_bit:
             return np.asarray(upright).astype(np.uint16)
         return np.asarray(upright.convert("L")).copy()
     colours = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
     if has_grey_palette(upright):
         return colours[..., 0].copy()
-    if sixteen_bit is not None:
-        return decode_sixteen_bit(data, sixteen_bit, colours, path)
+    if sixteen_bit:
+        return decode_sixteen_bit(data, orientation, colours, path)
     return colours.copy()
 
 

@@ -55,7 +55,7 @@ def test_a_profile_goes_along_and_changes_no_value(
 def test_what_is_no_whole_profile_for_the_values_is_none() -> None:
     assert usable_profile(WIDE, colour=True) == WIDE and usable_profile(GREY, colour=False) == GREY
     assert usable_profile(WIDE, colour=False) is None and usable_profile(GREY, colour=True) is None
-    for broken in (None, b"", WIDE[:127], WIDE[:-1], WIDE[:36] + b"none" + WIDE[40:]):
+    for broken in (None, 7, "text", b"", WIDE[:127], WIDE[:-1], WIDE[:36] + b"none" + WIDE[40:]):
         assert usable_profile(broken, colour=True) is None
 
 

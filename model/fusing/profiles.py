@@ -30,14 +30,12 @@ class ProfileNotices:
 
     def _unsaid(self, job: Job, sources: Sequence[Input]) -> str | None:
         profile = result_profile(sources, self._givers)
-        others = [source.profile for source in colour_givers(sources, self._givers)]
-        if any(other != profile for other in others):
-            names = list(dict.fromkeys(map(profile_name, others)))
-            if len(names) > 1:
-                return (
-                    f"{job.name}: sources have the colour profiles {' and '.join(names)}, the result has the "
-                    "first; convert them to one for true colours"
-                )
+        profiles = dict.fromkeys(source.profile for source in colour_givers(sources, self._givers))
+        if len(profiles) > 1 and len(names := dict.fromkeys(map(profile_name, profiles))) > 1:
+            return (
+                f"{job.name}: sources have the colour profiles {' and '.join(names)}, the result has the "
+                "first; convert them to one for true colours"
+            )
         if profile and job.output.suffix.lower() == ".bmp" and profile_name(profile) != DEFAULT:
             return f"{job.output}: a BMP holds no colour profile, and its source has {profile_name(profile)}"
         return None

@@ -167,12 +167,12 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
         click.echo(write_report(source, out, config))
         return
     from model.checkpoint import load_network
-    from model.features import feature_report
     from model.inputs.folders import check_apart, pair_folders
+    from model.report.features import feature_report
 
     if a is None or b is None:
         raise InputError("report --features: give the pairs with -a and -b")
     check_page(out)
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
-    click.echo(feature_report(load_network(source), pairs, out, config=config))
+    click.echo(feature_report(load_network(source), pairs, out, config))

@@ -1,6 +1,6 @@
 """Samples of a finished dataset, one by one, for training code that is not ours.
 
-Our own trainer does not use it: it keeps luminance planes on the device (:mod:`model.data`).
+Our own trainer does not use it: it keeps luminance planes on the device (:mod:`model.training.planes`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import click
 from model.calibration.recipe import FUSION_SETS, FUSION_TRAINING, HELD_OUT_SHARE, sets_in
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from model.training.train_config import TrainConfig
-from pipeline.command_line import FILE, FOLDER, Size, finish, run_commands, setting
+from pipeline.command_line import FILE, FOLDER, SIZE, check_jobs, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, check_output, sha256_file
 
 
@@ -57,7 +57,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
 @click.option(
     "--size",
     "size_hw",
-    type=Size(),
+    type=SIZE,
     help="Fixed rows x columns  [default: any, in steps of 8; with the pyramid head 16].",
 )
 def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, int] | None) -> None:
@@ -93,7 +93,6 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
         gifnet weights calibrate run/weights.safetensors data -o calibrated.safetensors
     """
     from model.calibration.calibrate import calibrate as run_calibration
-    from model.calibration.calibrate import check_jobs
     from model.calibration.pairs import calibration_pairs
     from model.checkpoint import load_with_facts, save_weights
     from model.inputs.folders import check_apart

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.files import InputError, sha256_file
+from pipeline.images import to_uint8
 
 #: Name of the built-in family; anything else is the path of a table.
 PARAMETRIC = "parametric"
@@ -114,11 +115,11 @@ def expose(
     """
     irradiance = curve.invert(np.arange(256) / 255) * 2.0**ev  # of each code
     if config.full_well_e == 0:
-        return _to_codes(curve.respond(irradiance))[visible]
+        return to_uint8(curve.respond(irradiance))[visible]
     # Beyond full well noise makes no difference, and huge means take the sampler long.
     electrons = np.minimum(irradiance, 2.0)[visible] * config.full_well_e
     signal = rng.poisson(electrons) + rng.normal(0, config.read_noise_e, visible.shape)
-    return _to_codes(curve.respond(signal / config.full_well_e))
+    return to_uint8(curve.respond(signal / config.full_well_e))
 
 
 def draw_curve(curves: str, rng: np.random.Generator) -> ResponseCurve:
@@ -222,7 +223,3 @@ def _checked(name: str, irradiance: np.ndarray, brightness: np.ndarray, path: st
     brightness = (brightness - brightness[0]) / (brightness[-1] - brightness[0])
     irradiance = (irradiance - irradiance[0]) / (irradiance[-1] - irradiance[0])
     return ResponseCurve(name=name, irradiance=irradiance, brightness=brightness)
-
-
-def _to_codes(brightness: np.ndarray) -> np.ndarray:
-    return np.rint(brightness * 255).astype(np.uint8)

@@ -94,34 +94,24 @@ def _ended_like_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Size(click.ParamType):
-    """Rows x columns, such as 480x640."""
+class TwoNumbers(click.ParamType):
+    """Two whole numbers with something between them, which options are given as one word."""
 
-    name = "HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        if not (match := re.fullmatch(r"(\d+)x(\d+)", str(value))):
-            self.fail(f"{value!r} is not a size; give rows x columns, such as 480x640", param, ctx)
-        return int(match[1]), int(match[2])
-
-
-class Part(click.ParamType):
-    """One share of the work, such as 3/8."""
-
-    name = "K/N"
+    def __init__(self, name: str, separator: str, wanted: str) -> None:
+        self.name, self._separator, self._wanted = name, separator, wanted
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        if isinstance(value, tuple):
+        if isinstance(value, tuple):  # a default
             return value
-        if not (match := re.fullmatch(r"(\d+)/(\d+)", str(value))):
-            self.fail(f"{value!r} is not a part; give K/N, such as 3/8", param, ctx)
+        if not (match := re.fullmatch(rf"(\d+){self._separator}(\d+)", str(value))):
+            self.fail(f"{value!r} is not {self._wanted}", param, ctx)
         return int(match[1]), int(match[2])
+
+
+SIZE = TwoNumbers("HxW", "x", "a size; give rows x columns, such as 480x640")
+PART = TwoNumbers("K/N", "/", "a part; give K/N, such as 3/8")
 
 
 def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable[[Any], Any]:
@@ -132,6 +122,12 @@ def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable
     return click.option(
         *(flags or (f"--{name.replace('_', '-')}",)), default=default, show_default=shown, **attributes
     )
+
+
+def check_jobs(jobs: int) -> None:
+    """Refuse what is no number of worker processes, nor -1, which is one for each core."""
+    if jobs == 0 or jobs < -1:
+        raise InputError(f"--jobs {jobs}: give the number of worker processes, or -1 for all cores")
 
 
 def finish(failures: bool) -> None:

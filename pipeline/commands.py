@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.camera_response import CameraConfig
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, Part, Size, finish, refuse_idle, setting
+from pipeline.command_line import ANY_PATH, FILE, FOLDER, PART, SIZE, finish, refuse_idle, setting
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
@@ -24,7 +24,7 @@ from pipeline.thin_lens import ThinLens
 @click.argument("out", type=FOLDER)
 @setting(SampleConfig, "pairs", help="Number of visible/infrared pairs.")
 @setting(
-    SampleConfig, "size_hw", "--size", "size_hw", type=Size(), show_default="480x640", help="Rows x columns."
+    SampleConfig, "size_hw", "--size", "size_hw", type=SIZE, show_default="480x640", help="Rows x columns."
 )
 @setting(SampleConfig, "seed", help="Another seed gives other scenes.")
 def sample(out: Path, **settings: Any) -> None:
@@ -95,7 +95,7 @@ def sample(out: Path, **settings: Any) -> None:
 @setting(RunOptions, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(RunOptions, "jobs", help="Worker processes; -1 is one for each core.")
 @setting(RunOptions, "engine", type=click.Choice(ENGINES), help="Where the workers run.")
-@setting(RunOptions, "part", type=Part(), show_default="1/1", help="Make the K-th of N shares of the shards.")
+@setting(RunOptions, "part", type=PART, show_default="1/1", help="Make the K-th of N shares of the shards.")
 @click.option("--profile", is_flag=True, help="Print how long each stage took.")
 def synth(
     manifest: Path,

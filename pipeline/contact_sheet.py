@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from pipeline.images import to_uint8
+
 _GAP_PX = 4
 _TITLE_PX = 22
 _PAPER = 255
@@ -44,8 +46,9 @@ def contact_sheet(
 
 def heat(values: np.ndarray) -> np.ndarray:
     """Colour float values in [0, 1], (H, W), for the eye: (H, W, 3) uint8 RGB, bright = high."""
-    grey = np.rint(np.clip(values.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(
+        cv2.applyColorMap(to_uint8(values.astype(np.float32)), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB
+    )
 
 
 def _picture_row(row: Sequence[np.ndarray], cell_width: int) -> np.ndarray:

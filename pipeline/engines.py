@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from pipeline.command_line import check_jobs
 from pipeline.files import InputError, first_line
 
 ENGINES = ("local", "dask", "ray")
@@ -36,8 +37,7 @@ class RunOptions:
     part: tuple[int, int] = (1, 1)  # make the K-th of N shares of the shards
 
     def __post_init__(self) -> None:
-        if self.jobs == 0 or self.jobs < -1:
-            raise InputError(f"jobs {self.jobs}: give the number of worker processes, or -1 for all cores")
+        check_jobs(self.jobs)
         if self.engine not in ENGINES:
             raise InputError(f"engine {self.engine!r}: use one of {', '.join(ENGINES)}")
         number, count = self.part

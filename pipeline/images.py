@@ -17,7 +17,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.Image import Transpose
 from tifffile import imwrite
 
 from pipeline.colour_profiles import usable_profile
@@ -60,11 +59,6 @@ _DAMAGE = (
     AssertionError,
     struct.error,
 )
-#: What turns a picture upright, by its orientation tag.
-_TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
-}  # fmt: skip
 
 
 class Picture(NamedTuple):
@@ -103,8 +97,7 @@ def read_picture(path: Path | str) -> Picture:
                     raise InputError(f"{path}: damaged image (rows are missing)")
                 orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
-                upright = picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
-                image = _values(upright, data, path, orientation, sixteen_bit=sixteen_bit)
+                image = _upright(_values(picture, data, path, sixteen_bit=sixteen_bit), orientation)
                 return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
@@ -128,23 +121,6 @@ def read_grey(path: Path | str) -> np.ndarray:
     """Decode to (H, W) uint8; colour becomes BT.601 luminance, 16-bit is refused."""
     image = _eight_bit(read_image(path), path)
     return image if image.ndim == 2 else to_uint8(luminance(image.astype(np.float32) / 255))
-
-
-def nearest_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """A copy of a map (H, W) of any type in which unknown pixels have the value of the nearest known one.
-
-    Args:
-        known: (H, W) bool, of which one at least is True.
-    """
-    if known.all():
-        return values.copy()
-    # Every unknown pixel gets the label of its nearest known one.
-    _, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    value_of = np.zeros(labels.max() + 1, values.dtype)
-    value_of[labels[known]] = values[known]
-    return value_of[labels]
 
 
 def write_image(
@@ -207,20 +183,28 @@ def _encode(suffix: str, image: np.ndarray, jpeg_quality: int, profile: bytes | 
     return file.getvalue()
 
 
-def _values(
-    upright: Image.Image, data: bytes, path: Path | str, orientation: int, *, sixteen_bit: bool
-) -> np.ndarray:
-    """A picture's values, of which ``data`` is the file, lying as ``orientation`` says."""
-    if upright.mode not in COLOUR_MODES:
+def _values(picture: Image.Image, data: bytes, path: Path | str, *, sixteen_bit: bool) -> np.ndarray:
+    """A picture's values as they are stored; ``data`` is its file."""
+    if picture.mode not in COLOUR_MODES:
         if sixteen_bit:
-            return np.asarray(upright).astype(np.uint16)
-        return np.asarray(upright.convert("L")).copy()
-    colours = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    if has_grey_palette(upright):
-        return colours[..., 0].copy()
-    if sixteen_bit:
-        return decode_sixteen_bit(data, orientation, colours, path)
-    return colours.copy()
+            return np.asarray(picture).astype(np.uint16)
+        return np.asarray(picture.convert("L"))
+    colours = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    if has_grey_palette(picture):
+        return colours[..., 0]
+    return decode_sixteen_bit(data, colours, path) if sixteen_bit else colours
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Writable, lying as EXIF's orientation tag, 1 to 8, says; any other number turns nothing."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    # What remains after a transposition is a mirror of rows and/or columns.
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.require(image, requirements=("C", "W"))
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -78,10 +78,8 @@ def encode_png(image: np.ndarray, profile: bytes | None = None) -> bytes:
     """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB, and the ICC profile of its values.
 
     Raises:
-        ValueError: another shape, no pixels, or more than a PNG of one IDAT chunk can hold.
+        ValueError: more than a PNG of one IDAT chunk can hold.
     """
-    if not image.size or image.shape[2:] not in ((), (3,)):
-        raise ValueError(f"shape {image.shape}")
     height, width = image.shape[:2]
     samples = image if image.dtype == np.uint8 else image.astype(">u2")
     values = np.ascontiguousarray(samples).reshape(height, -1).view(np.uint8)

@@ -33,26 +33,25 @@ TIFF_DAMAGE = (
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
-def decode_sixteen_bit(data: bytes, orientation: int, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
-    """Decode an RGB image of 16 bits a channel.
+def decode_sixteen_bit(data: bytes, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
+    """Decode an RGB image of 16 bits a channel, lying as it is stored.
 
     Args:
         data: the file.
-        orientation: how it lies, 1 to 8 as in EXIF.
-        eight_bit: the upper half of its values, upright, (H, W, 3) uint8.
+        eight_bit: the upper half of its values, (H, W, 3) uint8.
         path: of the file, for the message.
 
     Returns:
-        The image, upright, (H, W, 3) uint16.
+        The image, (H, W, 3) uint16.
 
     Raises:
         InputError: no decoder gives what agrees with the upper half.
     """
-    for stored, planar in (_by_opencv(data), _by_tifffile(data)):
-        if stored is not None:
-            image = np.ascontiguousarray(_upright(stored, orientation))
-            if image.shape == eight_bit.shape and (planar or _upper_half_is(image, eight_bit)):
-                return image
+    for image, planar in (_by_opencv(data), _by_tifffile(data)):
+        if image is None or image.shape != eight_bit.shape:
+            continue
+        if planar or _upper_half_is(image, eight_bit):
+            return image
     raise InputError(f"{path}: 16-bit image that cannot be decoded reliably; convert it to a plain PNG")
 
 
@@ -84,14 +83,3 @@ def _by_tifffile(data: bytes) -> tuple[np.ndarray | None, bool]:
     image = np.moveaxis(values, 0, -1) if planar else values
     fits = image.dtype == np.uint16 and image.ndim == 3 and image.shape[2] == 3
     return (image, planar) if fits else (None, False)
-
-
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    # EXIF: what remains after a transposition is a mirror of rows and/or columns.
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError
+from pipeline.resampling import nearest_known
 
 #: Blur discs of a smaller radius lie within the pixel: in focus.
 IN_FOCUS_PX = 0.5
@@ -165,14 +166,8 @@ def _extent(layers: np.ndarray, number: int, rim_px: float) -> np.ndarray:
     Surfaces that run through several layers thus stay closed, and a layer does not turn up under objects that
     it is nowhere next to.
     """
-    hidden = (layers > number).astype(np.uint8)
-    distance, labels = cv2.distanceTransformWithLabels(
-        hidden, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    seen = hidden == 0
-    layer_of_label = np.empty(labels.max() + 1, layers.dtype)
-    layer_of_label[labels[seen]] = layers[seen]
-    return (layer_of_label[labels] == number) & (distance <= rim_px)
+    closest, distance_px = nearest_known(layers, layers <= number)
+    return (closest == number) & (distance_px <= rim_px)
 
 
 def _window(covered: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -51,7 +51,7 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
 @setting(DepthTrainingConfig, "infrared_scenes", help="Further rendered scenes from which that learns.")
 @setting(DepthTrainingConfig, "batch_size", help="Views per step.")
 @setting(DepthTrainingConfig, "held_out", help="Scenes of each kind kept for validation.")
-@setting(DepthTrainingConfig, "jobs", help="Processes that render.")
+@setting(DepthTrainingConfig, "jobs", help="Processes that render; -1 is one for each core.")
 @setting(DepthTrainingConfig, "device", help="auto, cpu, cuda or cuda:N.")
 @setting(DepthTrainingConfig, "seed", help="Of scenes, views and first weights.")
 def train_depth(out: Path, **settings: Any) -> None:

@@ -27,6 +27,7 @@ SHARED_MODULES = {
     "schedules",
     "sixteen_bit",
     "contact_sheet",
+    "resampling",
     "manifest",
     "command_line",
     "ycbcr",

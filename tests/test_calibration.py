@@ -15,11 +15,11 @@ from model.calibration import calibrate as calibration
 from model.calibration.calibrate import _best, calibrate
 from model.calibration.moves import MOVES
 from model.calibration.pairs import SIDE, calibration_pairs
-from model.data import is_held_out, split_validation
 from model.engine.strips import FusionEngine
 from model.evaluation.baselines import BASELINES
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet, NetworkConfig
+from model.training.planes import is_held_out, split_validation
 from pipeline.files import InputError
 from pipeline.focus import gaussian_blur
 from pipeline.images import to_uint8, write_image
@@ -120,8 +120,6 @@ def test_only_pyramid_heads_and_some_pairs_will_do(network: GIFNet, focus_pairs:
     plain = GIFNet(replace(NARROW, head="plane"))
     with pytest.raises(InputError, match="pyramid head"):
         calibrate(plain, {"focus": focus_pairs})
-    with pytest.raises(InputError, match="jobs 0"):
-        calibrate(network, {"focus": focus_pairs}, jobs=0)
 
 
 def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.fusing.colour import TASKS, Source, colour_givers, colourise, merge_chroma
+from model.fusing.colour import TASKS, colour_givers, colourise, merge_chroma
+from model.inputs.sources import Source
 from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 colours = arrays(np.uint8, (6, 5, 3))

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 import cli
 from model.checkpoint import DEFAULT_WEIGHTS, load_network, read_metadata
-from model.data import to_luminance
 from model.engine.strips import FusionEngine
 from model.evaluation.baselines import average
 from model.metrics.similarity import ground_truth_psnr
+from model.training.planes import to_luminance
 from pipeline.focus import gaussian_blur
 from pipeline.images import to_uint8
 from pipeline.scenes import Scene, render_scene

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.fusing import colour, device_colour
-from model.fusing.colour import Source
 from model.fusing.device_colour import DeviceSource
+from model.inputs.sources import Source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,10 +11,10 @@ import torch
 from metric_pictures import picture
 from test_report import content_of, decoded
 
-from model.features import feature_report
 from model.inputs.folders import FolderPairs, pair_folders
 from model.network import GIFNet, NetworkConfig
 from model.report import ReportConfig
+from model.report.features import feature_report
 from pipeline.files import InputError
 from pipeline.images import read_image, to_uint8, write_image
 
@@ -34,7 +34,7 @@ def write_pairs(root: Path, stems: tuple[str, ...] = ("x", "day/y")) -> FolderPa
 
 def test_page_and_sheets(tmp_path: Path, network: GIFNet) -> None:
     network.train()
-    out = feature_report(network, write_pairs(tmp_path), tmp_path / "page.html")
+    out = feature_report(network, write_pairs(tmp_path), tmp_path / "page.html", ReportConfig())
     content = content_of(out)
     assert network.training  # left as it was
     assert [pair["name"] for pair in content["pairs"]] == ["day/y", "x"]
@@ -47,7 +47,9 @@ def test_page_and_sheets(tmp_path: Path, network: GIFNet) -> None:
 
 
 def test_the_fused_images_are_the_networks(tmp_path: Path, network: GIFNet) -> None:
-    content = content_of(feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html"))
+    content = content_of(
+        feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html", ReportConfig())
+    )
     tiles = {tile["label"]: tile["picture"] for tile in content["pairs"][0]["groups"][0]["tiles"]}
     a, b = (torch.from_numpy(picture(seed, (40, 56)))[None, None] / 255 for seed in (0, 10))
     for main in ("dp", "mm"):
@@ -58,7 +60,9 @@ def test_the_fused_images_are_the_networks(tmp_path: Path, network: GIFNet) -> N
 
 
 def test_channels_are_numbered_as_in_the_network(tmp_path: Path, network: GIFNet) -> None:
-    content = content_of(feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html"))
+    content = content_of(
+        feature_report(network, write_pairs(tmp_path, ("x",)), tmp_path / "p.html", ReportConfig())
+    )
     a, b = (torch.from_numpy(picture(seed, (40, 56)))[None, None] / 255 for seed in (0, 10))
     with torch.inference_mode():
         encoded = network.eval().encode(a, b)
@@ -73,14 +77,14 @@ def test_channels_are_numbered_as_in_the_network(tmp_path: Path, network: GIFNet
 def test_limits_and_errors(tmp_path: Path, network: GIFNet) -> None:
     pairs = write_pairs(tmp_path)
     config = ReportConfig(picture_side_px=64, pictures_limit_mb=0.001)
-    content = content_of(feature_report(network, pairs, tmp_path / "p.html", config=config))
+    content = content_of(feature_report(network, pairs, tmp_path / "p.html", config))
     assert len(content["pairs"]) == 1 and ["not shown, over the limit", 1] in content["facts"]
     assert (tmp_path / "p-features" / "x").is_dir()
     for size in ((3, 50), (5, 640)):
         for role in "ab":
             write_image(tmp_path / role / "x.png", picture(1, size))
         with pytest.raises(InputError, match=r"x: .* is too small: both sides need 5 pixels"):
-            feature_report(network, pairs, tmp_path / "q.html", config=config)
+            feature_report(network, pairs, tmp_path / "q.html", config)
     write_image(tmp_path / "b" / "x.png", picture(1, (40, 60)))
     with pytest.raises(InputError, match="x: a and b differ in size"):
-        feature_report(network, pairs, tmp_path / "q.html")
+        feature_report(network, pairs, tmp_path / "q.html", ReportConfig())

@@ -15,10 +15,11 @@ from fusing import picture, tiny_network, tiny_weights
 
 from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fusing.colour import Source, colourise
+from model.fusing.colour import colourise
 from model.fusing.fuse_config import FuseConfig, parse_memory
 from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
+from model.inputs.sources import Source
 from pipeline.files import InputError
 from pipeline.images import read_image
 

@@ -11,7 +11,14 @@ import torch
 from benchmarks.published_losses import published_ms_ssim, published_public_loss
 from torch import Tensor
 
-from model.losses import MIN_SIDE, dp_loss, mean_squared_error, mm_loss, ms_dissimilarity, public_loss
+from model.training.losses import (
+    MIN_SIDE,
+    dp_loss,
+    mean_squared_error,
+    mm_loss,
+    ms_dissimilarity,
+    public_loss,
+)
 
 
 def pair(*shape: int, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ from network_samples import planes, published_state, random_network, to_publishe
 
 from model.blocks.transformer import Task
 from model.checkpoint import load_network
-from model.losses import dp_loss, mm_loss, ms_dissimilarity, public_loss
 from model.network import GIFNet, NetworkConfig
 from model.published import UNUSED_NAMES
+from model.training.losses import dp_loss, mm_loss, ms_dissimilarity, public_loss
 from pipeline.files import InputError
 
 SOURCES = {"dp": "main_mfif", "mm": "main_ivif"}

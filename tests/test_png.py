@@ -15,7 +15,7 @@ from picture_files import encoded, exif, pixels
 from PIL import Image
 
 from pipeline.files import InputError
-from pipeline.images import read_image
+from pipeline.images import read_image, write_image
 from pipeline.png import decode_plain_png, encode_png, lacks_rows
 
 _CHANNELS = [1, 3]
@@ -62,9 +62,9 @@ def test_what_is_written_others_read(size_hw: tuple[int, int], dtype: str, chann
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (3, 4, 1), (3, 4, 4), (2, 3, 4, 3)])
-def test_what_is_no_picture_is_not_written(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        encode_png(np.zeros(shape, np.uint8))
+def test_what_is_no_picture_is_not_written(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shape"):
+        write_image(tmp_path / "none.png", np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("channels", _CHANNELS)

@@ -18,7 +18,7 @@ from model.evaluate import evaluate
 from model.evaluation.baselines import BASELINES
 from model.evaluation.scoring import EvaluateConfig
 from model.report import ReportConfig, report, write_page
-from model.report.pictures import coloured_error, data_uri, spread
+from model.report.pictures import coloured_error, data_uri, within_limit
 from pipeline.files import write_json
 from pipeline.images import write_image
 
@@ -207,11 +207,15 @@ def test_pictures() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
-def test_spread_covers_the_range_from_the_beginning(count: int) -> None:
-    order = spread(count)
-    assert sorted(order) == list(range(count))
-    few = sorted(order[:5])
+def test_pictures_within_the_limit_cover_the_range(count: int) -> None:
+    def encode(index: int) -> list[str]:
+        return [f"{index:0{2**18}}"] * 2  # half a megabyte
+
+    assert list(within_limit(count, encode, count / 2)) == list(range(count))
+    few = list(within_limit(count, encode, 2.5))
+    assert len(few) == min(5, count)
     assert max(np.diff([*few, count])) <= max(1, count / 2)
+    assert len(within_limit(count, encode, 0.1)) == 1
 
 
 def test_a_gate_that_is_not_finite_is_left_out(tmp_path: Path) -> None:

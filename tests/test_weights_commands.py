@@ -21,7 +21,7 @@ def run(*arguments: object) -> Result:
     ("arguments", "says"),
     [
         (["calibrate", "WEIGHTS", "DATA", "-o", "FILE/c.safetensors"], "cannot be made a folder"),
-        (["calibrate", "WEIGHTS", "DATA", "-o", "c.safetensors", "--jobs", 0], "--jobs 0; give"),
+        (["calibrate", "WEIGHTS", "DATA", "-o", "c.safetensors", "--jobs", 0], "--jobs 0: give"),
         (["calibrate", "FILE", "DATA", "-o", "c.safetensors"], "FILE: not a GIFNet file"),
         (["train-fusion", "DATA", "-o", "OUT", "--steps", 0], "--steps"),
         (["train-fusion", "DATA", "-o", "OUT", "--batch-size", 1], "--batch-size"),

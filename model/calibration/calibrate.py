@@ -76,9 +76,8 @@ def calibrate(network: GIFNet, pairs: Mapping[str, Sequence[np.ndarray]], *, job
         jobs: processes; -1 is one for each core.
 
     Raises:
-        InputError: another head, no pair, or jobs that are no number of processes.
+        InputError: another head, no pair.
     """
-    check_jobs(jobs)
     if not isinstance(network.head, PyramidHead):
         raise InputError("only a pyramid head can be calibrated; give weights of --head pyramid")
     if not any(map(len, pairs.values())):
@@ -103,12 +102,6 @@ def calibrate(network: GIFNet, pairs: Mapping[str, Sequence[np.ndarray]], *, job
     result = deepcopy(network)
     result.head = deepcopy(head)
     return result
-
-
-def check_jobs(jobs: int) -> None:
-    """Refuse what is no number of processes, nor -1."""
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"calibrate: --jobs {jobs}; give the number of processes, or -1 for all cores")
 
 
 def _best(start: np.ndarray, slopes: np.ndarray, errors: np.ndarray) -> np.ndarray:

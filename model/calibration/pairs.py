@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from model.calibration.recipe import KINDS, sets_in
-from model.data import is_held_out, split_validation, whole_units
 from model.inputs.manifest_pairs import manifest_pairs
 from model.inputs.sources import same_size
+from model.training.planes import is_held_out, split_validation, whole_units
 from pipeline.files import InputError
 from pipeline.images import read_grey
 from pipeline.manifest import load_manifest, scene_of
+from pipeline.resampling import shrunk
 
 #: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
 SIDE, LEAST_SIDE = 640, 41
@@ -59,6 +59,4 @@ def _small_pair(a: Path, b: Path) -> np.ndarray:
     height, width = planes[0].shape
     if min(height, width) < LEAST_SIDE:
         raise InputError(f"{a}: {width}x{height}; pairs to calibrate with need {LEAST_SIDE} pixels a side")
-    scale = min(1.0, SIDE / max(height, width))
-    size = (round(width * scale), round(height * scale))
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
+    return np.stack([shrunk(plane, SIDE) for plane in planes])

@@ -16,6 +16,7 @@ from model.evaluation.baselines import BASELINES
 from model.metrics import Metric, compute_metrics
 from model.metrics.conventions import metrics_of
 from model.metrics.similarity import error_map
+from pipeline.command_line import check_jobs
 from pipeline.files import InputError
 from pipeline.images import read_grey, read_rgb, write_image
 
@@ -40,8 +41,7 @@ class EvaluateConfig:
         metrics_of(self.convention, self.metrics)
         if self.colour not in COLOUR:
             raise InputError(f"--colour {self.colour}: unknown; use one of {', '.join(COLOUR)}")
-        if self.jobs == 0 or self.jobs < -1:
-            raise InputError(f"--jobs {self.jobs}: give a number of pairs, or -1 for one per core")
+        check_jobs(self.jobs)
 
 
 def folder_name(name: str) -> str:

@@ -14,14 +14,13 @@ from typing import Any, Literal, Protocol, TypeVar
 import cv2
 import numpy as np
 
-from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from model.inputs.sources import Source, row_slices
+from pipeline.ycbcr import apply_chroma, rgb_to_ycbcr, ycbcr_to_rgb
 
 #: Which of the inputs bring colour; an image alone is every one of them.
 Givers = Literal["all", "first", "second"]
 #: True colour, or the arithmetic of the published test script (for comparison only).
 COLOUR_MODES = ("true", "upstream")
-#: Rows converted at a time: large images are never held as several float planes.
-_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -46,33 +45,6 @@ TASKS = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """One input image, uint8 or uint16, (H, W) or (H, W, 3) RGB; ``low`` and ``high`` become 0 and 1."""
-
-    image: np.ndarray
-    low: float
-    high: float
-    profile: bytes | None = None  # ICC
-
-    def plane(self) -> np.ndarray:
-        """Luminance, (H, W) float32 in [0, 1]."""
-        if self.image.ndim == 2:
-            return self.scaled(slice(None))
-        plane = np.empty(self.image.shape[:2], np.float32)
-        for rows in _row_slices(plane):
-            plane[rows] = luminance(self.scaled(rows))
-        return plane
-
-    def scaled(self, rows: slice) -> np.ndarray:
-        """Some rows, float32 in [0, 1]."""
-        values = self.image[rows].astype(np.float32)
-        if self.low:
-            values -= np.float32(self.low)
-        values /= np.float32(self.high - self.low)
-        return values if self.high - self.low == np.iinfo(self.image.dtype).max else values.clip(0, 1)
-
-
 class Input(Protocol):
     """What a :class:`Source` has in any library's arrays."""
 
@@ -89,6 +61,16 @@ def colour_givers(sources: Sequence[_AnyInput], givers: Givers) -> list[_AnyInpu
     """The inputs whose chroma counts, in order; empty if the result is grey."""
     chosen = {"all": sources, "first": sources[:1], "second": sources[1:2] or sources}[givers]
     return [source for source in chosen if source.image.ndim == 3]
+
+
+def result_profile(sources: Sequence[Input], givers: Givers) -> bytes | None:
+    """The ICC profile of a result: that of the first source that gives colour; no value is converted.
+
+    Of a grey result it is the first source's, if that is grey too.
+    """
+    if coloured := colour_givers(sources, givers):
+        return coloured[0].profile
+    return sources[0].profile if sources[0].image.ndim == 2 else None
 
 
 def colourise(
@@ -109,7 +91,7 @@ def colourise(
     if not sources:
         return _quantise(fused, dtype)
     image = np.empty((*fused.shape, 3), dtype)
-    for rows in _row_slices(fused):
+    for rows in row_slices(fused):
         chroma = [rgb_to_ycbcr(source.scaled(rows))[..., 1:] for source in sources]
         if mode == "upstream":
             rgb = _upstream(fused[rows], chroma)
@@ -145,7 +127,3 @@ def _upstream(luma: np.ndarray, chroma: Sequence[np.ndarray]) -> np.ndarray:
 def _quantise(values: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
     top = np.float32(np.iinfo(dtype).max)
     return np.rint(np.clip(values, 0, 1) * top).astype(dtype)
-
-
-def _row_slices(image: np.ndarray) -> list[slice]:
-    return [slice(first, first + _ROWS) for first in range(0, image.shape[0], _ROWS)]

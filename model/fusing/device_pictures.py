@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from model.engine.strips import FusionEngine
-from model.fusing.colour import Source, colour_givers
+from model.fusing.colour import colour_givers, result_profile
 from model.fusing.device_colour import DeviceSource, colourise
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job
-from model.fusing.profiles import result_profile
+from model.inputs.sources import Source
 from pipeline.images import write_image
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import numpy as np
 
 from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
-from model.fusing.colour import TASKS, Source, colour_givers, colourise
+from model.fusing.colour import TASKS, colour_givers, colourise, result_profile
 from model.fusing.device_pictures import DevicePictures
 from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
+from model.fusing.notices import Notices
 from model.fusing.pansharpen import pansharpen
-from model.fusing.profiles import ProfileNotices, result_profile
 from model.fusing.video import fuse_video
-from model.inputs.sources import read_source, same_size, unused_range
+from model.inputs.sources import Source, read_source, same_size
 from pipeline.files import InputError
 from pipeline.images import read_image, write_image
 
@@ -51,28 +51,13 @@ def choose_recipe(
     return pictures
 
 
-class RangeNotices:
-    """Tells of the first 16-bit image of a run that fills too little of its range."""
-
-    def __init__(self, range_16bit: str, tell: Callable[[str], None]) -> None:
-        self._range, self._tell, self._told = range_16bit, tell, False
-
-    def check(self, path: Path, image: np.ndarray, none: int | None = None) -> None:
-        """Look at one image, of any shape, unless another has been told of; ``none`` stands for no data."""
-        if self._told or image.dtype == np.uint8:
-            return
-        if found := unused_range(image if none is None else image[image != none], self._range):
-            self._told = True
-            self._tell(f"{path}: {found}")
-
-
 class Pictures:
     """Images that the network fuses, in colour or not."""
 
     def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
-        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
+        self.config, self.engine = config, engine
         self.main, self.givers = MAIN_TASKS[config.main_task], TASKS[config.task].givers
-        self.profiles = ProfileNotices(self.givers, tell)
+        self._notices = Notices(config.range_16bit, self.givers, tell)
 
     def read(self, job: Job) -> tuple[np.ndarray, list[Source]]:
         return self.prepared(self.sources(job))
@@ -86,9 +71,9 @@ class Pictures:
         read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
         for path, source in zip(job.inputs, read, strict=True):
-            self.ranges.check(path, source.image)
+            self._notices.check_range(path, source.image)
         sources = [replace(source, image=image) for source, image in zip(read, images, strict=True)]
-        self.profiles.check(job, sources)
+        self._notices.check_colours(job, sources)
         return sources
 
     def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:
@@ -107,8 +92,9 @@ class Scenes:
     """Multispectral bands that a panchromatic image sharpens."""
 
     def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
-        self.config, self.engine, self.ranges = config, engine, RangeNotices(config.range_16bit, tell)
+        self.config, self.engine = config, engine
         self.main = MAIN_TASKS[config.main_task]
+        self._notices = Notices(config.range_16bit, TASKS[config.task].givers, tell)
 
     def read(self, job: Job) -> tuple[Bands, Bands]:
         *band_files, pan_file = job.inputs
@@ -119,7 +105,7 @@ class Scenes:
         if pan.values.shape[0] != 1:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
         for path, part in zip(job.inputs, (*parts, pan), strict=True):
-            self.ranges.check(path, part.values, part.none())
+            self._notices.check_range(path, part.values, part.none())
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:

@@ -11,10 +11,9 @@ import numpy as np
 
 from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
-from model.fusing.colour import Source
 from model.fusing.multiband import Bands
-from model.inputs.sources import same_size, value_range
-from pipeline.images import nearest_known
+from model.inputs.sources import Source, same_size, value_range
+from pipeline.resampling import nearest_known
 
 #: Side and sigma of the Gaussian that parts base from detail, in pixels.
 BASE_KERNEL_PX, BASE_SIGMA_PX = 3, 0.5
@@ -66,17 +65,15 @@ def pansharpen(
     return Bands(sharpened, geography, bands.no_data)
 
 
-def give_back_values(fused: np.ndarray, band: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+def give_back_values(fused: np.ndarray, band: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Base of ``fused`` with the histogram of ``band``, plus the detail of ``fused``.
 
     Args:
         fused, band: (H, W), one scale.
-        valid: (H, W) bool, the pixels whose histogram counts and which are returned in one row; None: all of
-            them, (H, W).
+        valid: (H, W) bool, the pixels whose histogram counts and which are returned in one row.
     """
     base = cv2.GaussianBlur(fused, (BASE_KERNEL_PX, BASE_KERNEL_PX), BASE_SIGMA_PX)
-    chosen = ... if valid is None else valid
-    return match_histogram(base[chosen], band[chosen]) + (fused - base)[chosen]
+    return match_histogram(base[valid], band[valid]) + (fused - base)[valid]
 
 
 def match_histogram(values: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -101,7 +98,7 @@ def _filled(bands: Bands) -> np.ndarray:
     known = bands.values != none
     return np.stack(
         [
-            nearest_known(band, has) if has.any() else band
+            nearest_known(band, has)[0] if has.any() else band
             for band, has in zip(bands.values, known, strict=True)
         ]
     )

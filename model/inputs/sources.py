@@ -4,20 +4,50 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from model.fusing.colour import Source
 from pipeline.files import InputError
 from pipeline.images import read_picture
+from pipeline.ycbcr import luminance
 
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
 PERCENTILES = (0.001, 0.999)
 
 #: Share of its range that an image should fill.
 LEAST_SHARE = 1 / 8
+#: Rows converted at a time: large images are never held as several float planes.
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input image, uint8 or uint16, (H, W) or (H, W, 3) RGB; ``low`` and ``high`` become 0 and 1."""
+
+    image: np.ndarray
+    low: float
+    high: float
+    profile: bytes | None = None  # ICC
+
+    def plane(self) -> np.ndarray:
+        """Luminance, (H, W) float32 in [0, 1]."""
+        if self.image.ndim == 2:
+            return self.scaled(slice(None))
+        plane = np.empty(self.image.shape[:2], np.float32)
+        for rows in row_slices(plane):
+            plane[rows] = luminance(self.scaled(rows))
+        return plane
+
+    def scaled(self, rows: slice) -> np.ndarray:
+        """Some rows, float32 in [0, 1]."""
+        values = self.image[rows].astype(np.float32)
+        if self.low:
+            values -= np.float32(self.low)
+        values /= np.float32(self.high - self.low)
+        return values if self.high - self.low == np.iinfo(self.image.dtype).max else values.clip(0, 1)
 
 
 def check_range(text: str) -> None:
@@ -88,6 +118,11 @@ def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | 
         )
     target = images[1 if resize == "a" else 0].shape[:2]
     return [image if image.shape[:2] == target else _resized(image, target) for image in images]
+
+
+def row_slices(image: np.ndarray) -> list[slice]:
+    """All rows, a few at a time."""
+    return [slice(first, first + _ROWS) for first in range(0, image.shape[0], _ROWS)]
 
 
 def _percentiles(image: np.ndarray) -> tuple[int, int]:

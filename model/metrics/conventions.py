@@ -31,6 +31,7 @@ class Difference:
     function: Callable[..., float]
     joined: bool = False  # see Metric
     unit: str | None = None  # None: that of the standard
+    min_side_px: int | None = None  # likewise
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ CONVENTIONS: dict[str, Convention] = {
                 "on [0, 1] no edge reaches the threshold of 2: every pixel weighs the same",
                 gradient.edge_artefacts_unit_range,
             ),
-            "SSIM": Difference("is MEF-SSIM of the finest scale", perceptual.exposure_fusion_similarity_fine),
-            "MS-SSIM": Difference("is MEF-SSIM", perceptual.exposure_fusion_similarity),
+            "SSIM": Difference(
+                "is MEF-SSIM of the finest scale", perceptual.exposure_fusion_similarity_fine, min_side_px=11
+            ),
+            "MS-SSIM": Difference("is MEF-SSIM", perceptual.exposure_fusion_similarity, min_side_px=44),
             "FMI_pixel": Difference(
                 "only here: FMI of edge maps, not of pixels (Sobel, automatic threshold, thinned)",
                 feature_information.edge_feature_information,
@@ -98,6 +101,7 @@ CONVENTIONS: dict[str, Convention] = {
             "SSIM": Difference(
                 "sum, not mean; 7x7 uniform window; data range 2 (old scikit-image's default for float)",
                 similarity.structural_similarity_range_two,
+                min_side_px=7,
             ),
         },
     ),
@@ -150,8 +154,6 @@ _EXTRA = {
         min_side_px=3,
     ),
 }
-#: Metrics whose variant is defined for smaller images than the standard one.
-_MIN_SIDE_PX = {("matlab-toolbox", "SSIM"): 11, ("matlab-toolbox", "MS-SSIM"): 44, ("cddfuse", "SSIM"): 7}
 
 
 def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[str, Metric]:
@@ -167,7 +169,7 @@ def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[
     chosen = CONVENTIONS[convention]
     every = {**METRICS, **_EXTRA}
     available = {
-        name: _variant(convention, name, metric)
+        name: _variant(metric, chosen.differs.get(name))
         for name, metric in every.items()
         if name in chosen.same or name in chosen.differs
     }
@@ -193,11 +195,10 @@ def conventions_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _variant(convention: str, name: str, metric: Metric) -> Metric:
-    difference = CONVENTIONS[convention].differs.get(name)
+def _variant(metric: Metric, difference: Difference | None) -> Metric:
     if difference is None:
         return metric
-    side = _MIN_SIDE_PX.get((convention, name), metric.min_side_px)
+    side = metric.min_side_px if difference.min_side_px is None else difference.min_side_px
     unit = metric.unit if difference.unit is None else difference.unit
     return replace(
         metric, function=difference.function, unit=unit, min_side_px=side, joined=difference.joined

@@ -14,7 +14,7 @@ from model.evaluate import FORMAT, FORMAT_VERSION, recorded_images
 from model.evaluation.evaluation_tables import notes
 from model.inputs.folders import Images, pair_folders
 from model.report import ReportConfig
-from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, spread, total_bytes
+from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, within_limit
 from pipeline.files import InputError
 from pipeline.images import read_grey, read_image
 from pipeline.progress import Progress
@@ -103,17 +103,14 @@ def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> di
     """Pictures of as many pairs as the limit allows, spread over the set."""
     folders = {role: recorded_images(recorded, path) for role, recorded in summary["folders"].items()}
     columns, readers = _columns(path, summary, folders)
-    images, limit = summary["images"], config.pictures_limit_mb * 2**20
-    pairs: dict[int, list[str]] = {}
-    used = 0
+    images = summary["images"]
     with Progress("report", total=len(images), unit="pair") as progress:
-        for index in spread(len(images)):
-            pictures = [data_uri(read(images[index]), config.picture_side_px) for read in readers]
-            used += total_bytes(pictures)
-            if used > limit and pairs:
-                break
-            pairs[index] = pictures
+
+        def encode(index: int) -> list[str]:
             progress.advance()
+            return [data_uri(read(images[index]), config.picture_side_px) for read in readers]
+
+        pairs = within_limit(len(images), encode, config.pictures_limit_mb)
     note = ""
     if len(pairs) < len(images):
         note = (
@@ -122,7 +119,7 @@ def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> di
         )
     return {
         "columns": columns,
-        "pairs": [{"image": index, "pictures": pairs[index]} for index in sorted(pairs)],
+        "pairs": [{"image": index, "pictures": pictures} for index, pictures in pairs.items()],
         "note": note,
     }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from pipeline.contact_sheet import heat
+from pipeline.resampling import shrunk
 
 #: Errors of this many grey levels and more are drawn in the brightest colour.
 ERROR_RANGE_LEVELS = 64
@@ -23,10 +24,7 @@ def data_uri(image: np.ndarray, side_px: int) -> str:
     """
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
-    scale = side_px / max(image.shape[:2])
-    if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = shrunk(image, side_px)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     encoded = {
         "jpeg": cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1],
@@ -41,13 +39,25 @@ def coloured_error(error: np.ndarray) -> np.ndarray:
     return heat(error.astype(np.float32) / ERROR_RANGE_LEVELS)
 
 
-def spread(count: int) -> list[int]:
+def within_limit(count: int, encode: Callable[[int], list[str]], limit_mb: float) -> dict[int, list[str]]:
+    """Data URIs of as many of ``count`` groups of pictures as a page may hold, of one at least, in order.
+
+    Args:
+        encode: gives those of one group, by its number.
+    """
+    shown: dict[int, list[str]] = {}
+    used = 0
+    for index in _spread(count):
+        uris = encode(index)
+        used += sum(map(len, uris))
+        if used > limit_mb * 2**20 and shown:
+            break
+        shown[index] = uris
+    return dict(sorted(shown.items()))
+
+
+def _spread(count: int) -> list[int]:
     """0 .. count - 1 in an order whose every beginning is spread over the whole range."""
     bits = max(1, (count - 1).bit_length())
     reversed_bits = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits))
     return [i for i in reversed_bits if i < count]
-
-
-def total_bytes(uris: Sequence[str]) -> int:
-    """Size of data URIs within the page."""
-    return sum(len(uri) for uri in uris)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.report import ReportConfig
-from model.report.pictures import data_uri, spread, total_bytes
+from model.report.pictures import data_uri, within_limit
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 
@@ -101,16 +101,13 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
 def _pictures(folder: Path, config: ReportConfig) -> tuple[list[dict[str, Any]], str]:
     """Validation pictures by step, spread over the run where the limit does not allow all."""
     files = sorted(folder.glob("[!.]*.png")) if folder.is_dir() else []  # what a kill left is hidden
-    shown: dict[int, str] = {}
-    used = 0
-    for index in spread(len(files)) if files else []:
+
+    def encode(index: int) -> list[str]:
         # These are contact sheets of many small planes: they may be twice as wide.
-        uri = data_uri(read_image(files[index]), 2 * config.picture_side_px)
-        used += total_bytes([uri])
-        if used > config.pictures_limit_mb * 2**20 and shown:
-            break
-        shown[index] = uri
-    pictures = [{"label": _step_label(files[index]), "picture": shown[index]} for index in sorted(shown)]
+        return [data_uri(read_image(files[index]), 2 * config.picture_side_px)]
+
+    shown = within_limit(len(files), encode, config.pictures_limit_mb)
+    pictures = [{"label": _step_label(files[index]), "picture": uri} for index, (uri,) in shown.items()]
     if len(shown) == len(files):
         return pictures, ""
     limit = f"the page's pictures are limited to {config.pictures_limit_mb:g} MB"

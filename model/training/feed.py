@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.data import PlaneSet, cut_crops, load_joint, load_unpaired, split_validation
+from model.training.planes import PlaneSet, cut_crops, load_joint, load_unpaired, split_validation
 from model.training.sampling import Crops, SampleOrder, centre_crops
 from model.training.train_config import TrainConfig
 from pipeline.files import InputError, sha256_text

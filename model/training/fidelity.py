@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.blocks.pyramid import base_of
-from model.losses import C1, C2, WINDOW_SIDE, WINDOW_SIGMA_PX, window_mean
+from model.training.losses import C1, C2, WINDOW_SIDE, WINDOW_SIGMA_PX, window_mean
 
 #: Windows of visual information fidelity, finest scale first; sigma is a fifth of the side.
 _VIF_SIDES = (17, 9, 5, 3)

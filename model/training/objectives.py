@@ -16,9 +16,9 @@ from torch import Tensor
 
 from model.blocks.pyramid import stronger_detail
 from model.blocks.transformer import Task
-from model.losses import dp_loss, mean_squared_error, mm_loss, public_loss
 from model.training import fidelity
 from model.training.feed import Batch
+from model.training.losses import dp_loss, mean_squared_error, mm_loss, public_loss
 from model.training.padded import Form
 from model.training.train_config import TrainConfig
 

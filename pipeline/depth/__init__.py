@@ -36,11 +36,6 @@ class DepthEstimator(Protocol):
     """Something that knows the inverse depth of frames."""
 
     @property
-    def name(self) -> str:
-        """The source it was made from, as :func:`load_depth_estimator` takes it."""
-        ...
-
-    @property
     def digest(self) -> str:
         """SHA-256 of its weights, and of settings that lie beside them; empty for maps read from files."""
         ...
@@ -101,7 +96,7 @@ def load_depth_estimator(
     if kind == "files" and argument:
         from pipeline.depth.files import FileDepth
 
-        return FileDepth(source, Path(argument))
+        return FileDepth(Path(argument))
     if source == "default" or (kind in ("megadepth", "timm") and argument):
         from pipeline.depth.inference import load_network_depth
 

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 
 from pipeline.files import InputError, check_folder, first_line
-from pipeline.images import MAX_PIXELS, nearest_known, read_image
+from pipeline.images import MAX_PIXELS, read_image
 from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
+from pipeline.resampling import nearest_known
 
 #: Endings that are looked for, also in capitals.
 SUFFIXES = (".png", ".npy", ".h5")
@@ -27,8 +28,7 @@ class FileDepth:
 
     digest = ""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
+    def __init__(self, folder: Path) -> None:
         self.folder = check_folder(folder, "depth folder")
 
     def path_of(self, id_: str) -> Path | None:
@@ -118,4 +118,4 @@ def _invert(depth: np.ndarray, path: Path) -> np.ndarray:
     if not known.any():
         raise InputError(f"{path}: holds no depth at all (only zeros)")
     inverse = 1 / np.maximum(depth, np.finfo(np.float32).tiny)  # nearer than that it would be infinite
-    return unit_range(nearest_known(inverse, known), saturated_percent=SATURATED_PERCENT)
+    return unit_range(nearest_known(inverse, known)[0], saturated_percent=SATURATED_PERCENT)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.file_tree import FileTree
 from pipeline.files import InputError, sha256_file, sha256_text
 from pipeline.images import SUFFIXES, read_rgb
 from pipeline.progress import Progress
+from pipeline.resampling import shrunk
 
 
 def list_photographs(folder: Path) -> list[Path]:
@@ -42,9 +42,6 @@ def read_photographs(folder: Path, longest_px: int) -> list[np.ndarray]:
     pictures, paths = [], list_photographs(folder)
     with Progress("read photographs", total=len(paths), unit="photograph") as progress:
         for path in paths:
-            picture = read_rgb(path)
-            scale = min(1.0, longest_px / max(picture.shape))
-            size = (max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0])))
-            pictures.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+            pictures.append(shrunk(read_rgb(path), longest_px))
             progress.advance()
     return pictures

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.command_line import check_jobs
 from pipeline.depth import STRIDE
 from pipeline.depth.photographs import photographs_digest
 from pipeline.files import InputError, sha256_file
@@ -42,12 +43,13 @@ class DepthTrainingConfig:
     save_every: int = 250  # steps between checkpoints, validations and exports
     seed: int = 0  # of scenes, views, pairs and initial weights
     device: str = "auto"  # auto, cpu, cuda or cuda:N; a stopped run may go on on another
-    jobs: int = 1  # rendering processes; changes no result
+    jobs: int = 1  # rendering processes, -1 = one for each core; changes no result
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "held_out", "steps", "batch_size", "pairs", "save_every", "jobs"):
+        for name in ("scenes", "held_out", "steps", "batch_size", "pairs", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"train-depth: {name} {getattr(self, name)} must be at least 1")
+        check_jobs(self.jobs)
         for name in ("size_hw", "inference_size_hw"):
             if any(side < STRIDE or side % STRIDE for side in getattr(self, name)):
                 raise InputError(

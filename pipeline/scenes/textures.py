@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.randomness import random_stream
 
 _CELLS, _TEXELS = 128, 8  # the noise repeats after 128 cells, of 8 samples each
+_GAIN, _SHRINK = 0.7, 0.43  # of amplitude and wavelength, from one octave to the next
 
 
 def noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -22,7 +23,7 @@ def noise(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def fractal_noise(
-    u: np.ndarray, v: np.ndarray, footprint: np.ndarray, *, wavelength: float, octaves: int, gain: float = 0.7
+    u: np.ndarray, v: np.ndarray, footprint: np.ndarray, *, wavelength: float, octaves: int
 ) -> np.ndarray:
     """Sum of noise octaves, the longest of ``wavelength`` (units of u, v); unit deviation when close.
 
@@ -35,7 +36,7 @@ def fractal_noise(
         fade = np.clip(1.5 - footprint * (1.5 * scale), 0, 1)
         total += np.float32(amplitude) * fade * noise(u * scale + 7.3 * octave, v * scale + 3.1 * octave)
         energy += amplitude**2
-        amplitude, wavelength = amplitude * gain, wavelength * 0.43
+        amplitude, wavelength = amplitude * _GAIN, wavelength * _SHRINK
     return total / np.float32(np.sqrt(energy))
 
 

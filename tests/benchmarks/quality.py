@@ -4,7 +4,7 @@
 
 Pairs (../shared/data, grey planes):
 
-ivif       RoadScene frames whose id holds them out of training (model.data.is_held_out, share 0.1)
+ivif       RoadScene frames whose id holds them out of training (model.training.planes.is_held_out, share 0.1)
 mfif       MFIFB, held-out scenes
 meif       MEFB, held-out scenes
 medical    Harvard SPECT with MRI, whole: of that set nothing is trained on
@@ -36,11 +36,11 @@ from joblib import Parallel, delayed
 from model.calibration.pairs import SIDE
 from model.calibration.recipe import HELD_OUT_SHARE
 from model.checkpoint import load_network
-from model.data import is_held_out, to_luminance
 from model.engine.strips import FusionEngine
 from model.evaluation.baselines import BASELINES
 from model.inputs.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
+from model.training.planes import is_held_out, to_luminance
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig

@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from plain_step import PlainStep
 
-from model.data import PlaneSet, cut_crops
 from model.memory import kept_in_process
 from model.network import GIFNet, NetworkConfig
 from model.training.distributed import Team
 from model.training.feed import Batch
 from model.training.information import load_measure
+from model.training.planes import PlaneSet, cut_crops
 from model.training.sampling import SampleOrder
 from model.training.step import AlternatingStep
 from model.training.train_config import TrainConfig

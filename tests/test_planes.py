@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from joint_data import SHIFTS, write_joint
 from pretended_gpu import pretended_gpu
 
-from model.data import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
 from model.training.feed import TrainingData
+from model.training.planes import cut_crops, load_joint, load_unpaired, split_validation, to_luminance
 from model.training.sampling import Crops, SampleOrder, centre_crops
 from model.training.start import notices
 from model.training.train_config import TrainConfig

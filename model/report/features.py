@@ -19,11 +19,12 @@ from model.blocks.transformer import Task
 from model.inputs.folders import FolderPairs
 from model.network import GIFNet, NetworkConfig
 from model.report import ReportConfig, write_page
-from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, total_bytes
+from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri
 from pipeline.contact_sheet import heat
 from pipeline.files import InputError
 from pipeline.images import read_grey, to_uint8, write_image
 from pipeline.progress import Progress
+from pipeline.resampling import shrunk
 
 #: Tiles of a page under one title.
 Group = dict[str, Any]
@@ -36,9 +37,7 @@ _SHEET_SIDE_PX = 192
 _BRANCHES: dict[str, Task] = {"DP branch": "dp", "MM branch": "mm"}
 
 
-def feature_report(
-    network: GIFNet, pairs: FolderPairs, out: Path, *, config: ReportConfig | None = None
-) -> Path:
+def feature_report(network: GIFNet, pairs: FolderPairs, out: Path, config: ReportConfig) -> Path:
     """Write the page ``out`` and, in ``NAME-features/``, sheets of all channels; return ``out``.
 
     Args:
@@ -50,7 +49,6 @@ def feature_report(
         InputError: an image cannot be read, the two of a pair differ in size, one is too small or, scaled
             down, too thin for the network, or ``out`` is no .html.
     """
-    out, config = Path(out), config or ReportConfig()
     content: dict[str, Any] = {
         "kind": "features",
         "title": "Feature maps",
@@ -67,7 +65,7 @@ def feature_report(
         for stem in pairs.stems:
             a, b = _read_pair(pairs, stem, config.picture_side_px, network.config)
             groups, parts = _look_inside(network, a, b, config.picture_side_px)
-            used += total_bytes([tile["picture"] for group in groups for tile in group["tiles"]])
+            used += sum(len(tile["picture"]) for group in groups for tile in group["tiles"])
             if used <= config.pictures_limit_mb * 2**20 or not content["pairs"]:
                 content["pairs"].append({"name": stem, "groups": groups})
             for name, maps in parts.items():
@@ -86,11 +84,8 @@ def _read_pair(
     a, b = (read_grey(pairs.paths[stem][role]) for role in ("a", "b"))
     if a.shape != b.shape:
         raise InputError(f"{stem}: a and b differ in size; resize or register them first")
-    scale = min(1.0, side_px / max(a.shape))
-    size = round(a.shape[1] * scale), round(a.shape[0] * scale)
-    config.check_size(size[1], size[0], stem)
-    if scale < 1:
-        a, b = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (a, b))
+    a, b = (shrunk(plane, side_px) for plane in (a, b))
+    config.check_size(a.shape[0], a.shape[1], stem)
     return a, b
 
 

@@ -98,6 +98,8 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     )
     jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
+        if log.damage:
+            progress.message(log.damage)
         recipe = choose_recipe(config, engine, todo, tell=progress.message)
         _Overlap(recipe, summary, log, progress, at_once=jobs).run(todo)
     return summary

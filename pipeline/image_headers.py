@@ -17,6 +17,9 @@ from pipeline.files import InputError
 COLOUR_MODES = {"RGB", "P", "YCbCr"}
 GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
 # TIFF tags
+_COMPRESSION = 259
+#: Where strips and tiles begin, and how long they are.
+_PLACES = ((273, 279), (324, 325))
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 339
 
 
@@ -70,6 +73,18 @@ def is_sixteen_bit(picture: Image.Image, data: bytes) -> bool:
     if isinstance(picture, TiffImageFile):
         return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
     return False
+
+
+def is_cut_tiff(picture: Image.Image, data: bytes) -> bool:
+    """Whether compressed strips or tiles end behind the file's end, of which libtiff itself prints lines."""
+    if not isinstance(picture, TiffImageFile) or picture.tag_v2.get(_COMPRESSION, 1) == 1:
+        return False
+    tags = picture.tag_v2
+    return any(
+        start + count > len(data)
+        for starts, counts in _PLACES
+        for start, count in zip(tags.get(starts, ()), tags.get(counts, ()), strict=False)
+    )
 
 
 def bands_of_tiff(data: bytes) -> int | None:

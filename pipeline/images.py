@@ -26,6 +26,7 @@ from pipeline.image_headers import (
     bands_of_tiff,
     check_header,
     has_grey_palette,
+    is_cut_tiff,
     is_sixteen_bit,
     orientation_of,
 )
@@ -92,6 +93,8 @@ def read_picture(path: Path | str) -> Picture:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
                 check_header(picture, path, max_pixels=MAX_PIXELS)
                 sixteen_bit = is_sixteen_bit(picture, data)
+                if is_cut_tiff(picture, data):
+                    raise InputError(f"{path}: damaged image (its end is missing)")
                 picture.load()  # raises for truncated data, where OpenCV would fill in grey
                 if picture.format == "PNG" and lacks_rows(data):
                     raise InputError(f"{path}: damaged image (rows are missing)")

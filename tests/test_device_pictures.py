@@ -71,9 +71,11 @@ def test_pairs(tmp_path: Path, engine: type[_Engine], channels: tuple[int, int],
     assert engine.pairs == 4
 
 
-def test_one_image_and_other_endings(tmp_path: Path, engine: type[_Engine]) -> None:
-    picture(tmp_path / "a/1.png", 1, channels=3)
-    assert same_results(tmp_path, [tmp_path / "a"], suffix=".tif", main_task="ivif") == 1
+def test_other_endings_and_the_other_stream(tmp_path: Path, engine: type[_Engine]) -> None:
+    for role in "ab":
+        picture(tmp_path / role / "1.png", ord(role), channels=3)
+    inputs = [tmp_path / "a", tmp_path / "b"]
+    assert same_results(tmp_path, inputs, suffix=".tif", main_task="ivif") == 1
     assert engine.pairs == 1
 
 
@@ -93,13 +95,14 @@ def test_what_the_host_colours(tmp_path: Path, engine: type[_Engine], settings: 
     assert engine.pairs == 0
 
 
-def test_stacks_and_large_pictures_go_the_hosts_way(
+def test_stacks_images_alone_and_large_pictures_go_the_hosts_way(
     tmp_path: Path, engine: type[_Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = [tmp_path / role for role in "abc"]
     for folder in folders:
         picture(folder / "1.png", ord(folder.name), channels=3)
     assert same_results(tmp_path / "stack", folders) == 1 and engine.pairs == 0
+    assert same_results(tmp_path / "alone", folders[:1]) == 1 and engine.pairs == 0
     monkeypatch.setattr(device_pictures, "MOST_PIXELS", 24 * 24)
     for folder in folders[:2]:
         picture(folder / "2.png", ord(folder.name), channels=3, size_hw=(24, 25))

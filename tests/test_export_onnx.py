@@ -69,6 +69,12 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         export_onnx(tiny_network(), tmp_path / "network.onnx")
 
 
+def test_a_model_is_called_onnx(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"network\.txt: give the model's path, ending in \.onnx"):
+        export_onnx(tiny_network(), tmp_path / "network.txt")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_that_is_wrong_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

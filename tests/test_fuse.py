@@ -279,7 +279,6 @@ def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) 
         {"suffix": ".gif"},
         {"task": "pansharpen", "suffix": ".jpg"},
         {"task": "pansharpen", "bits": 16},
-        {"task": "pansharpen", "colour": "upstream"},
         {"memory_bytes": -1},
         {"jobs": 0},
     ],
@@ -298,6 +297,15 @@ def test_memory_sizes() -> None:
     for text in ("", "GB", "1 TB", "-1"):
         with pytest.raises(InputError):
             parse_memory(text)
+
+
+def test_a_link_to_itself_fails_alone(weights: Path, tmp_path: Path) -> None:
+    for role in "ab":
+        picture(tmp_path / f"{role}/1.png", 1)
+    picture(tmp_path / "b/2.png", 1)
+    (tmp_path / "a/2.png").symlink_to("2.png")
+    summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert summary.done == ["1"] and list(summary.failed) == ["2"]
 
 
 def test_a_pipe_among_the_inputs_fails_alone(weights: Path, tmp_path: Path) -> None:

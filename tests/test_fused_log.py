@@ -123,13 +123,22 @@ def test_a_result_of_other_inputs_is_no_result(
     assert fuse(config, [Path("a"), Path("b")], Path("out")).skipped == ["0"]
 
 
-def test_a_damaged_log_is_named(tmp_path: Path, config: FuseConfig) -> None:
-    inputs, out = folders(tmp_path, 1), tmp_path / "out"
-    out.mkdir()
-    for text in (b"\xff\n", b"{}\n", b"[]\n", b'{"output": 1}\n'):
-        (out / "fused.jsonl").write_bytes(text)
-        with pytest.raises(InputError, match=r"fused\.jsonl: damaged; remove it"):
-            fuse(config, inputs, out)
+@pytest.mark.parametrize("bad", [b"\xff", b"{}", b"[]", b'{"output": 1}', bytes(9)])
+def test_a_damaged_line_is_left_out_and_told(
+    tmp_path: Path, config: FuseConfig, capsys: pytest.CaptureFixture[str], bad: bytes
+) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    fuse(config, inputs, out)
+    log = out / "fused.jsonl"
+    good = log.read_bytes()
+    first, second = good.splitlines()
+    log.write_bytes(b"\n".join((first, bad, second, b"")))
+    assert sorted(fuse(config, inputs, out).skipped) == ["0", "1"]
+    assert "fused.jsonl: 1 damaged line left out" in capsys.readouterr().err
+    assert log.read_bytes() == good
+    log.write_bytes(bad + b"\n")  # what the results were made of is not known any more
+    assert sorted(fuse(replace(config, overwrite=True), inputs, out).done) == ["0", "1"]
+    assert len(lines_of(out)) == 2
 
 
 def test_results_of_replaced_pictures_are_made_again(tmp_path: Path, config: FuseConfig) -> None:

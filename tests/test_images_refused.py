@@ -54,6 +54,15 @@ def test_a_truncated_file_is_never_read(tmp_path: Path, kind: str) -> None:
             refused(tmp_path / f"x{keep}", data[:keep], "damaged image|not a JPEG|truncated")
 
 
+def test_a_cut_tiff_prints_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = pixels("uint8", 1, 200, 250)
+    tifffile.imwrite(tmp_path / "whole.tif", image, compression="zlib", rowsperstrip=50)
+    np.testing.assert_array_equal(read_image(tmp_path / "whole.tif"), image)
+    data = (tmp_path / "whole.tif").read_bytes()
+    refused(tmp_path / "x.tif", data[: len(data) * 9 // 10], r"damaged image \(its end is missing\)")
+    assert not capfd.readouterr().err
+
+
 def test_a_flipped_bit_in_a_png_is_never_read(tmp_path: Path) -> None:
     data = bytearray(encoded(Image.fromarray(pixels("uint8", 3, 40, 50)), "PNG"))
     data[len(data) // 2] ^= 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fusing import tiny_network, tiny_weights
@@ -13,7 +14,7 @@ from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.multiband import Bands, read_bands, write_bands
-from model.fusing.pansharpen import give_back_values, match_histogram, pansharpen
+from model.fusing.pansharpen import add_detail, give_back_values, match_histogram, pansharpen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,9 +55,32 @@ def test_bands_are_sharpened_one_by_one(tmp_path: Path) -> None:
     assert sharpened.values.shape == values.shape and sharpened.values.dtype == np.uint8
     assert sharpened.geography == PIXEL_SCALE
     fused = engine.fuse_planes((values[2] / 255).astype(np.float32), (pan / 255).astype(np.float32))
-    expected = give_back_values(fused * 255, values[2], np.ones(fused.shape, bool)).reshape(fused.shape)
-    expected = np.rint(expected.clip(0, 255))
+    expected = np.rint(add_detail(fused * 255, values[2], 4.0).clip(0, 255))
     assert np.abs(sharpened.values[2] - expected).max() <= 1
+    published = pansharpen(engine, Bands(values), Bands(pan[None]), published=True)
+    whole = np.ones(fused.shape, bool)
+    expected = give_back_values(fused * 255, values[2], whole).reshape(fused.shape)
+    assert np.abs(published.values[2] - np.rint(expected.clip(0, 255))).max() <= 1
+
+
+def test_a_coarse_band_keeps_its_colours_and_gains_what_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wald's protocol: bands that are made coarser are known as they should become."""
+    random = np.random.default_rng(0)
+    coarse = [cv2.GaussianBlur(random.normal(size=(96, 96)), (0, 0), 12) * 400 for _ in range(3)]
+    detail = cv2.GaussianBlur(random.normal(size=(96, 96)), (0, 0), 1) * 40
+    truth = np.stack([np.rint(band + detail + 128) for band in coarse[:2]]).clip(0, 255).astype(np.uint8)
+    pan = np.rint(coarse[2] + detail + 128).clip(0, 255).astype(np.uint8)[None]  # other colours, same detail
+    given = np.stack([cv2.resize(band, (24, 24), interpolation=cv2.INTER_AREA) for band in truth])
+    monkeypatch.setattr(FusionEngine, "fuse_planes", lambda engine, band, pan, main: pan)  # all of it
+    engine, errors = FusionEngine(tiny_network()), []
+    for published in (False, True):
+        result = pansharpen(engine, Bands(given), Bands(pan), resize="a", published=published).values
+        errors.append(float(np.square(result - truth.astype(float)).mean()))
+        if not published:
+            np.testing.assert_allclose(result.mean((1, 2)), truth.mean((1, 2)), atol=0.5)
+    enlarged = np.stack([cv2.resize(band, (96, 96), interpolation=cv2.INTER_CUBIC) for band in given])
+    unsharp = float(np.square(enlarged - truth.astype(float)).mean())
+    assert errors[0] < 0.5 * unsharp < unsharp < errors[1]
 
 
 def test_files_folders_of_bands_and_sizes(tmp_path: Path) -> None:
@@ -167,7 +191,7 @@ def test_pixels_beside_those_without_data_stay_as_they_would_be_without_any(
     holes = ramp.copy()
     holes[:, :, :8] = 0  # the mean of the others is farther from the values at the edge than noise
     monkeypatch.setattr(FusionEngine, "fuse_planes", lambda engine, band, pan, main: band)
-    monkeypatch.setattr("model.fusing.pansharpen.give_back_values", lambda fused, band, used: band[used])
+    monkeypatch.setattr("model.fusing.pansharpen.add_detail", lambda fused, band, ratio: band)
     whole, bordered = (
         pansharpen(
             FusionEngine(tiny_network()),

@@ -45,7 +45,7 @@ Fused: TypeAlias = Result | tuple[np.ndarray, list[Source]]
 
 
 class DevicePictures:
-    """One or two images in, one of 8 bits in true colour out; stacks and large pictures go the host's way.
+    """Two images in, one of 8 bits in true colour out; others than pairs and large ones go the host's way.
 
     Args:
         config: how; its colour is ``true`` and its bits are 8.
@@ -60,7 +60,7 @@ class DevicePictures:
     def read(self, job: Job) -> Loaded:
         sources = self._host.sources(job)
         height, width = sources[0].image.shape[:2]
-        if len(sources) > 2 or height * width > MOST_PIXELS:
+        if len(sources) != 2 or height * width > MOST_PIXELS:
             return self._host.prepared(sources)
         return [DeviceSource(_pinned(s.image), s.low, s.high, s.profile) for s in sources]
 

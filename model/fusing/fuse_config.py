@@ -41,7 +41,7 @@ class FuseConfig:
     device: str = "auto"
     #: Memory in bytes for feature maps; None takes half of what is free. What does not fit is computed again.
     memory_bytes: int | None = None
-    #: true, or upstream for the arithmetic of the published test script.
+    #: true, or upstream for the arithmetic of the published scripts, also of pan-sharpening.
     colour: str = "true"
     #: Values of 16-bit inputs that become black and white: full, percentile (of each image) or LOW:HIGH.
     range_16bit: str = "full"
@@ -70,8 +70,6 @@ class FuseConfig:
             raise InputError(f"fuse: sharpened bands end in {', '.join(BAND_SUFFIXES)}, not {self.suffix}")
         if self.task == "pansharpen" and self.bits != 8:
             raise InputError(f"fuse: sharpened bands have the bits of theirs; leave out --bits {self.bits}")
-        if self.task == "pansharpen" and self.colour != "true":
-            raise InputError(f"fuse: sharpened bands have no chroma; leave out --colour {self.colour}")
         if self.bits == 16 and self.suffix not in (None, *SIXTEEN_BIT_SUFFIXES):
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:

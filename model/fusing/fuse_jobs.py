@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import string
 from collections import Counter
@@ -134,9 +135,10 @@ def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:
-    sources = {path.resolve() for job in jobs for path in job.inputs}
+    # realpath, because resolve() raises at a link to itself, which is for its own job to say.
+    sources = {os.path.realpath(path) for job in jobs for path in job.inputs}
     for job in jobs:
-        if job.output.resolve() in sources:
+        if os.path.realpath(job.output) in sources:
             raise InputError(f"{job.output}: the result would replace an input; choose another -o")
 
 
@@ -150,7 +152,7 @@ def _band_files(folder: Path, pan: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES
         and not path.name.startswith(".")
-        and path.resolve() != pan.resolve()
+        and os.path.realpath(path) != os.path.realpath(pan)
     ]
     if not files:
         raise InputError(f"{folder}: no band ({', '.join(SUFFIXES)}) in this folder")

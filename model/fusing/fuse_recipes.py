@@ -13,6 +13,7 @@ from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
 from model.fusing.colour import TASKS, colour_givers, colourise, result_profile
 from model.fusing.device_pictures import DevicePictures
+from model.fusing.enhancement import counterpart
 from model.fusing.fuse_config import BAND_SUFFIXES, MAIN_TASKS, FuseConfig
 from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
@@ -20,6 +21,7 @@ from model.fusing.notices import Notices
 from model.fusing.pansharpen import pansharpen
 from model.fusing.video import fuse_video
 from model.inputs.sources import Source, read_source, same_size
+from model.network import GIFNet
 from pipeline.files import InputError
 from pipeline.images import read_image, write_image
 
@@ -64,12 +66,13 @@ class Pictures:
 
     def prepared(self, sources: list[Source]) -> tuple[np.ndarray, list[Source]]:
         """What :meth:`fuse` takes."""
-        return first_pair(sources), sources
+        return first_pair(sources, self.engine.network), sources
 
     def sources(self, job: Job) -> list[Source]:
         """Decode a job's inputs, which have one size then."""
         read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
+        self._notices.check_proportions(job, [source.image for source in read])
         for path, source in zip(job.inputs, read, strict=True):
             self._notices.check_range(path, source.image)
         sources = [replace(source, image=image) for source, image in zip(read, images, strict=True)]
@@ -106,6 +109,7 @@ class Scenes:
             raise InputError(f"{pan_file}: {pan.values.shape[0]} channels; a panchromatic image has one")
         for path, part in zip(job.inputs, (*parts, pan), strict=True):
             self._notices.check_range(path, part.values, part.none())
+            self._notices.check_alpha(path, part.alpha)
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
@@ -117,6 +121,7 @@ class Scenes:
             main=self.main,
             range_16bit=self.config.range_16bit,
             resize=self.config.resize,
+            published=self.config.colour == "upstream",
         )
 
     def write(self, job: Job, result: Bands) -> tuple[int, int]:
@@ -142,7 +147,8 @@ class Videos:
             nonlocal size_hw
             names = [str(path) for path in job.inputs]
             sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
-            fused = fold(self.engine, first_pair(sources), sources[2:], self.main)
+            pair = first_pair(sources, self.engine.network)
+            fused = fold(self.engine, pair, sources[2:], self.main)
             size_hw = fused.shape[0], fused.shape[1]
             return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
 
@@ -156,11 +162,11 @@ class Videos:
         return result
 
 
-def first_pair(sources: Sequence[Source]) -> np.ndarray:
-    """Luminance of the first two sources, (2, H, W) float32; a single one is fused with itself."""
+def first_pair(sources: Sequence[Source], network: GIFNet) -> np.ndarray:
+    """Luminance of the first two sources, (2, H, W) float32; of one alone, its :func:`counterpart` too."""
     pair = np.empty((2, *sources[0].image.shape[:2]), np.float32)
-    for plane, source in zip(pair, (sources[0], sources[min(1, len(sources) - 1)]), strict=True):
-        plane[:] = source.plane()
+    pair[0] = sources[0].plane()
+    pair[1] = sources[1].plane() if len(sources) > 1 else counterpart(pair[0], network)
     return pair
 
 

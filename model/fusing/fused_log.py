@@ -30,7 +30,7 @@ class FusedLog:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder, self._settings = folder, dict(settings)
         self._path = folder / LOG_NAME
-        self._records, self._tidy = _read(self._path)
+        self._records, self._tidy, self._damaged = _read(self._path)
         self._appending = threading.Lock()
         self._places: dict[Path, Path] = {}  # folder of a file -> the folder's path from here
 
@@ -59,6 +59,14 @@ class FusedLog:
         done = [job for job in done if not self._replaced(job)]
         finished = {job.output for job in done}
         return [job for job in jobs if job.output not in finished], done
+
+    @property
+    def damage(self) -> str | None:
+        """What to tell where lines cannot be read; what they said is lost."""
+        if not self._damaged:
+            return None
+        lines = f"{self._damaged} damaged line" + "s" * (self._damaged > 1)
+        return f"{self._path}: {lines} left out; results without a line count as done, --overwrite makes anew"
 
     def begin(self) -> None:
         """Make the log, or write it anew if it is not one whole line for each result that is there."""
@@ -111,19 +119,21 @@ class FusedLog:
         return recorded is not None and recorded != digests_of(job)
 
 
-def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Records by output, and whether the file is there with one whole line for each."""
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool, int]:
+    """Records by output, whether the file is there with one whole line for each, and damaged lines."""
     if not path.exists():
-        return {}, False
+        return {}, False, 0
     *lines, cut = path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
     records: dict[str, dict[str, Any]] = {}
-    try:
-        for record in map(json.loads, lines):
+    damaged = 0
+    for line in lines:
+        try:
+            record = json.loads(line)
             _origin(record)  # raises where something is missing
             records[os.fspath(record["output"])] = record
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise InputError(f"{path}: damaged; remove it to start a new one") from None
-    return records, not cut and len(records) == len(lines)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            damaged += 1
+    return records, not cut and len(records) == len(lines), damaged
 
 
 def digests_of(job: Job) -> list[str | None]:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage, imwrite
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile, TiffPage, imwrite
 
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
@@ -35,6 +35,7 @@ _COMPRESSIONS = {
     COMPRESSION.ZSTD,
 }
 _BAND_MEANINGS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED}
+_TRANSPARENCY = frozenset((EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA))
 _MAX_PAGES = 256
 _ORIENTATION = 274
 #: Types of two numbers each: RATIONAL and SRATIONAL.
@@ -51,6 +52,7 @@ class Bands:
     values: np.ndarray
     geography: Tags = field(default_factory=dict)
     no_data: Tags = field(default_factory=dict)
+    alpha: bool = False  # whether the file calls one of them transparency
 
     def none(self) -> int | None:
         """The value of pixels without data; None where there is none, or none that pixels can have."""
@@ -81,12 +83,13 @@ def read_bands(path: Path | str) -> Bands:
             _check_pages(pages, path)
             bands = [_page_bands(page) for page in pages]
             geography, no_data = _tags(pages[0], _GEOGRAPHIC), _tags(pages[0], _NO_DATA)
+            alpha = any(not _TRANSPARENCY.isdisjoint(page.extrasamples) for page in pages)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except TIFF_DAMAGE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a TIFF file, or a damaged one ({what:.200})") from None
-    return Bands(np.concatenate(bands), geography, no_data)
+    return Bands(np.concatenate(bands), geography, no_data, alpha)
 
 
 def write_bands(path: Path | str, bands: Bands) -> Path:

@@ -1,4 +1,4 @@
-"""What a run tells of its inputs, once: data that hardly count, colours that a result cannot show."""
+"""What a run tells of its inputs, each kind once: nothing is wrong, but it may not be what is wanted."""
 
 from __future__ import annotations
 
@@ -12,38 +12,59 @@ from model.fusing.fuse_jobs import Job
 from model.inputs.sources import unused_range
 from pipeline.colour_profiles import DEFAULT, profile_name
 
+#: Share by which the proportions of inputs that are brought to one size may differ.
+PROPORTIONS = 0.02
+
 
 class Notices:
-    """Looks at each input and result of a run until there is something to tell, of ranges and of colours."""
+    """Looks at the inputs and results of a run, and tells of the first of each kind."""
 
     def __init__(self, range_16bit: str, givers: Givers, tell: Callable[[str], None]) -> None:
         self._range, self._givers, self._tell = range_16bit, givers, tell
-        self._range_told = self._colours_told = False
+        self._told: set[str] = set()
 
     def check_range(self, path: Path, image: np.ndarray, none: int | None = None) -> None:
-        """Of an image of any shape; ``none`` stands for no data."""
-        if not self._range_told and image.dtype != np.uint8:
+        """Of an image of any shape whose values fill little of their range; ``none`` stands for no data."""
+        if "range" not in self._told and image.dtype != np.uint8:
             used = image if none is None else image[image != none]
             if found := unused_range(used, self._range):
-                self._range_told = True
-                self._tell(f"{path}: {found}")
+                self._once("range", f"{path}: {found}")
+
+    def check_proportions(self, job: Job, images: Sequence[np.ndarray]) -> None:
+        """Of images (H, W[, C]) that are brought to one size."""
+        wide = [image.shape[1] / image.shape[0] for image in images]
+        if max(wide) > (1 + PROPORTIONS) * min(wide):
+            sizes = " and ".join(dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in images))
+            self._once("proportions", f"{job.name}: {sizes} have other proportions; one of them is stretched")
+
+    def check_alpha(self, path: Path, tagged: bool) -> None:
+        """Of a band that its file calls transparency."""
+        if tagged:
+            self._once("alpha", f"{path}: its last channel is tagged as transparency and is taken for a band")
 
     def check_colours(self, job: Job, sources: Sequence[Input]) -> None:
-        """Of a result of these sources."""
-        if not self._colours_told and (found := _unsaid(job, sources, self._givers)):
-            self._colours_told = True
-            self._tell(found)
+        """Of a result whose colours are lost, or not said by its profile."""
+        givers = colour_givers(sources, self._givers)
+        if not givers and any(source.image.ndim == 3 for source in sources):
+            giver, other = ("A", "B") if self._givers == "first" else ("B", "A")
+            self._once(
+                "grey",
+                f"{job.name}: the task takes the colour from {giver}, which is grey, though {other} has one; "
+                "the result is grey: swap -a and -b, or choose another --task",
+            )
+        profiles = dict.fromkeys(source.profile for source in givers)
+        if len(profiles) > 1 and len(names := dict.fromkeys(map(profile_name, profiles))) > 1:
+            self._once(
+                "profile",
+                f"{job.name}: sources have the colour profiles {' and '.join(names)}, the result has the "
+                "first; convert them to one for true colours",
+            )
+        profile = result_profile(sources, self._givers)
+        if profile and job.output.suffix.lower() == ".bmp" and profile_name(profile) != DEFAULT:
+            lost = f"a BMP holds no colour profile, and its source has {profile_name(profile)}"
+            self._once("profile", f"{job.output}: {lost}")
 
-
-def _unsaid(job: Job, sources: Sequence[Input], givers: Givers) -> str | None:
-    """What the profile of a result does not say of its colours."""
-    profile = result_profile(sources, givers)
-    profiles = dict.fromkeys(source.profile for source in colour_givers(sources, givers))
-    if len(profiles) > 1 and len(names := dict.fromkeys(map(profile_name, profiles))) > 1:
-        return (
-            f"{job.name}: sources have the colour profiles {' and '.join(names)}, the result has the "
-            "first; convert them to one for true colours"
-        )
-    if profile and job.output.suffix.lower() == ".bmp" and profile_name(profile) != DEFAULT:
-        return f"{job.output}: a BMP holds no colour profile, and its source has {profile_name(profile)}"
-    return None
+    def _once(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._tell(text)

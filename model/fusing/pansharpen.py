@@ -1,10 +1,18 @@
 """Pan-sharpening: every band takes the detail of the panchromatic image and keeps its own values.
 
-As published: the network fuses each band with the panchromatic image; a 3x3 Gaussian (sigma 0.5) splits the
-result into base and detail; the base's histogram is matched to the original band's; the detail is added back.
+The network fuses each band with the panchromatic image. What the result has beyond the resolution of the band
+is added to the band, as in the generalised Laplacian pyramid with filters matched to the sensor (Aiazzi et
+al., "MTF-tailored multiscale fusion of high-resolution MS and Pan imagery", Photogrammetric Engineering &
+Remote Sensing 2006).
+
+As published, which ``--colour upstream`` reproduces, the fused image keeps its own coarse structure: a 3x3
+Gaussian (sigma 0.5) parts it into base and detail, the base's histogram is matched to the band's, the detail
+is added back. Where band and panchromatic image differ, colours change.
 """
 
 from __future__ import annotations
+
+import math
 
 import cv2
 import numpy as np
@@ -15,8 +23,13 @@ from model.fusing.multiband import Bands
 from model.inputs.sources import Source, same_size, value_range
 from pipeline.resampling import nearest_known
 
-#: Side and sigma of the Gaussian that parts base from detail, in pixels.
+#: Side and sigma of the published Gaussian that parts base from detail, in pixels.
 BASE_KERNEL_PX, BASE_SIGMA_PX = 3, 0.5
+#: What a multispectral sensor passes at its Nyquist frequency, of amplitude 1 (0.2 to 0.35 are usual).
+NYQUIST_GAIN = 0.3
+#: Pixels of the panchromatic image in one of a band, along a side, where bands come enlarged already: that of
+#: IKONOS, QuickBird, GeoEye, WorldView and Pleiades.
+USUAL_RATIO = 4.0
 
 
 def pansharpen(
@@ -27,8 +40,9 @@ def pansharpen(
     main: Task = "dp",
     range_16bit: str = "full",
     resize: str | None = None,
+    published: bool = False,
 ) -> Bands:
-    """Sharpen (B, H, W) bands with a panchromatic image (1, H, W).
+    """Sharpen bands with a panchromatic image.
 
     The result has the type and the no-data value of the bands, and the geographic tags of the panchromatic
     image, or of the bands if that has none; never those of an input that was resized, which do not fit.
@@ -36,6 +50,16 @@ def pansharpen(
     Pixels without data stay so, and bend no others: the network sees the nearest value of their band in their
     place, and histograms leave them out. Where only the panchromatic image has no data, bands keep their own
     values. Values that come out as the no-data value are moved by 1.
+
+    Args:
+        engine: of the network.
+        bands: (B, H, W).
+        panchromatic: (1, H, W).
+        main: stream of the network that is decoded.
+        range_16bit: as for :func:`model.inputs.sources.value_range`.
+        resize: as for :func:`model.inputs.sources.same_size`; bands that are enlarged so tell the ratio of
+            resolutions, else it is taken to be :data:`USUAL_RATIO`.
+        published: match histograms, as the published script does, instead of keeping the bands' values.
 
     Raises:
         InputError: the sizes differ and ``resize`` does not say which one gives way.
@@ -48,6 +72,8 @@ def pansharpen(
     size_hw, top, none = second.shape, np.iinfo(stack.dtype).max, bands.none()
     seen = _has_data(panchromatic.values[0], panchromatic.none(), size_hw)
     pan = Source(second, *value_range(second[seen], range_16bit)).plane() if seen.any() else None
+    enlarged = math.sqrt(math.prod(size_hw) / math.prod(bands.values.shape[1:]))
+    ratio = enlarged if enlarged > 1 else USUAL_RATIO
     sharpened = stack.copy()
     for original, band, out in zip(bands.values, stack, sharpened, strict=True):
         valid = _has_data(original, none, size_hw)
@@ -55,14 +81,27 @@ def pansharpen(
         if pan is not None and used.any():
             low, high = value_range(band[used], range_16bit)
             fused = engine.fuse_planes(Source(np.ascontiguousarray(band), low, high).plane(), pan, main=main)
-            values = give_back_values(fused * np.float32(high - low) + np.float32(low), band, used)
-            out[used] = np.rint(np.clip(values, 0, top))
+            sharp = fused * np.float32(high - low) + np.float32(low)
+            kept = give_back_values(sharp, band, used) if published else add_detail(sharp, band, ratio)[used]
+            out[used] = np.rint(np.clip(kept, 0, top))
         if none is not None:
             out[out == none] = none + 1 if none < top else none - 1
             out[~valid] = none
     fitting = [one for one in (panchromatic, bands) if one.values.shape[1:] == sharpened.shape[1:]]
     geography = next((one.geography for one in fitting if one.geography), {})
     return Bands(sharpened, geography, bands.no_data)
+
+
+def add_detail(fused: np.ndarray, band: np.ndarray, ratio: float) -> np.ndarray:
+    """A band plus what ``fused`` has beyond the resolution of that band, (H, W) float32.
+
+    Args:
+        fused, band: (H, W), one scale.
+        ratio: pixels here in one of the band's own, along a side. The Gaussian that parts coarse from fine
+            passes :data:`NYQUIST_GAIN` at the highest frequency that the band can hold.
+    """
+    sigma_px = ratio * math.sqrt(-2 * math.log(NYQUIST_GAIN)) / math.pi
+    return band + (fused - cv2.GaussianBlur(fused, (0, 0), sigma_px))
 
 
 def give_back_values(fused: np.ndarray, band: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -61,8 +61,8 @@ def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
 
     Args:
         image: uint8 or uint16, any shape.
-        text: ``full`` (0 to 65535), ``percentile`` (0.1 to 99.9 of this image; full where both are one
-            value) or ``LOW:HIGH``.
+        text: ``full`` (0 to 65535), ``percentile`` (0.1 to 99.9 of this image; where both are one value, its
+            least and greatest; of one value alone, full) or ``LOW:HIGH``.
     """
     if image.dtype == np.uint8:
         return 0.0, 255.0
@@ -71,6 +71,8 @@ def value_range(image: np.ndarray, text: str) -> tuple[float, float]:
     if text != "percentile":
         return _given(text)
     low, high = _percentiles(image)
+    if low == high:
+        low, high = int(image.min()), int(image.max())
     return (float(low), float(high)) if low < high else (0.0, 65535.0)
 
 

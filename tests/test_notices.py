@@ -1,0 +1,57 @@
+"""What a run tells of its inputs once: lost colours, stretched pictures, bands tagged as transparency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tifffile
+from fusing import picture, tiny_weights
+from multiband_scenes import scene
+
+from model.fuse import fuse
+from model.fusing.fuse_config import FuseConfig
+from model.fusing.multiband import Bands, write_bands
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    ("task", "coloured", "tells"),
+    [("ivif", "a", True), ("ivif", "b", False), ("medical", "b", True), ("mfif", "a", False)],
+)
+def test_colour_that_is_lost_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, coloured: str, tells: bool
+) -> None:
+    for name in ("1", "2"):
+        for role in "ab":
+            picture(tmp_path / f"{role}/{name}.png", 1, channels=3 if role == coloured else 1)
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", task=task, jobs=1)
+    fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    said = capsys.readouterr().err
+    assert said.count("which is grey") == tells
+    assert ("1: the task takes the colour from" in said and "swap -a and -b" in said) is tells
+
+
+@pytest.mark.parametrize(("size_hw", "tells"), [((40, 48), False), ((40, 24), True)])
+def test_stretching_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size_hw: tuple[int, int], tells: bool
+) -> None:
+    picture(tmp_path / "a.png", 1)
+    picture(tmp_path / "b.png", 2, size_hw=size_hw)
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", resize="a")
+    assert fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out.png").complete
+    told = "a: 20x24 and 40x24 have other proportions; one of them is stretched"
+    assert (told in capsys.readouterr().err) is tells
+
+
+@pytest.mark.parametrize(("tag", "tells"), [("unassalpha", True), ("unspecified", False)])
+def test_a_band_that_is_tagged_as_transparency_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str, tells: bool
+) -> None:
+    bands = scene(4).transpose(1, 2, 0)
+    tifffile.imwrite(tmp_path / "ms.tif", bands, photometric="rgb", extrasamples=[tag])
+    write_bands(tmp_path / "pan.tif", Bands(scene(1)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", task="pansharpen")
+    assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out.tif").complete
+    assert ("ms.tif: its last channel is tagged as transparency" in capsys.readouterr().err) is tells

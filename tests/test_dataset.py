@@ -129,6 +129,6 @@ def test_the_reader_in_the_readme_runs(
 
 def test_the_loader_in_the_readme_runs(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(beside)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(readme_code("JointDataset").replace("num_workers=4", "num_workers=0"), names)
     assert names["batch"]["visible"].shape[1:] == (3, TILE, TILE)

@@ -33,7 +33,7 @@ from model.training.objectives import OBJECTIVES
 from model.training.run_folder import RunFolder
 from model.training.signals import stop_on_signal
 from model.training.start import STILLBORN, learns_nothing, notices, start_network
-from model.training.step import AlternatingStep, NonFiniteError
+from model.training.step import AlternatingStep, NonFiniteError, amp_dtype
 from model.training.train_config import SHAPE, TrainConfig
 from model.training.training_log import TrainingLog, progress_note
 from model.training.training_state import TrainingState, save_training_state
@@ -119,7 +119,7 @@ class _Run:
                     print(line, file=sys.stderr)
                 self.folder.write_config(self.config, self.data.digest)
                 self.log = stack.enter_context(TrainingLog(self.folder, self.done))
-                self.folder.forget_after(self.done)
+                self.folder.forget_after(self.done, self.config.steps)
                 self.folder.prune(self.config.keep_checkpoints)  # a full disk may be why the run ended
                 progress = Progress("train", total=self.config.steps, unit="step", initial=self.done)
                 stack.enter_context(progress)
@@ -151,11 +151,12 @@ class _Run:
         except NonFiniteError as error:
             if self.log is not None:
                 self._save(self.log, last=True)
+            half = amp_dtype(self.config.amp, self.team.device)
             raise InputError(
                 f"{self.folder.path}: step {self.done + 1} is not finite ({error}); samples "
                 f"{', '.join(self.data.batch_ids(self.done))}; the state before it is "
                 f"{self.folder.checkpoint(self.done)}; begin a new run with --init from it and "
-                "a lower --lr, or with --amp off"
+                f"a lower --lr{', or with --amp off' if half else ''}"
             ) from None
         self.done += 1
         if self.done == 1 and self.team.is_first and learns_nothing(self.network):
@@ -179,7 +180,8 @@ class _Run:
                 self.best = total
                 save_weights(self.folder.best_weights, self.result, self._facts())
         if drawing:
-            batch, objective = next(self.data.validation_batches()), self.step.objective
+            batch = next(self.data.validation_batches())[: self.data.num_validation]
+            objective = self.step.objective
             with torch.no_grad():
                 mm, dp = (
                     objective.outputs(self.result, objective.shown(batch, main), main)

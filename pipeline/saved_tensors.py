@@ -57,8 +57,8 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a {what}, or damaged ({type(error).__name__})") from None
+    except UNREADABLE:
+        raise InputError(f"{path}: not a {what}, or damaged") from None
 
 
 def read_published_state(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.report import ReportConfig
 from model.report.pictures import data_uri, within_limit
-from pipeline.files import InputError, read_json
+from pipeline.files import InputError, enumerate_some, read_json
 from pipeline.images import read_image
 
 #: Points of one curve; longer runs are averaged in bins.
@@ -45,7 +45,7 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
             f"{run}: no step is recorded, yet or any more; a run that goes on records its next one"
         )
     last = records[-1]
-    facts: list[list[Any]] = [["steps", last.get("step", len(records))]]
+    facts: list[list[Any]] = [["steps", last["step"]]]
     for key, label in (("lambda_mm", "λ of MM"), ("lambda_dp", "λ of DP")):
         if last.get(key) is not None:
             facts.append([label, f"{last[key]:.3f}"])
@@ -55,7 +55,10 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
         "kind": "training",
         "title": f"Training · {run.resolve().name}",
         "facts": facts,
-        "notes": ["Curves: mean of each bin of steps; the band spans its smallest and largest value."],
+        "notes": [
+            "Curves: mean of each bin of steps; the band spans its smallest and largest value.",
+            *([] if pictures or not note else [note]),  # beside which there is nothing to be
+        ],
         "charts": _charts(records),
         "pictures": pictures,
         "picturesNote": note,
@@ -64,15 +67,10 @@ def training_content(run: Path, config: ReportConfig) -> dict[str, Any]:
 
 
 def _charts(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    numeric = {
-        key
-        for record in records
-        for key, value in record.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+    recorded = {key for record in records for key in record}
     known = {key for _, series, _ in _CHARTS for key in series} | {"step"}
     charts: list[tuple[str, dict[str, str], bool]] = list(_CHARTS)
-    charts += [(key.replace("_", " "), {key: key}, False) for key in sorted(numeric - known)]
+    charts += [(key.replace("_", " "), {key: key}, False) for key in sorted(recorded - known)]
     drawn = []
     for title, labels, logarithmic in charts:
         curves: list[dict[str, Any]] = [
@@ -99,19 +97,33 @@ def _curve(records: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
 
 
 def _pictures(folder: Path, config: ReportConfig) -> tuple[list[dict[str, Any]], str]:
-    """Validation pictures by step, spread over the run where the limit does not allow all."""
+    """Validation pictures by step, spread over the run where the limit does not allow all, and a note.
+
+    Damaged ones are left out and named in the note.
+    """
     files = sorted(folder.glob("[!.]*.png")) if folder.is_dir() else []  # what a kill left is hidden
+    damaged: list[str] = []
 
     def encode(index: int) -> list[str]:
+        try:
+            image = read_image(files[index])
+        except InputError:
+            damaged.append(files[index].name)
+            return []
         # These are contact sheets of many small planes: they may be twice as wide.
-        return [data_uri(read_image(files[index]), 2 * config.picture_side_px)]
+        return [data_uri(image, 2 * config.picture_side_px)]
 
     shown = within_limit(len(files), encode, config.pictures_limit_mb)
-    pictures = [{"label": _step_label(files[index]), "picture": uri} for index, (uri,) in shown.items()]
-    if len(shown) == len(files):
-        return pictures, ""
-    limit = f"the page's pictures are limited to {config.pictures_limit_mb:g} MB"
-    return pictures, f"{len(shown)} of {len(files)} pictures are shown: {limit}."
+    pictures = [
+        {"label": _step_label(files[index]), "picture": uri} for index, uris in shown.items() for uri in uris
+    ]
+    notes = []
+    if len(shown) < len(files):
+        limit = f"the page's pictures are limited to {config.pictures_limit_mb:g} MB"
+        notes.append(f"{len(pictures)} of {len(files)} pictures are shown: {limit}.")
+    if damaged:
+        notes.append(f"Left out, damaged: {enumerate_some(sorted(damaged), most=3)}.")
+    return pictures, " ".join(notes)
 
 
 def _step_label(path: Path) -> str:
@@ -130,7 +142,7 @@ def _summary_facts(path: Path) -> list[list[Any]]:
             facts.append(["best validation", f"{best['total']:.4g} at step {best['step']}"])
         if seconds := summary.get("training_seconds"):
             facts.append(["training time", _duration(seconds)])
-    except (AttributeError, TypeError, LookupError, ValueError):
+    except (AttributeError, TypeError, LookupError, ValueError, OverflowError):
         raise InputError(f"{path}: not the summary of a training run; resume the run, or delete it") from None
     return facts
 

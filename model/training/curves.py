@@ -22,30 +22,31 @@ SMOOTHING = 100
 def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """First and last ten means of the four losses, both lambdas, and the best validation of a run.
 
-    A validation whose total was not finite, null in the record, is none.
+    A validation whose total was not finite, null in the record, is none. What records lack does not count.
     """
     if not records:
         return {}
-    losses = {
-        name: {
-            f"first_{ENDS}_mean": fmean(record[name] for record in records[:ENDS]),
-            f"last_{ENDS}_mean": fmean(record[name] for record in records[-ENDS:]),
-        }
-        for name in LOSSES
-    }
+    losses = {}
+    for name in LOSSES:
+        _, values = _series(records, name)
+        if len(values):
+            losses[name] = {
+                f"first_{ENDS}_mean": fmean(values[:ENDS]),
+                f"last_{ENDS}_mean": fmean(values[-ENDS:]),
+            }
     last = records[-1]
     validations = [record for record in records if record.get("validation_total") is not None]
     best = min(validations, key=lambda record: record["validation_total"], default=None)
     return {
         "steps": last["step"],
         "losses": losses,
-        "lambda_mm": last["lambda_mm"],
-        "lambda_dp": last["lambda_dp"],
+        "lambda_mm": last.get("lambda_mm"),
+        "lambda_dp": last.get("lambda_dp"),
         "best_validation": best and {"step": best["step"], "total": best["validation_total"]},
         "skipped_updates": sum(
-            record[f"{task}_gradient_norm"] is None for record in records for task in ("mm", "dp")
+            record.get(f"{task}_gradient_norm", 0) is None for record in records for task in ("mm", "dp")
         ),
-        "training_seconds": sum(record["seconds"] for record in records),
+        "training_seconds": sum(record.get("seconds") or 0 for record in records),
     }
 
 
@@ -55,36 +56,36 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
-    steps = np.array([record["step"] for record in records])
     # Margins that fit, and labels without formulas: finding them would take most of the time.
     figure = Figure(figsize=(12, 6.5))
     margins = {"left": 0.055, "right": 0.99, "bottom": 0.07, "top": 0.95, "wspace": 0.2, "hspace": 0.3}
     panels = figure.subplots(2, 3, gridspec_kw=margins)
     for panel, name in zip(panels.flat, (*LOSSES, "lambda_mm", "lambda_dp"), strict=True):
-        values = np.array([record[name] for record in records])
+        panel.set_title(name.replace("_", " "), fontsize=10)
+        steps, values = _series(records, name)
+        if not len(steps):
+            continue
         panel.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
         panel.plot(*_smoothed(steps, values), color="tab:blue", linewidth=1.5)
-        validated = [record for record in records if record.get(f"validation_{name}") is not None]
-        if validated:
-            panel.plot(
-                [record["step"] for record in validated],
-                [record[f"validation_{name}"] for record in validated],
-                "o-",
-                color="tab:orange",
-                markersize=3,
-                label="validation",
-            )
+        validated, validation = _series(records, f"validation_{name}")
+        if len(validated):
+            panel.plot(validated, validation, "o-", color="tab:orange", markersize=3, label="validation")
             panel.legend(fontsize=8)
         if name in LOSSES and (values > 0).all():
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter(LogFormatter())
             panel.yaxis.set_minor_formatter(LogFormatter())
-        panel.set_title(name.replace("_", " "), fontsize=10)
         panel.set_xlabel("step", fontsize=8)
         panel.grid(alpha=0.3)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return write_image(path, np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _series(records: Sequence[dict[str, Any]], name: str) -> np.ndarray:
+    """Steps at which a number of this name is recorded, and the numbers, (2, N)."""
+    known = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+    return np.array(known, np.float64).reshape(-1, 2).T
 
 
 def _smoothed(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -112,14 +113,17 @@ class TrainingData:
         """Every held-out sample once, cut in the middle, in even batches of about the batch size.
 
         With unpaired DP pairs the longer set is cut to the shorter one's length. ``both`` gives each batch
-        for each DP task.
+        for each DP task. The last of an odd number of samples comes twice with the objective ``fidelity``,
+        which takes its pairs of both kinds by turns.
         """
-        count = self.num_validation
+        samples = np.arange(self.num_validation)
+        if self._config.objective == "fidelity" and len(samples) % 2:
+            samples = np.append(samples, samples[-1])
         size = self._config.batch_size + self._config.batch_size % 2  # objectives may alternate in a batch
-        for start in range(0, count, size):
+        for start in range(0, len(samples), size):
             planes: dict[str, Tensor] = {}
             for feed in self._feeds:
-                planes |= feed.validation(start, min(count, start + size))
+                planes |= feed.validation(samples[start : start + size])
             for task in range(len(self._dp_tasks)):
                 yield self._assemble(planes, task)
 
@@ -172,9 +176,9 @@ class CropFeed:
         """Ids of the samples of :meth:`batch`."""
         return [self._set.ids[i] for i in self._crops(step).samples]
 
-    def validation(self, start: int, stop: int) -> dict[str, Tensor]:
-        """The same for held-out samples ``start:stop``, cut in the middle."""
-        crops = centre_crops(self._held_out[start:stop], tile=self._set.tile, crop=self._crop)
+    def validation(self, numbers: np.ndarray) -> dict[str, Tensor]:
+        """The same for some of the held-out samples, counted from 0, cut in the middle."""
+        crops = centre_crops(self._held_out[numbers], tile=self._set.tile, crop=self._crop)
         return self._split(crops)
 
     def _crops(self, step: int) -> Crops:

@@ -125,7 +125,11 @@ def _densenet121(weights: str) -> nn.Sequential:
         try:
             return _features(timm.create_model("densenet121", pretrained=False, checkpoint_path=weights))
         except UNREADABLE as error:
-            raise InputError(f"{weights}: not weights of DenseNet-121 ({first_line(error)})") from None
+            said = first_line(error)
+            why = f" ({said})" if " " in said else ""  # a key or a number alone helps nobody
+            raise InputError(
+                f"{weights}: not weights of DenseNet-121{why}; give others, or use the pyramid measure"
+            ) from None
     try:
         return _features(timm.create_model("densenet121", pretrained=True))
     except (OSError, RuntimeError) as error:

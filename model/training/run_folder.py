@@ -1,7 +1,7 @@
 """The folder of a training run, and what makes going on with it safe.
 
 config.json          settings, digest of the data, versions
-metrics.jsonl        one line per step
+metrics.jsonl        one line per step; metrics.jsonl.damaged a copy from before damaged lines were left out
 checkpoints/         step-00000500.pt ...: the last few training states
 weights.safetensors  the result; best.safetensors the weights with the lowest validation loss
 summary.json, curves.png, pictures/, tensorboard/
@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,18 @@ class RunFolder:
                 " that one goes on"
             )
 
-    def forget_after(self, step: int) -> None:
-        """Delete what belongs to no run that goes on after ``step``.
+    def forget_after(self, step: int, steps: int) -> None:
+        """Delete what belongs to no run of ``steps`` that goes on after ``step``.
 
         These are checkpoints and pictures of later steps, after which a run was killed or which are damaged,
-        the summary of a shorter run, and files that a kill left half written.
+        summary and weights of a shorter run, and files that a kill left half written.
         """
         for path in [*self.checkpoints(), *self.pictures.glob("step-*.png")]:
             if path.name > f"step-{step:08d}{path.suffix}":
                 path.unlink(missing_ok=True)
         self.summary.unlink(missing_ok=True)
+        if step < steps:
+            self.weights.unlink(missing_ok=True)
         for folder in (self.path, self._checkpoints, self.pictures):
             for path in folder.glob(".*.tmp-*"):
                 path.unlink(missing_ok=True)
@@ -107,12 +110,13 @@ class RunFolder:
     def begin(self, config: TrainConfig, data_digest: str, *, resume: bool) -> TrainingState | None:
         """Check that a run may start or go on here; return the state it goes on from, if any.
 
-        A damaged checkpoint is passed over, with a word, for the one before it.
+        A damaged checkpoint is passed over, with a word, for the one before it. Where the best weights are
+        lost or damaged, their validation is forgotten, with a word.
 
         Raises:
             InputError: there is something else, or a run and ``resume`` is off; settings or data are not
-                those of the run, or it is longer already; its checkpoints are all damaged, or it was finished
-                and they are gone.
+                those of the run, or it is longer already; its checkpoints are all damaged, or there are
+                weights and they are gone.
         """
         if not self.config.is_file():
             # What a kill left of the first file begins with a dot.
@@ -129,9 +133,10 @@ class RunFolder:
             self._init_sha256 = earlier.get("init_sha256")
             earlier = {"config": state.config, "data_digest": state.data_digest}
         elif self.weights.is_file():
+            step, steps = _step_of(self.weights), earlier["config"].get("steps")
+            weights = "" if step is None else f" and --init {self.weights}, of step {step} of {steps}"
             raise InputError(
-                f"{self.path}: finished, but its checkpoints are gone; restore them, or begin another run"
-                f" with --init {self.weights} and another -o"
+                f"{self.path}: its checkpoints are gone; restore them, or begin anew with another -o{weights}"
             )
         changes = settings_changed(
             config, earlier["config"], begun=state is not None, init_sha256=self._init_sha256
@@ -148,14 +153,7 @@ class RunFolder:
                 f"{self.path}: {state.step} steps are done already, not {config.steps}; give --steps"
                 f" {state.step} or more, or choose another -o"
             )
-        if state is not None and self.best_weights.is_file():
-            best = read_metadata(self.best_weights).get("step")
-            if isinstance(best, int) and best > config.steps:
-                raise InputError(
-                    f"{self.best_weights}: of step {best}, which {config.steps} steps do not reach; give"
-                    f" --steps {best} or more, or choose another -o"
-                )
-        return state
+        return state and self._check_best(state, config.steps)
 
     def write_config(self, config: TrainConfig, data_digest: str) -> None:
         """Write ``config.json``. Until it is there, the folder holds no run."""
@@ -174,6 +172,18 @@ class RunFolder:
         }
         write_json(self.config, value)
 
+    def _check_best(self, state: TrainingState, steps: int) -> TrainingState:
+        best = _step_of(self.best_weights) if self.best_weights.is_file() else None
+        if isinstance(best, int) and best > steps:
+            raise InputError(
+                f"{self.best_weights}: of step {best}, which {steps} steps do not reach; give --steps {best}"
+                " or more, or choose another -o"
+            )
+        if best is None and state.extra.get("best") is not None:
+            print(f"{self.best_weights}: lost; the next validation writes it anew", file=sys.stderr)
+            state = replace(state, extra={**state.extra, "best": None})
+        return state
+
     def _latest(self) -> TrainingState | None:
         paths = self.checkpoints()
         for path in reversed(paths):
@@ -185,6 +195,15 @@ class RunFolder:
             raise InputError(
                 f"{self.path}: no checkpoint of this run can be read; delete the run or choose another -o"
             )
+        return None
+
+
+def _step_of(weights: Path) -> int | None:
+    """The step of a run's weights; None, with a word, where they cannot be read."""
+    try:
+        return read_metadata(weights).get("step")
+    except InputError as error:
+        print(f"passed over: {error}", file=sys.stderr)
         return None
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,16 @@ PICTURE_ROWS = 4
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Records of ``metrics.jsonl``, one per step. A last line that a kill cut short is left out.
+    """Records of ``metrics.jsonl``, one per step: finite numbers, or None for what was not finite.
+
+    Beside the step a record may lack any. A last line that a kill cut short is left out.
 
     Raises:
         InputError: the file is missing or another line is damaged.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    records = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}:{number}: not JSON; restore the file or delete the run") from None
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            raise InputError(f"{path}:{number}: not the record of a step; restore the file or delete the run")
-        records.append(record)
+    records, damage = _read_records(path)
+    if damage:
+        raise InputError(f"{damage}; restore the file, or resume the run, which leaves out damaged lines")
     return records
 
 
@@ -63,13 +56,16 @@ class TrainingLog:
 
     Args:
         folder: of the run.
-        step: steps that are done; records of later steps, of a run that was killed, are taken back.
+        step: steps that are done; records of later steps, of a run that was killed, are taken back, and
+            damaged lines left out, with a word.
     """
 
     def __init__(self, folder: RunFolder, step: int) -> None:
-        kept = (
-            [r for r in read_metrics(folder.metrics) if r["step"] <= step] if folder.metrics.is_file() else []
-        )
+        records, damage = _read_records(folder.metrics) if folder.metrics.is_file() else ([], "")
+        if damage:
+            copy = _copy_aside(folder.metrics)
+            print(f"{damage}; damaged lines are left out, the file as it was is {copy}", file=sys.stderr)
+        kept = [record for record in records if record["step"] <= step]
         if step and [record["step"] for record in kept] != list(range(1, step + 1)):
             print(
                 f"{folder.metrics}: lacks steps of the {step} that are done; it goes on without",
@@ -164,6 +160,39 @@ class TrainingLog:
                 self._board.close()
             with _naming(self._folder.metrics):
                 self._file.close()
+
+
+def _read_records(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """The records of whole lines, and what is wrong with the first other line, if there is one."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    records, damage = [], ""
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            damage = damage or f"{path}:{number}: not JSON"
+            continue
+        if _is_record(record):
+            records.append(record)
+        else:
+            damage = damage or f"{path}:{number}: not the record of a step"
+    return records, damage
+
+
+def _is_record(value: Any) -> bool:
+    if not isinstance(value, dict) or type(value.get("step")) is not int:
+        return False
+    numbers = [number for number in value.values() if number is not None]
+    return all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in numbers)
+
+
+def _copy_aside(path: Path) -> Path:
+    """Copy a file to its name with ``.damaged`` after it, or ``.damaged1`` and so on where that is taken."""
+    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
+    return write_bytes(next(name for name in names if not name.exists()), path.read_bytes())
 
 
 @contextmanager

@@ -104,12 +104,13 @@ def draw_focus(
         rng: the sample's own stream for this purpose.
 
     Raises:
-        SampleFailure: the frame is smaller than the tile, or no draw met the shares.
+        SampleFailure: the frame is smaller than the tile, or no draw met the shares or the lens's f-numbers.
     """
     height, width = inverse_depth.shape
     if min(height, width) < tile:
         raise SampleFailure(f"frame of {width}x{height} is smaller than the tile of {tile}x{tile}")
     sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
+    asked: list[float] = []  # f-numbers that the lens does not have
     for _ in range(config.max_draws):
         threshold = np.float32(rng.random(dtype=np.float32))
         row = int(rng.integers(height - tile + 1))
@@ -123,15 +124,18 @@ def draw_focus(
             if config.mode == "paper":
                 return draw
             lens = _set_lens(crop, draw, config.lens, width)
-            if lens is not None:
+            if config.lens.f_number_min <= lens.f_number <= config.lens.f_number_max:
                 return replace(draw, lens=lens)
+            asked.append(lens.f_number)
             sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
-    sigmas = f"{config.blur_sigma_min_px:g}..{config.blur_sigma_max_px:g} px"
-    aperture = "" if config.mode == "paper" else f" and a blur of {sigmas} within the lens's f-numbers"
-    raise SampleFailure(
-        f"no depth threshold leaves {config.min_side_share:.0%} of frame and tile on both sides{aperture} "
-        f"in {config.max_draws} draws"
-    )
+    if asked:
+        raise SampleFailure(
+            f"no blur of {config.blur_sigma_min_px:g}..{config.blur_sigma_max_px:g} px within the lens's "
+            f"f-numbers: it asks for f/{min(asked):.3g} to f/{max(asked):.3g}, --f-number-min and "
+            f"--f-number-max allow f/{config.lens.f_number_min:g} to f/{config.lens.f_number_max:g}"
+        )
+    share = f"{config.min_side_share:.0%} of frame and tile"
+    raise SampleFailure(f"no depth threshold leaves {share} on both sides in {config.max_draws} draws")
 
 
 def focus_pair(
@@ -194,16 +198,14 @@ def gaussian_blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
     return np.rint(total / float(_KERNEL_SCALE**2)).astype(np.uint8)
 
 
-def _set_lens(tile_depth: np.ndarray, draw: FocusDraw, lens: ThinLens, frame_width: int) -> LensDraw | None:
-    """Focus each picture on the middle of its side; the blur decides the f-number. None: out of range."""
+def _set_lens(tile_depth: np.ndarray, draw: FocusDraw, lens: ThinLens, frame_width: int) -> LensDraw:
+    """Focus each picture on the middle of its side; the blur decides the f-number."""
     near_mask = tile_depth > np.float32(draw.threshold)
     near, far = np.median(tile_depth[near_mask]), np.median(tile_depth[~near_mask])
     near_m, far_m = (float(np.float32(lens.distance_m(float(side)))) for side in (near, far))
     radius = lens.blur_radius_px(far, focus_m=near_m, f_number=1.0, frame_width=frame_width)
     # A disc of radius r has the standard deviation r/2 along each axis; r is inverse to the f-number.
     f_number = float(np.float32(abs(float(radius)) / 2 / draw.blur_sigma_px))
-    if not lens.f_number_min <= f_number <= lens.f_number_max:
-        return None
     return LensDraw(lens=lens, f_number=f_number, near_focus_m=near_m, far_focus_m=far_m)
 
 

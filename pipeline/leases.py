@@ -13,8 +13,9 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def holds(path: Path, token: str) -> bool:
         return False
 
 
+def clear_litter(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove what killed processes left: files of these patterns, untouched for :data:`LEASE_S`."""
+    now = _now_of_filesystem(folder)
+    for path in chain.from_iterable(folder.glob(pattern) for pattern in patterns):
+        with suppress(FileNotFoundError):  # another process clears too
+            if now - path.stat().st_mtime > LEASE_S:
+                path.unlink()
+
+
 def _acquire(path: Path, token: str) -> bool:
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -67,12 +77,12 @@ def _take_away(path: Path) -> bool:
         if not _expired(path.parent, *judged):
             return False
         path.rename(stale)
+        if _state(stale) != judged:
+            os.replace(stale, path)  # of a faster contender, or of an owner that woke up
+            return False
+        stale.unlink()
     except FileNotFoundError:
-        return False  # just given back or taken away; the caller will look again
-    if _state(stale) != judged:
-        os.replace(stale, path)  # of a faster contender, or of an owner that woke up
-        return False
-    stale.unlink()
+        return False  # just given back, taken or cleared away; the caller will look again
     return True
 
 

@@ -91,7 +91,8 @@ def list_samples(
     """Find the files of every sample, ordered by id (by code point, in any locale).
 
     Hidden files and folders are passed over; the case of the suffix does not count. An id that lacks a role
-    is returned as unmatched: the caller decides whether to go on without it.
+    is returned as unmatched: the caller decides whether to go on without it. Where the patterns of two roles
+    find the same files under different ids, those of complete samples are not unmatched under another.
 
     Args:
         root: folder of the data; default: the manifest's ``root``.
@@ -99,8 +100,9 @@ def list_samples(
         roles: what a sample must have.
 
     Raises:
-        InputError: unknown role or split, missing root, two files for one role of an id, a link out of the
-            root, a file name that cannot be printed, or not a single complete sample.
+        InputError: unknown role or split, missing root, two files for one role of an id, one file for two
+            roles of an id, a link out of the root, a file name that cannot be printed, or not a single
+            complete sample.
     """
     for role in roles:
         if role not in manifest.roles:
@@ -114,11 +116,21 @@ def list_samples(
         files[role], productive[role] = _find_files(manifest, role, split, tree)
 
     listing = SampleListing(manifest=manifest, root=tree.root, split=split or None, samples=[], unmatched=[])
+    paired: set[str] = set()  # the files of complete samples
+    for sample_id in sorted(set(files[roles[0]]).intersection(*files.values())):
+        own = {role: files[role][sample_id] for role in roles}
+        owners: dict[str, str] = {}
+        for role, path in own.items():
+            if (other := owners.setdefault(path, role)) != role:
+                message = f"{role} and {other} are the same file {path}; give each role files of its own"
+                raise manifest.error(productive[role][0].line, message)
+        paired.update(owners)
+        paths = {role: tree.root / path for role, path in own.items()}
+        listing.samples.append(SourceSample(id=sample_id, paths=paths))
     for sample_id in sorted(set().union(*files.values())):
         present = tuple(role for role in roles if sample_id in files[role])
-        if len(present) == len(roles):
-            paths = {role: tree.root / files[role][sample_id] for role in roles}
-            listing.samples.append(SourceSample(id=sample_id, paths=paths))
+        if paired.issuperset(files[role][sample_id] for role in present):
+            continue
         for role in roles:
             if role not in present:
                 entry = Unmatched(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,32 +125,43 @@ def settle_plan(plan: Plan, out: Path) -> None:
 
     Raises:
         InputError: the folder holds work of another plan, and the message names the keys that differ; or
-            files of the names of a dataset's, but no plan.
+            files of the names of a dataset's, but no plan, or a damaged one, and no records of this one.
     """
     path = out / PLAN_NAME
     ids = [frame.id for frame in plan.frames]
     # In this order: another process may begin just now, and its plan is there before its shards.
     foreign = [*sorted(out.glob("shard-*")), *(out / name for name in (INDEX_NAME, FAILURES_NAME))]
-    if (found := [file.name for file in foreign if file.exists()]) and not path.exists():
+    found = [file.name for file in foreign if file.exists()]
+    if found and not path.exists() and not _vouched(plan, out):
         raise InputError(f"{out}: holds {found[0]} but no {PLAN_NAME}; choose an empty folder")
     content = json_bytes({"digest": plan.digest, "settings": plan.settings, "frames": ids})
     if _write_new(path, content):
         return
-    if _stays_empty(path):  # its process was killed
-        if any(out.glob("shard-*")):
-            raise InputError(f"{path}: empty; delete {out}, or choose another folder")
+    if _stays_empty(path) and not any(out.glob("shard-*")):  # its process was killed
         write_bytes(path, content)
-    before = read_json(path)
     try:
+        before = read_json(path)
         if before["digest"] == plan.digest:
             return
         changed = _differences(before["settings"], plan.settings)
         if before["frames"] != ids:
             changed.append(_frames_difference(before["frames"], ids))
-    except (AttributeError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; choose another folder") from None
+    except (InputError, AttributeError, KeyError, TypeError):
+        if not _vouched(plan, out):
+            raise InputError(f"{path}: damaged; choose another folder") from None
+        write_bytes(path, content)
+        return
     why = "; ".join(changed)
     raise InputError(f"{out}: was begun with another plan ({why}); delete it or choose another folder")
+
+
+def _vouched(plan: Plan, out: Path) -> bool:
+    """Whether the records of finished shards, of which there is one at least, all name this plan."""
+    named = set()
+    for path in out.glob("shard-*.json"):
+        with suppress(InputError, KeyError, TypeError):  # a damaged record counts as absent
+            named.add(read_json(path)["plan_digest"])
+    return named == {plan.digest}
 
 
 def _write_new(path: Path, data: bytes) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 from pipeline.depth import DepthEstimator
 from pipeline.device import resolve_device
 from pipeline.engines import RunOptions, run_units
-from pipeline.leases import LEASE_S
+from pipeline.leases import LEASE_S, clear_litter
 from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
-from pipeline.plan import Plan, SynthesisConfig, make_plan, settle_plan
+from pipeline.plan import PLAN_NAME, Plan, SynthesisConfig, make_plan, settle_plan
 from pipeline.progress import Progress
 from pipeline.records import (
     account,
@@ -27,11 +27,17 @@ from pipeline.records import (
     unmatched_reason,
     write_index,
 )
-from pipeline.shard_schema import INDEX_NAME
+from pipeline.shard_schema import FAILURES_NAME, INDEX_NAME
 from pipeline.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
 _POLL_S = 0.5
+#: What processes leave in the folder of a dataset that are killed while they write, apart from shards.
+_LITTER = (
+    *(f".{Path(name).stem}.tmp-*" for name in (PLAN_NAME, INDEX_NAME, FAILURES_NAME)),
+    ".clock-*",
+    "shard-*.lease.stale-*",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +105,7 @@ def synthesise(
     index = None
     if len(records) == plan.num_shards and not faults:
         index = write_index(plan, records, listing.unmatched, out)
+        clear_litter(out, _LITTER)
     own_failures = [f for record in records if record["entry"]["name"] in own for f in record["failures"]]
     return SynthesisSummary(
         index=index,

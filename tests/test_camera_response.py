@@ -197,6 +197,9 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         {"under_ev": (-1.0, -4.0)},
         {"under_ev": (-2.0, 1.0)},
         {"full_well_e": -1.0},
+        {"full_well_e": 1e-9},
+        {"full_well_e": 0.5, "read_noise_e": 0.0},
+        {"full_well_e": 290.0, "read_noise_e": 30.0},
         {"read_noise_e": float("nan")},
     ],
 )

@@ -112,6 +112,57 @@ def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:
         load_depth_estimator(source, device=CPU)
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub that nobody can reach, and the folder where transformers keeps what it fetched."""
+    pytest.importorskip("transformers")
+    import huggingface_hub
+
+    def unreachable(*_: object, timeout: float) -> None:
+        assert timeout <= 10
+        raise ConnectionError("no route to it\nand more lines")
+
+    monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("name", ["./mistyped", "../mistyped", "/mistyped/model", "~/mistyped", "a/b/c"])
+def test_a_missing_folder_is_not_looked_for_on_the_hub(hub: Path, name: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"--depth hf:{name}: cannot be loaded .*there is no folder {name}\)$"
+    ):
+        load_depth_estimator(f"hf:{name}", device=CPU)
+
+
+def test_a_hub_out_of_reach_is_one_line_without_retries(
+    hub: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoImageProcessor
+
+    load, only_here = AutoImageProcessor.from_pretrained, []
+
+    def recorded(name: str, *, local_files_only: bool) -> Any:
+        only_here.append(local_files_only)
+        return load(name, local_files_only=local_files_only)
+
+    monkeypatch.setattr(AutoImageProcessor, "from_pretrained", recorded)
+    with pytest.raises(
+        InputError, match=r"no folder some/model here, and the hub gave none: no route to it\)$"
+    ):
+        load_depth_estimator("hf:some/model", device=CPU)
+    assert only_here == [True] and capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_was_fetched_needs_no_hub(hub: Path) -> None:
+    kept = hub / "models--some--model"
+    _depth_anything(kept / "snapshots" / "1")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("1")
+    fetched = load_depth_estimator("hf:some/model", device=CPU)
+    assert fetched.digest == load_depth_estimator(f"hf:{kept / 'snapshots' / '1'}", device=CPU).digest
+
+
 def test_transformers_that_is_not_installed_is_one_line() -> None:
     try:
         import transformers  # noqa: F401

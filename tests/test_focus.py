@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from pipeline.focus import (
 )
 from pipeline.images import read_rgb
 from pipeline.randomness import random_stream
+from pipeline.thin_lens import ThinLens
 
 
 def _frame(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +117,24 @@ def test_a_frame_without_two_sides_fails_with_its_reason() -> None:
         draw_focus(np.full((200, 200), 0.5, np.float32), tile=64, config=FocusConfig(max_draws=40), rng=rng)
     with pytest.raises(SampleFailure, match="200x100 is smaller than the tile of 160x160"):
         draw_focus(np.zeros((100, 200), np.float32), tile=160, config=FocusConfig(), rng=rng)
+
+
+@pytest.mark.parametrize("limits", [(20.0, 22.0), (0.001, 0.002)])
+def test_a_lens_that_cannot_give_the_blur_says_which_f_numbers_would(limits: tuple[float, float]) -> None:
+    """Within the range that the reason names, the same stream finds a draw at once."""
+    _, depth = _frame(200, 300)
+
+    def draw(least: float, largest: float) -> FocusDraw:
+        lens = ThinLens(f_number_min=least, f_number_max=largest)
+        config = FocusConfig(mode="thin-lens", max_draws=60, lens=lens)
+        return draw_focus(depth, tile=64, config=config, rng=np.random.default_rng(0))
+
+    with pytest.raises(SampleFailure, match="--f-number-min and --f-number-max") as caught:
+        draw(*limits)
+    *asked, least, largest = (float(number) for number in re.findall(r"f/([0-9.e-]+)", str(caught.value)))
+    assert (least, largest) == limits and asked[0] < asked[1]
+    found = draw(0.99 * asked[0], 1.01 * asked[1]).lens
+    assert found is not None and 0.99 * asked[0] <= found.f_number <= 1.01 * asked[1]
 
 
 @pytest.mark.parametrize(

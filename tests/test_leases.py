@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import leases
 from pipeline.files import write_bytes
-from pipeline.leases import LEASE_S, holds, lease
+from pipeline.leases import LEASE_S, clear_litter, holds, lease
 
 
 def test_only_one_owner(tmp_path: Path) -> None:
@@ -124,6 +124,28 @@ def test_a_lease_is_kept_alive_while_it_is_held(tmp_path: Path, monkeypatch: pyt
         while path.stat().st_mtime == 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert path.stat().st_mtime > 1
+
+
+def test_a_contender_whose_lease_was_cleared_away_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the rename of an expired lease and its removal another process may clear the folder."""
+    path = tmp_path / "unit.lease"
+    path.touch()
+    os.utime(path, (1, 1))
+    state = leases._state
+
+    def cleared(lease_path: Path) -> tuple[float, bytes]:
+        if lease_path != path:
+            clear_litter(tmp_path, ["*.stale-*"])
+        return state(lease_path)
+
+    monkeypatch.setattr(leases, "_state", cleared)
+    with lease(path) as held:
+        assert held is None
+    with lease(path) as held:
+        assert held
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["null", "5", "[]", '{"pid": null}', "{"])

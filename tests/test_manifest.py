@@ -130,6 +130,36 @@ def test_a_sample_of_three_roles(tmp_path: Path) -> None:
         list_samples(manifest)
 
 
+def test_one_file_for_two_roles_is_an_error(tmp_path: Path) -> None:
+    """Fused with itself, a picture would teach nothing, and nobody would see it."""
+    touch(tmp_path, "visible/1.png", "infrared/1.png")
+    same = write(tmp_path, PAIR.replace("infrared/{id}", "visible/{id}"))
+    says = r"infrared and visible are the same file visible/1\.png; give each role files of its own$"
+    with pytest.raises(InputError, match=r"mine\.toml:5: " + says):
+        list_samples(same)
+    assert ids(list_samples(same, roles=("visible",))) == ["1"], (
+        "of roles that nobody asked for it is no fault"
+    )
+    either = write(tmp_path, PAIR.replace('"infrared/{id}.png"', '["none/{id}.png", "visible/{id}.PNG"]'))
+    with pytest.raises(InputError, match="infrared and visible are the same file"):
+        list_samples(either)
+
+
+@pytest.mark.parametrize("infrared", ["{id}_ir.png", "ir/{id}.png", "ir_{id}.png"])
+def test_files_of_complete_samples_do_not_lack_a_partner(tmp_path: Path, infrared: str) -> None:
+    """Where all lie in one folder, the pattern of one role finds the files of the other."""
+    pair = 'name = "m"\n[roles]\nvisible = "{id}.png"\ninfrared = "' + infrared + '"\n'
+    manifest = write(tmp_path, pair)
+    for name in "12":
+        touch(tmp_path, f"{name}.png", infrared.replace("{id}", name))
+    listing = list_samples(manifest)
+    assert ids(listing) == ["1", "2"] and listing.require_complete() is listing
+    touch(tmp_path, "3.png")
+    assert [(entry.id, entry.missing_role) for entry in list_samples(manifest).unmatched] == [
+        ("3", "infrared")
+    ]
+
+
 def test_nothing_complete_is_an_error(tmp_path: Path) -> None:
     manifest = write(tmp_path, PAIR)
     touch(tmp_path, "visible/1.png", "infrared/2.png")

@@ -17,7 +17,7 @@ from tiny_source import make_config, run
 
 from pipeline import plan
 from pipeline.depth.network import DepthNetwork, save_depth_network
-from pipeline.files import InputError
+from pipeline.files import InputError, read_json, write_json
 from pipeline.plan import PLAN_NAME, SynthesisConfig, _write_new, make_plan, settle_plan
 from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
 from pipeline.shards import read_index
@@ -191,9 +191,50 @@ def test_a_plan_that_stays_empty_does_not_block_the_folder(
     monkeypatch.setattr(plan, "_WRITING_S", 0.2)
     (tmp_path / PLAN_NAME).touch()
     assert run(source, tmp_path).index is not None
-    (tmp_path / PLAN_NAME).write_bytes(b"")
-    with pytest.raises(InputError, match=r"plan\.json: empty; delete .*, or choose another folder$"):
+
+
+def _lose_plan(out: Path, content: str | None) -> None:
+    (out / PLAN_NAME).unlink()
+    if content is not None:
+        (out / PLAN_NAME).write_text(content)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", '{"digest": "x", "settings": null, "frames": []}'])
+def test_the_records_of_shards_vouch_for_a_lost_plan(
+    source: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    monkeypatch.setattr(plan, "_WRITING_S", 0.2)
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    damaged, *whole = sorted(tmp_path.glob("shard-*.json"))
+    damaged.write_text("counts as absent")
+    times = {path: path.with_suffix(".h5").stat().st_mtime_ns for path in whole}
+    _lose_plan(tmp_path, content)
+    assert run(source, tmp_path).index is not None
+    assert (tmp_path / PLAN_NAME).read_bytes() == (dataset / PLAN_NAME).read_bytes()
+    assert {path: path.with_suffix(".h5").stat().st_mtime_ns for path in whole} == times
+    assert read_index(tmp_path) == read_index(dataset)
+
+
+@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize("vouching", ["none", "one of them for another plan"])
+def test_a_lost_plan_that_no_record_vouches_for_blocks_the_folder(
+    source: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None,
+    vouching: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(plan, "_WRITING_S", 0.2)
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    first, *others = sorted(tmp_path.glob("shard-*.json"))
+    write_json(first, {**read_json(first), "plan_digest": "another"})
+    if vouching == "none":
+        for path in (first, *others):
+            path.unlink()
+    _lose_plan(tmp_path, content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        InputError, match=r"no plan\.json; choose an empty|plan\.json: damaged; choose another"
+    ):
         run(source, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_depth_is_shown_the_frame_in_the_infrareds_place_if_it_is_one(
             return super().estimate(frames, ids)
 
     paths = {name: source.parent / name / "0.png" for name in ("visible", "infrared")}
-    depth = Recorder("files", source.parent / "depth")
+    depth = Recorder(source.parent / "depth")
     config = replace(make_config(source), roles=(role, "visible"))
     content = make_samples(
         [SourceSample(id="0", paths=paths)], config, Models(depth=depth, probe=load_probe())

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_source import FRAMES, SIZE, make_config, make_source, run
 
-from pipeline.files import WEIGHTS_DIR, InputError
+from pipeline.files import WEIGHTS_DIR, InputError, _temporary
 from pipeline.focus import FocusConfig, gaussian_blur
 from pipeline.images import read_rgb
 from pipeline.inspection import iterate_samples
@@ -227,6 +227,25 @@ def test_killed_and_resumed_gives_the_same_bytes(source: Path, dataset: Path, tm
         assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
         assert not list((tmp_path / str(number)).glob("*.lease"))
         assert not list((tmp_path / str(number)).glob(".shard-*")), "what killed processes left is cleared"
+
+
+def test_a_finished_dataset_is_cleared_of_what_killed_processes_left(
+    source: Path, dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
+    before = {path.name for path in tmp_path.iterdir()}
+    litter = [".clock-1", "shard-00000-of-00004.lease.stale-1"]
+    for name in ("plan.json", "index.json", "failures.jsonl"):
+        litter.append(_temporary(tmp_path / name).name)
+    others = {".hidden", "notes.tmp-1"}
+    for name in (*litter, *others):
+        (tmp_path / name).touch()
+    run(source, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*before, *litter, *others}, "their owners may live"
+    for name in (*litter, *others):
+        os.utime(tmp_path / name, (1, 1))
+    run(source, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == before | others
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -23,6 +24,8 @@ INVERSE_DEPTH_FAMILIES = ("depth_anything", "depth_pro", "dpt", "prompt_depth_an
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 #: Settings, besides those that begin with _, that tell how and by what version a model was loaded or written.
 _CIRCUMSTANCES = ("transformers_version", "dtype", "torch_dtype")
+#: Seconds in which the hub has to answer.
+_HUB_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,21 +74,17 @@ class TransformersDepth:
 
 
 def load_transformers_depth(source: str, *, device: torch.device | None, refine: bool) -> TransformersDepth:
-    """Load ``hf:MODEL``: a local folder or an id of the hub, which transformers fetches and keeps.
+    """Load ``hf:MODEL``: a local folder or an id of the hub, which transformers fetches once and keeps.
 
     Raises:
         InputError: transformers is not installed, or the model is missing, damaged or no depth estimator.
     """
     try:
-        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+        import transformers
     except ImportError:
         raise InputError(f"--depth {source}: needs transformers; pip install 'gifnet[hf]'") from None
-    model_id = source.partition(":")[2]
     try:
-        processor = AutoImageProcessor.from_pretrained(model_id)
-        model, info = AutoModelForDepthEstimation.from_pretrained(
-            model_id, use_safetensors=True, output_loading_info=True
-        )
+        processor, model, info = _load(transformers, source.partition(":")[2])
     except Exception as error:  # noqa: BLE001 - what a damaged model raises is written down nowhere
         raise InputError(
             f"--depth {source}: cannot be loaded for depth estimation ({first_line(error)})"
@@ -116,6 +115,38 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
         device=device,
         refine=refine,
     )
+
+
+def _load(transformers: Any, name: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The image processor, the model and what is told of loading it; the hub is asked for what is not here.
+
+    Raises:
+        Exception: whatever a missing or damaged model makes transformers raise; :class:`InputError` where
+            there is no folder, and no answer of the hub.
+    """
+
+    def load(here: bool) -> tuple[Any, Any, dict[str, Any]]:
+        processor = transformers.AutoImageProcessor.from_pretrained(name, local_files_only=here)
+        model, info = transformers.AutoModelForDepthEstimation.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, local_files_only=here
+        )
+        return processor, model, info
+
+    folder = Path(name).is_dir()
+    if not folder and (name.startswith((".", "/", "~")) or name.count("/") > 1):  # no id of the hub
+        raise InputError(f"there is no folder {name}")
+    try:
+        return load(here=True)  # or fetched before
+    except OSError:
+        if folder:
+            raise
+    from huggingface_hub import model_info  # of transformers
+
+    try:
+        model_info(name, timeout=_HUB_S)  # one question; fetching files is tried for minutes
+    except Exception as error:  # noqa: BLE001 - of the hub or of its HTTP client, which changes
+        raise InputError(f"no folder {name} here, and the hub gave none: {first_line(error)}") from None
+    return load(here=False)
 
 
 def _gives_depth(config: Any) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from model.evaluation.baselines import BASELINES
 from model.evaluation.scoring import COLOUR, EvaluateConfig
 from model.fusing.colour import COLOUR_MODES, TASKS
 from model.fusing.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
 from model.inputs.source_options import chosen_sources, manifest_options
+from model.metrics import GROUND_TRUTH_METRICS, METRICS
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
@@ -21,7 +23,7 @@ _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items()
 
 @click.command()
 @click.option("-a", "a", type=ANY_PATH, help="Infrared, near, over, PET, bands, ...")
-@click.option("-b", "b", type=ANY_PATH, help="Visible, far, under, MRI, pan; none enhances A alone.")
+@click.option("-b", "b", type=ANY_PATH, help="Visible, far, under, MRI, pan; without it A is enhanced.")
 @manifest_options
 @click.option("-c", "--also", type=ANY_PATH, multiple=True, help="A further input of a stack.")
 @click.option("-o", "--out", type=ANY_PATH, required=True, help="Folder of results, or the result.")
@@ -95,7 +97,14 @@ def fuse(
 @click.option("-a", "a", type=FOLDER, help="First sources: infrared, near, over, ...")
 @click.option("-b", "b", type=FOLDER, help="Second sources: visible, far, under, ...")
 @manifest_options
-@click.option("-f", "--fused", multiple=True, required=True, metavar="NAME=DIR", help="A method.")
+@click.option(
+    "-f",
+    "--fused",
+    multiple=True,
+    required=True,
+    metavar="NAME=DIR",
+    help=f"A method; may be repeated. Beside them stand the baselines {', '.join(BASELINES)}.",
+)
 @click.option("--ground-truth", type=FOLDER, help="True images  [default: the manifest's, if any].")
 @click.option("-o", "--out", type=FILE, required=True, help="Summary, .json; tables go beside.")
 @setting(EvaluateConfig, "convention", type=click.Choice(list(CONVENTIONS)), help="Whose definitions.")
@@ -103,7 +112,8 @@ def fuse(
     "--metric",
     "metrics",
     multiple=True,
-    help="Only this metric, beside those of a ground truth (PSNR-GT, SSIM-GT); may be repeated.",
+    help=f"Only this metric of the convention; may be repeated. Standard: {', '.join(METRICS)}; with true "
+    f"images {', '.join(GROUND_TRUTH_METRICS)}, which come by themselves. Explained in CONVENTIONS.md.",
 )
 @setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
 @setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")
@@ -121,6 +131,7 @@ def evaluate(
     """Score the fused images of one or more methods, beside trivial baselines.
 
     All images, the sources too, have 8 bits per channel: 16-bit ones are refused.
+    A run that was stopped goes on where it was.
 
     \b
     Example:
@@ -132,7 +143,7 @@ def evaluate(
 
     config, methods = EvaluateConfig(**settings), parse_methods(fused)
     first, second, listed_truth = chosen_sources(
-        manifest, a, b, root=root, split=split, with_ground_truth=ground_truth is None
+        manifest, a, b, root=root, split=split, scored=True, with_ground_truth=ground_truth is None
     )
     if first is None or second is None:
         raise InputError("evaluate: no sources; give -a and -b, or --manifest")

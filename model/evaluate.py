@@ -1,8 +1,8 @@
 """Evaluate: score any number of methods' fused images against their sources, side by side.
 
 The stage reads folders and writes, beside the summary ``NAME.json``: ``NAME.jsonl`` (one line per image
-and method), ``NAME.md`` and ``NAME.csv`` (tables), and ``NAME-images/`` (the baselines as images, and error
-maps where there is a ground truth). ``report`` makes a page of it. Scoring needs no network and no GPU.
+and method), ``NAME.md`` and ``NAME.csv`` (tables); while it runs, ``NAME.scores.jsonl``, with which a rerun
+goes on. ``report`` makes a page of it. Scoring needs no network and no GPU.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import joblib
 
 from model.evaluation.baselines import BASELINES
 from model.evaluation.evaluation_tables import csv_table, markdown_table, summarise
-from model.evaluation.scoring import COLOUR, ERRORS, EvaluateConfig, folder_name, score_pair
+from model.evaluation.score_log import ScoreLog
+from model.evaluation.scoring import COLOUR, EvaluateConfig, PairScores, score_pair
 from model.inputs.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.files import InputError, enumerate_some, one_line, read_json, write_bytes, write_json
 from pipeline.progress import Progress
 
-FORMAT, FORMAT_VERSION = "gifnet-evaluation", 1
+FORMAT, FORMAT_VERSION = "gifnet-evaluation", 2
 #: Images named in an error; the rest is counted.
 _NAMES_SHOWN = 8
 
@@ -68,18 +69,21 @@ def evaluate(
 ) -> Path:
     """Score every method and the baselines on every pair; return ``out``, the summary.
 
+    Scores are kept as they come: a rerun with the same settings goes on with those whose files have not
+    changed.
+
     Args:
         a, b: folders of the sources (infrared and visible, near and far, ...), 8-bit; or files of a manifest.
         methods: name -> folder of its fused images. Files belong together by relative path without suffix.
         out: the summary, ``*.json``, outside all these folders; everything else is written beside it.
-        ground_truth: optional folder or files of true images; adds PSNR-GT, SSIM-GT and error maps.
+        ground_truth: optional folder or files of true images; adds PSNR-GT, SSIM-GT, error maps in the page.
 
     Raises:
         InputError: folders do not hold the same images (those that a manifest left out do not count), an
-            image cannot be read or has another size than its sources, names clash, ``out`` or a folder of
-            pictures lies where images are read, a file to be replaced is not of an evaluation, such as the
-            log of a run, or a metric is named that needs a ground truth and there is none. Nothing of the
-            summary is written then.
+            image cannot be read or has another size than its sources, a method has no name or that of a
+            baseline, ``out`` lies where images are read, a file to be replaced is not of an evaluation, such
+            as the log of a run, or a metric is named that needs a ground truth and there is none. Nothing of
+            the summary is written then.
     """
     out = Path(out)
     if out.suffix != ".json":
@@ -91,12 +95,12 @@ def evaluate(
         raise InputError(f"--metric {needy[0]}: needs true images; give --ground-truth, or leave it out")
     folders = {role: one if isinstance(one, ListedFiles) else Path(one) for role, one in folders.items()}
     _check_names(methods)
-    images = out.with_name(f"{out.stem}-images")
-    for place in (out, *(images / folder_name(name) for name in BASELINES), images / ERRORS):
-        check_apart(place, folders.values())
+    check_apart(out, folders.values())
     _check_replaced(out)
     pairs = pair_folders(folders).require_complete()
-    rows = _score_all(config, pairs, images)
+    log = ScoreLog(out.with_suffix(".scores.jsonl"), config, list(methods))
+    scored = _score_all(config, pairs, log)
+    rows = [row for pair in scored for row in pair.rows]
     metrics, left_out = _common_metrics(config, rows, ground_truth is not None)
     names = [*methods, *BASELINES]
     summary: dict[str, Any] = {
@@ -106,11 +110,11 @@ def evaluate(
         "colour": COLOUR[config.colour],
         "convention": CONVENTIONS[config.convention].source,
         "folders": {role: _recorded(images_of, out) for role, images_of in folders.items()},
-        "images_folder": images.name,
         "images": pairs.stems,
+        "digests": {pair.image: pair.files for pair in scored},  # of what was scored
+        "unmatched": _unmatched(folders.values()),
         "methods": names,
-        "baselines": {name: folder_name(name) for name in BASELINES},  # -> folder of its images
-        "error_maps": {name: f"{ERRORS}/{folder_name(name)}" for name in names if ground_truth is not None},
+        "baselines": list(BASELINES),
         "metrics": [
             {"name": name, "title": m.title, "unit": m.unit, "higher_is_better": m.higher_is_better}
             for name, m in metrics.items()
@@ -123,7 +127,9 @@ def evaluate(
     for suffix, table in ((".md", markdown_table(summary)), (".csv", csv_table(summary))):
         # A method's name may be no UTF-8, which is escaped as in JSON.
         write_bytes(out.with_suffix(suffix), table.encode(errors="backslashreplace"))
-    return write_json(out, summary)  # last: a summary means a complete evaluation
+    write_json(out, summary)  # last: a summary means a complete evaluation
+    log.remove()
+    return out
 
 
 def recorded_images(recorded: str | dict[str, Any], summary_path: Path) -> Images:
@@ -135,13 +141,11 @@ def recorded_images(recorded: str | dict[str, Any], summary_path: Path) -> Image
 
 
 def _check_names(methods: Mapping[str, Path]) -> None:
-    taken: dict[str, str] = {folder_name(name): name for name in BASELINES}
-    for name in methods:
-        other = taken.setdefault(folder_name(name), name)
-        if not folder_name(name):
-            raise InputError(f"-f {name}=...: a name needs a letter or a digit; choose another")
-        if other != name or name in BASELINES:
-            raise InputError(f"-f {name}=...: the name is too like {other!r}; choose another")
+    for name, folder in methods.items():
+        if not name.strip():
+            raise InputError(f"-f {name}={folder}: give a method as NAME=DIR")
+        if name in BASELINES:
+            raise InputError(f"-f {name}={folder}: {name} is the name of a baseline; choose another")
 
 
 def _check_replaced(out: Path) -> None:
@@ -177,6 +181,11 @@ def _check_lines(path: Path) -> None:
         raise InputError(f"{path}: is there, and not of an evaluation; choose another -o")
 
 
+def _unmatched(folders: Iterable[Images]) -> list[str]:
+    """Samples that a manifest leaves out, since a file of theirs is absent."""
+    return sorted({stem for one in folders if isinstance(one, ListedFiles) for stem in one.left_out})
+
+
 def _recorded(images: Images, out: Path) -> str | dict[str, Any]:
     """How the summary says where images are; :func:`recorded_images` reads it."""
     if isinstance(images, ListedFiles):
@@ -188,24 +197,36 @@ def _portable(path: Path, out: Path) -> str:
     return Path(path_from(out.parent, path)).as_posix()
 
 
-def _score_all(config: EvaluateConfig, pairs: FolderPairs, images: Path) -> list[dict[str, Any]]:
-    """One row per image and method, in the order of the images."""
-    work = joblib.Parallel(n_jobs=config.jobs, return_as="generator")(
-        joblib.delayed(score_pair)(config, stem, pairs.paths[stem], images) for stem in pairs.stems
+def _score_all(config: EvaluateConfig, pairs: FolderPairs, log: ScoreLog) -> list[PairScores]:
+    """Scores of all pairs, in the order of the images; those in the log are taken from there."""
+    done = log.scored(pairs.paths)
+    todo = [stem for stem in pairs.stems if stem not in done]
+    work = joblib.Parallel(n_jobs=config.jobs, return_as="generator_unordered")(
+        joblib.delayed(score_pair)(config, stem, pairs.paths[stem]) for stem in todo
     )
-    rows: list[dict[str, Any]] = []
     failures: list[str] = []
-    with Progress("evaluate", total=len(pairs.stems), unit="pair") as progress:
-        for scored in work:
-            if isinstance(scored, str):
-                failures.append(scored)
-            else:
-                rows.extend(scored)
-            progress.advance()
+    with Progress("evaluate", total=len(todo), unit="pair") as progress:
+        if done:
+            progress.message(f"evaluate: {len(done)} of {len(pairs.stems)} pairs are scored already")
+        try:
+            for scored in work:
+                if isinstance(scored, str):
+                    failures.append(scored)
+                else:
+                    log.append(scored)
+                    done[scored.image] = scored
+                progress.advance()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"{len(done)} of {len(pairs.stems)} pairs are scored; run it again"
+            ) from None
     if failures:
-        listed = enumerate_some(failures, most=_NAMES_SHOWN, separator="; ")
-        raise InputError(f"{len(failures)} of {len(pairs.stems)} pairs cannot be scored: {listed}")
-    return rows
+        listed = enumerate_some(sorted(failures), most=_NAMES_SHOWN, separator="; ")
+        raise InputError(
+            f"{len(failures)} of {len(pairs.stems)} pairs cannot be scored: {listed}; mend them and "
+            "run it again: the scores of the others are kept"
+        )
+    return [done[stem] for stem in pairs.stems]
 
 
 def _common_metrics(

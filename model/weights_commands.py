@@ -86,7 +86,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     """Balance the pyramid head of trained weights by the metrics of evaluate, on pairs that training may see.
 
     DATA as for train-fusion. Some weights of the head move a little, so that every metric is ahead of a
-    Laplacian pyramid's on pairs of each kind, as far as that is possible. Half an hour on 2 cores.
+    Laplacian pyramid's on pairs of each kind, as far as that is possible. About 20 minutes on 2 cores.
 
     \b
     Example:

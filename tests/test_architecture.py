@@ -58,7 +58,7 @@ def test_stage_two_knows_only_the_interface_of_stage_one(path: Path) -> None:
     assert not {name for name in imported_modules(path) if name.split(".")[0] == "cli"}
 
 
-@pytest.mark.parametrize("command", [[], ["synth"], ["train"], ["fuse"], ["weights"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["synth"], ["train"], ["fuse"], ["evaluate"], ["weights"]], ids=str)
 def test_help_imports_neither_torch_nor_h5py(command: list[str]) -> None:
     code = (
         "import sys\nimport cli\n"

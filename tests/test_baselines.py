@@ -29,10 +29,19 @@ def test_every_baseline_returns_an_8_bit_plane_and_repeats(name: str, shape: tup
 def test_values() -> None:
     a = np.array([[0, 100], [255, 1]], np.uint8)
     b = np.array([[0, 50], [255, 4]], np.uint8)
-    assert average(a, b).tolist() == [[0, 75], [255, 2]]
+    assert average(a, b).tolist() == [[0, 75], [255, 3]]
     flat = np.full((40, 40), 80, np.uint8)
     for name in ("average", "average + unsharp", "Laplacian pyramid", "Mertens"):
         assert np.abs(BASELINES[name](flat, flat, "").astype(int) - 80).max() <= 1, name
+
+
+def test_the_average_has_no_comb_of_levels() -> None:
+    a, b = picture(1, (200, 210)), picture(2, (200, 210))
+    assert (average(a, b) % 2 == 0).mean() == pytest.approx(0.5, abs=0.02)
+    every = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(
+        average(every[None], every[:, None]), (every[None] / 2 + every[:, None] / 2 + 0.5) // 1
+    )
 
 
 def test_sharper_and_noisier_are_what_they_say() -> None:

@@ -76,7 +76,8 @@ def test_evaluate_takes_a_manifest_and_report_finds_its_images(tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert "unmatched: '03' has near, but no far" in result.stderr
     summary = json.loads(out.read_text())
-    assert summary["images"] == ["00", "01", "02"]
+    assert summary["images"] == ["00", "01", "02"] and summary["unmatched"] == ["03"]
+    assert "for want of a file: 1 of the recipe's samples (03)" in result.stdout
     assert summary["means"]["copy"]["PSNR-GT"] == 150.0
     moved = (tmp_path / "elsewhere").resolve()
     moved.mkdir()
@@ -98,6 +99,15 @@ def test_results_of_pairs_that_cannot_be_scored_are_no_error(tmp_path: Path, mis
     assert "unmatched: '01'" in result.stderr
     assert json.loads(out.read_text())["images"] == ["00", "02"]
     assert run("report", out, "-o", tmp_path / "r.html").exit_code == 0
+
+
+def test_pan_sharpening_is_fused_but_not_scored(tmp_path: Path) -> None:
+    write(tmp_path, 'name = "mine"\n[roles]\nmultispectral = "ms/{id}.tif"\npan = "pan/{id}.tif"\n')
+    method = ("-f", f"m={tmp_path}", "-o", tmp_path / "r.json")
+    result = run("evaluate", "--manifest", tmp_path / "mine.toml", "--root", tmp_path / "absent", *method)
+    assert result.exit_code == 2 and "mine.toml: pan-sharpening is not scored" in result.stderr
+    touch(tmp_path, "ms/1.tif", "pan/1.tif")
+    assert manifest_pairs(tmp_path / "mine.toml").a.name == "multispectral"
 
 
 def test_a_method_must_have_exactly_the_pairs_of_the_manifest(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from metric_pictures import picture
 
-from model.metrics import METRICS, compute_metrics, conventions
-from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics_of
+import cli
+from model.evaluation.baselines import BASELINES
+from model.metrics import GROUND_TRUTH_METRICS, METRICS, compute_metrics, conventions
+from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics_markdown, metrics_of
 from pipeline.files import InputError
 from pipeline.images import read_grey
 
@@ -124,8 +127,23 @@ def test_units_are_those_of_the_convention() -> None:
 
 def test_the_page_of_conventions_is_what_the_code_says() -> None:
     page = Path(conventions.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
-    assert page.endswith("\n\n" + conventions_markdown())
+    assert page.startswith("# ") and page.endswith("\n\n" + conventions_markdown())
+    assert page.index("\n\n" + metrics_markdown() + "\n") < page.index(conventions_markdown())
     assert "model/metrics/CONVENTIONS.md" in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def test_every_metric_is_listed_with_its_unit_and_its_better_side() -> None:
+    rows = [line.strip("| ").split(" | ") for line in metrics_markdown().splitlines()[2:]]
+    metrics = METRICS | GROUND_TRUTH_METRICS
+    assert [name for name, *_ in rows] == list(metrics)
+    assert {name for name, *_, better in rows if better == "lower"} == {"Nabf", "Qcv", "MSE"}
+    assert {name for name, _, unit, _ in rows if unit == "dB"} == {"PSNR", "PSNR-GT"}
+    shown = CliRunner().invoke(cli.main, ["evaluate", "--help"]).output
+    assert ", ".join(BASELINES) in " ".join(shown.split())
+    words = (
+        shown.partition("--metric")[2].partition("--colour")[0].replace(",", " ").replace(";", " ").split()
+    )
+    assert not [name for name in metrics if name not in words]
 
 
 def test_the_table_names_every_difference() -> None:

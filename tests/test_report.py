@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from metric_pictures import picture
+from metric_pictures import STEMS, picture, write_set
 
 from model.evaluate import evaluate
 from model.evaluation.baselines import BASELINES
@@ -20,7 +20,7 @@ from model.evaluation.scoring import EvaluateConfig
 from model.report import ReportConfig, report, write_page
 from model.report.pictures import coloured_error, data_uri, within_limit
 from pipeline.files import write_json
-from pipeline.images import write_image
+from pipeline.images import read_grey, read_rgb, write_image
 
 EVIL = "</script><img src=x onerror=alert(1)>&\"'"
 
@@ -125,6 +125,38 @@ def test_error_maps_and_ground_truth_are_in_the_gallery(tmp_path: Path) -> None:
     assert kinds.count("error") == 1 + len(BASELINES) and gallery["columns"][2]["name"] == "ground truth"
     perfect = decoded(gallery["pairs"][0]["pictures"][kinds.index("error")])
     assert perfect.max() < 10  # the copy is the truth: its error map is dark
+
+
+@pytest.mark.parametrize("colour", ["luminance", "channels"])
+def test_baselines_and_error_maps_are_those_that_were_scored(tmp_path: Path, colour: str) -> None:
+    methods = write_set(tmp_path, colour=True)
+    config = EvaluateConfig(metrics=("EN",), jobs=1, colour=colour)
+    sources, truth = (tmp_path / "a", tmp_path / "b"), tmp_path / "copy"
+    out = evaluate(config, *sources, methods, tmp_path / "r.json", ground_truth=truth)
+    gallery = content_of(report(out, tmp_path / "r.html"))["gallery"]
+    for stem, pair in zip(STEMS, gallery["pairs"], strict=True):
+        shown = {
+            column["name"]: uri for column, uri in zip(gallery["columns"], pair["pictures"], strict=True)
+        }
+        files = tmp_path / "a" / f"{stem}.png", tmp_path / "b" / f"{stem}.bmp"
+        if colour == "luminance":
+            a, b = ([read_grey(file)] for file in files)
+        else:
+            a, b = (list(read_rgb(file).transpose(2, 0, 1)) for file in files)
+        for name, fuse in BASELINES.items():
+            planes = [fuse(x, y, stem) for x, y in zip(a, b, strict=True)]
+            assert shown[name] == data_uri(np.dstack(planes).squeeze(), 800), name
+            worst = np.max([np.abs(x.astype(int) - y) for x, y in zip(planes, b, strict=True)], axis=0)
+            assert shown[f"error of {name} (0 to 64 levels)"] == data_uri(coloured_error(worst), 800), name
+
+
+def test_samples_without_a_file_are_noted(tmp_path: Path) -> None:
+    source = evaluation(tmp_path)
+    summary = json.loads(source.read_text())
+    assert summary["unmatched"] == []
+    write_json(source, summary | {"unmatched": [f"x{number}" for number in range(20)]})
+    notes = content_of(report(source, tmp_path / "r.html"))["notes"]
+    assert notes[-1].endswith("20 of the recipe's samples (x0, x1, x2, x3, x4, x5, x6, x7, and 12 more).")
 
 
 def test_the_pictures_stay_within_the_limit_and_are_spread_over_the_set(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fusing import tiny_weights
-from test_report import evaluation, training_run
+from metric_pictures import picture
+from test_report import content_of, evaluation, training_run
 
 import cli
 from model.report import ReportConfig, report
 from pipeline.files import InputError, write_json
+from pipeline.images import write_image
 
 
 def test_unusable_input(tmp_path: Path) -> None:
@@ -35,6 +37,12 @@ def test_unusable_input(tmp_path: Path) -> None:
         write_json(source.with_name("part.json"), summary)
         with pytest.raises(InputError, match=r"part\.json: "):
             report(tmp_path / "part.json", tmp_path / "r.html")
+    before = (tmp_path / "copy" / "01.png").read_bytes()
+    write_image(tmp_path / "copy" / "01.png", picture(99, (64, 80)))
+    with pytest.raises(InputError, match="the images of 01 have changed since; evaluate again"):
+        report(source, tmp_path / "r.html")
+    (tmp_path / "copy" / "01.png").write_bytes(before)
+    assert report(source, tmp_path / "r.html").is_file()
     (tmp_path / "a" / "01.png").unlink()
     with pytest.raises(InputError, match="01 have gone since"):
         report(source, tmp_path / "r.html")
@@ -48,6 +56,42 @@ def test_unusable_input(tmp_path: Path) -> None:
     for bad in ({"picture_side_px": 3}, {"pictures_limit_mb": 0}):
         with pytest.raises(InputError):
             ReportConfig(**bad)
+
+
+@pytest.mark.parametrize("damage", [None, {}, [], 5, "x", [{}], {"copy": {}}, {"a": 3}], ids=str)
+def test_damaged_summaries_are_one_line(tmp_path: Path, damage: object) -> None:
+    source = evaluation(tmp_path)
+    summary = json.loads(source.read_text())
+    unread = {"format", "format_version", "rises_with"}
+    for key in summary.keys() - unread:
+        insides = [damage]
+        if isinstance(summary[key], dict) and key not in ("win_rates", "marks", "left_out"):
+            insides += [dict(list(summary[key].items())[1:]), dict.fromkeys(summary[key], damage)]
+        for inside in insides:
+            write_json(source, summary | {key: inside})
+            try:
+                report(source, tmp_path / "r.html")
+            except InputError as error:
+                assert "evaluate again" in str(error) or "does not exist" in str(error), (key, inside)
+
+
+@pytest.mark.parametrize(
+    ("key", "inside"),
+    [
+        ("means", {"copy": {}}),
+        ("means", {"copy": {"EN": "high"}}),
+        ("config", None),
+        ("metrics", [{"name": "EN"}]),
+        ("folders", {"a": "a", "b": "b"}),
+        ("digests", {}),
+        ("unmatched", 5),
+    ],
+)
+def test_what_is_damaged_inside_is_told(tmp_path: Path, key: str, inside: object) -> None:
+    source = evaluation(tmp_path)
+    write_json(source, json.loads(source.read_text()) | {key: inside})
+    with pytest.raises(InputError, match=r"results\.json: damaged; evaluate again"):
+        report(source, tmp_path / "r.html")
 
 
 def test_scores_of_another_evaluation_are_refused(tmp_path: Path) -> None:
@@ -76,10 +120,36 @@ def test_a_run_with_another_summary_or_half_a_picture(tmp_path: Path) -> None:
         {"best_validation": 3},
         {"best_validation": {"step": 1}},
         {"training_seconds": "x"},
+        {"training_seconds": float("inf")},
     ):
         write_json(run / "summary.json", other)
         with pytest.raises(InputError, match=r"summary\.json: not the summary of a training run"):
             report(run, tmp_path / "r.html")
+
+
+def test_damaged_pictures_of_a_run_are_left_out_and_named(tmp_path: Path) -> None:
+    run = training_run(tmp_path / "run")
+    pictures = sorted((run / "pictures").iterdir())
+    for count, shown in ((1, ["step 20", "step 30"]), (3, [])):
+        for path in pictures[:count]:
+            path.write_bytes(b"half of a picture")
+        content = content_of(report(run, tmp_path / "r.html"))
+        assert [picture["label"] for picture in content["pictures"]] == shown
+        note = content["picturesNote"] if shown else content["notes"][-1]  # beside the curves
+        assert note == f"Left out, damaged: {', '.join(path.name for path in pictures[:count])}."
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", '"x"', "[1]", "true"])
+def test_a_log_of_other_values_than_numbers_is_one_line(tmp_path: Path, value: str) -> None:
+    run = training_run(tmp_path / "run")
+    lines = (run / "metrics.jsonl").read_text().split("\n")
+    lines[4] = f'{{"step": 5, "mm_task": {value}}}'
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"metrics\.jsonl:5: not the .*; restore the file, or resume"):
+        report(run, tmp_path / "r.html")
+    lines[4] = '{"step": 5}'  # an earlier version may have written less
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    assert report(run, tmp_path / "r.html").is_file()
 
 
 def test_the_name_of_the_page_is_checked_before_anything_is_read(

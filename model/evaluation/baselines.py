@@ -22,8 +22,8 @@ _PYRAMID_LEVELS = 4
 
 
 def average(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
-    """Mean of the two planes, (H, W) uint8."""
-    return to_uint8(_mean(a, b))
+    """Mean of the two planes, (H, W) uint8; halves go up (to even, they would leave a comb of levels)."""
+    return ((a.astype(np.uint16) + b + 1) // 2).astype(np.uint8)
 
 
 def average_unsharp(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from model.metrics import Metric
+from pipeline.files import enumerate_some
 
 #: Baselines that are nothing but the average made worse: what they win, a metric gives away.
 GAMES = {"noise": "average + noise", "sharpening": "average + unsharp"}
 MARKS = {"noise": "ⁿ", "sharpening": "ˢ"}
+#: Samples named in a note; the rest is counted.
+_NAMES_SHOWN = 8
 
 GAMED_NOTE = (
     "ⁿ, ˢ: on more than half of these pairs a plain average scores better once noise (10 grey levels) or an "
@@ -70,10 +73,10 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
     ]
     columns = [_column(summary, metric) for metric in metrics]
     for row, method in enumerate(summary["methods"]):
-        label = re.sub(r"([\\`*_|<\[~])", r"\\\1", method)
+        label = _escaped(method)
         label = f"*{label}*" if method in summary["baselines"] else label
         lines.append("| " + " | ".join([label, *(column[row] for column in columns)]) + " |")
-    listed = ["Bold is best; italic rows are baselines without any network.", *notes(summary)]
+    listed = ["Bold is best; italic rows are baselines without any network.", *map(_escaped, notes(summary))]
     return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in listed) + "\n"
 
 
@@ -104,7 +107,15 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     if any(summary["marks"].values()):
         lines.append(GAMED_NOTE)
     lines += [f"{name} is left out: {reason}." for name, reason in summary["left_out"].items()]
+    if unmatched := summary["unmatched"]:
+        shown = enumerate_some(unmatched, most=_NAMES_SHOWN)
+        lines.append(f"Not scored, for want of a file: {len(unmatched)} of the recipe's samples ({shown}).")
     return lines
+
+
+def _escaped(text: str) -> str:
+    """Markdown that shows the text as it is."""
+    return re.sub(r"([\\`*_|<\[~&])", r"\\\1", text)
 
 
 def _heading(summary: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

@@ -1,8 +1,7 @@
-"""Scores of one pair: of the methods' fused images and of the baselines, which are computed for it."""
+"""One pair: its planes, the baselines, which are computed of them, and the scores of all."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,13 +14,10 @@ import numpy as np
 from model.evaluation.baselines import BASELINES
 from model.metrics import Metric, compute_metrics
 from model.metrics.conventions import metrics_of
-from model.metrics.similarity import error_map
 from pipeline.command_line import check_jobs
-from pipeline.files import InputError
-from pipeline.images import read_grey, read_rgb, write_image
+from pipeline.files import InputError, canonical_json, sha256_text, source_digest
+from pipeline.images import read_grey, read_rgb
 
-#: Folder of the error maps, beside those of the baselines.
-ERRORS = "errors"
 COLOUR = {
     "luminance": "BT.601 luminance of every image, rounded to 8 bits",
     "channels": "mean over R, G and B; a grey image counts as three equal channels",
@@ -44,18 +40,52 @@ class EvaluateConfig:
         check_jobs(self.jobs)
 
 
-def folder_name(name: str) -> str:
-    """Of the images of a method or baseline, from its name."""
-    return re.sub(r"[^\w.]+", "-", name.lower()).strip("-.")
+@dataclass(frozen=True, kw_only=True)
+class PairScores:
+    """What :func:`score_pair` found."""
+
+    image: str
+    files: str  # pair_digest of the files that were scored
+    rows: list[dict[str, Any]]  # one for each method and baseline: image, method, scores by metric
 
 
-def score_pair(
-    config: EvaluateConfig, stem: str, paths: Mapping[str, Path], images: Path
-) -> list[dict[str, Any]] | str:
-    """Rows of one pair, or what is wrong with it."""
+def pair_digest(paths: Mapping[str, Path]) -> str:
+    """Digest of the content of a pair's files (role -> file), 16 hexadecimal digits."""
+    return sha256_text(canonical_json({role: source_digest(path) for role, path in paths.items()}))[:16]
+
+
+def score_pair(config: EvaluateConfig, stem: str, paths: Mapping[str, Path]) -> PairScores | str:
+    """Scores of one pair (role -> file), or what is wrong with it."""
+    files = pair_digest(paths)  # of what is read, whatever replaces it meanwhile
     # Several pairs at a time already fill the cores.
     with nullcontext() if config.jobs == 1 else _one_thread():
-        return _score_pair(config, stem, paths, images)
+        try:
+            planes = pair_planes(stem, paths, config.colour)
+        except InputError as error:
+            return str(error)
+        return PairScores(image=stem, files=files, rows=_rows(config, stem, planes))
+
+
+def pair_planes(stem: str, paths: Mapping[str, Path], colour: str) -> dict[str, np.ndarray]:
+    """Planes (N, H, W) uint8 of a pair by role, and those of the baselines as ``method NAME``.
+
+    Args:
+        stem: name of the pair, on which the noise of a baseline depends.
+        paths: role -> file; a and b are the sources.
+        colour: luminance (one plane) or channels (three).
+
+    Raises:
+        InputError: an image cannot be read, has 16 bits, or is not of the size of a.
+    """
+    planes = {role: _read_planes(path, colour) for role, path in paths.items()}
+    for role, stack in planes.items():
+        if stack.shape != planes["a"].shape:
+            sizes = " and ".join(f"{s.shape[2]}x{s.shape[1]}" for s in (planes["a"], stack))
+            raise InputError(f"{stem}: a and {role} differ in size, {sizes}")
+    sources = list(zip(planes["a"], planes["b"], strict=True))
+    for name, fuse in BASELINES.items():
+        planes[f"method {name}"] = np.stack([fuse(a, b, stem) for a, b in sources])
+    return planes
 
 
 @contextmanager
@@ -69,36 +99,17 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def _score_pair(
-    config: EvaluateConfig, stem: str, paths: Mapping[str, Path], images: Path
-) -> list[dict[str, Any]] | str:
-    try:
-        planes = {role: _planes(path, config.colour) for role, path in paths.items()}
-        for role, stack in planes.items():
-            if stack.shape != planes["a"].shape:
-                sizes = " and ".join(f"{s.shape[2]}x{s.shape[1]}" for s in (planes["a"], stack))
-                return f"{stem}: a and {role} differ in size, {sizes}"
-    except InputError as error:
-        return str(error)
-    for name, fuse in BASELINES.items():
-        stack = np.stack([fuse(x, y, stem) for x, y in zip(planes["a"], planes["b"], strict=True)])
-        planes[f"method {name}"] = stack
-        write_image(images / folder_name(name) / f"{stem}.png", _picture(stack))
+def _rows(config: EvaluateConfig, stem: str, planes: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     metrics = {
         name: metric
         for name, metric in metrics_of(config.convention, config.metrics).items()
         if min(planes["a"].shape[1:]) >= metric.min_side_px
     }
-    rows = []
-    for role, fused in planes.items():
-        if role.startswith("method "):
-            name = role.removeprefix("method ")
-            rows.append({"image": stem, "method": name, **_scores(fused, planes, metrics)})
-            if "ground truth" in planes:
-                errors = [error_map(*pair) for pair in zip(fused, planes["ground truth"], strict=True)]
-                path = images / ERRORS / folder_name(name) / f"{stem}.png"
-                write_image(path, np.max(errors, axis=0))
-    return rows
+    return [
+        {"image": stem, "method": role.removeprefix("method "), **_scores(fused, planes, metrics)}
+        for role, fused in planes.items()
+        if role.startswith("method ")
+    ]
 
 
 def _scores(
@@ -124,12 +135,8 @@ def _scores(
     return means
 
 
-def _planes(path: Path, colour: str) -> np.ndarray:
+def _read_planes(path: Path, colour: str) -> np.ndarray:
     """(1, H, W) luminance or (3, H, W) channels, uint8."""
     if colour == "channels":
         return np.ascontiguousarray(read_rgb(path).transpose(2, 0, 1))
     return read_grey(path)[None]
-
-
-def _picture(stack: np.ndarray) -> np.ndarray:
-    return stack[0] if len(stack) == 1 else np.ascontiguousarray(stack.transpose(1, 2, 0))

@@ -33,7 +33,12 @@ class ManifestPairs:
 
 
 def manifest_pairs(
-    path: Path, *, root: Path | None = None, split: str | None = None, with_ground_truth: bool = False
+    path: Path,
+    *,
+    root: Path | None = None,
+    split: str | None = None,
+    scored: bool = False,
+    with_ground_truth: bool = False,
 ) -> ManifestPairs:
     """List the pairs of a manifest.
 
@@ -41,17 +46,23 @@ def manifest_pairs(
         path: the manifest.
         root: folder of the data; default: the manifest's.
         split: one of the manifest's splits.
+        scored: they are to be scored, which those of pan-sharpening cannot be.
         with_ground_truth: also the true images, if the manifest has that role.
 
     Raises:
-        InputError: the manifest has no two roles that belong together, or as
-            :func:`pipeline.manifest.list_samples`.
+        InputError: the manifest has no two roles that belong together, or those of pan-sharpening and
+            ``scored``, or as :func:`pipeline.manifest.list_samples`.
     """
     manifest = load_manifest(path)
     known = [pair for pair in SOURCE_ROLES if set(pair) <= set(manifest.roles)]
     if not known:
         pairs = ", ".join(" and ".join(pair) for pair in SOURCE_ROLES)
         raise InputError(f"{path}: no pair to fuse; the roles may be {pairs}")
+    if scored and "pan" in known[0]:
+        raise InputError(
+            f"{path}: pan-sharpening is not scored: its sources differ in size and bands; "
+            "use a program that measures pan-sharpened images"
+        )
     truth = ("ground_truth",) if with_ground_truth and "ground_truth" in manifest.roles else ()
     listing = list_samples(manifest, root=root, split=split, roles=(*known[0], *truth))
     left_out = frozenset(entry.id for entry in listing.unmatched)

@@ -31,16 +31,22 @@ def chosen_sources(
     *,
     root: Path | None,
     split: str | None,
+    scored: bool = False,
     with_ground_truth: bool = False,
 ) -> tuple[Images | None, Images | None, Images | None]:
-    """A, B and the true images: those of ``--manifest``, if given; what has no partner there is told."""
+    """A, B and the true images: those of ``--manifest``, if given; what has no partner there is told.
+
+    ``scored`` and ``with_ground_truth`` are those of :func:`model.inputs.manifest_pairs.manifest_pairs`.
+    """
     if manifest is None:
         if root is not None or split is not None:
             raise InputError("--root and --split belong to --manifest")
         return a, b, None
     if a is not None or b is not None:
         raise InputError(f"--manifest {manifest}: it names both sources; leave out -a and -b")
-    pairs = manifest_pairs(manifest, root=root, split=split, with_ground_truth=with_ground_truth)
+    pairs = manifest_pairs(
+        manifest, root=root, split=split, scored=scored, with_ground_truth=with_ground_truth
+    )
     for line in pairs.unmatched:
         click.echo(f"unmatched: {line}", err=True)
     return pairs.a, pairs.b, pairs.ground_truth

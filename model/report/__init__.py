@@ -38,7 +38,8 @@ def report(source: Path, out: Path, config: ReportConfig | None = None) -> Path:
     """Write the page of a training run (its folder) or of an evaluation (its summary); return ``out``.
 
     Raises:
-        InputError: ``out`` is no page, or ``source`` is neither, is damaged, or its images have moved.
+        InputError: ``out`` is no page, or ``source`` is neither, is damaged, or its images have moved or
+            changed.
     """
     source, config = Path(source), config or ReportConfig()
     check_page(out)

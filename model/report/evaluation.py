@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,37 @@ import numpy as np
 
 from model.evaluate import FORMAT, FORMAT_VERSION, recorded_images
 from model.evaluation.evaluation_tables import notes
+from model.evaluation.scoring import pair_digest, pair_planes
 from model.inputs.folders import Images, pair_folders
+from model.metrics.similarity import error_map
 from model.report import ReportConfig
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, within_limit
 from pipeline.files import InputError
-from pipeline.images import read_grey, read_image
+from pipeline.images import read_image
 from pipeline.progress import Progress
 
 #: What is read of a summary.
 _KEYS = {
-    *("baselines", "colour", "config", "convention", "error_maps", "folders", "images", "images_folder"),
-    *("left_out", "marks", "means", "methods", "metrics", "standard_errors", "win_rates"),
+    *("baselines", "colour", "config", "convention", "digests", "folders", "images", "left_out", "marks"),
+    *("means", "methods", "metrics", "standard_errors", "unmatched", "win_rates"),
 }
 
-_Reader = Callable[[str], np.ndarray]
+
+@dataclass(frozen=True)
+class _Column:
+    """One of the pictures that stand side by side."""
+
+    kind: str  # source, method, baseline or error
+    role: str  # of its file, or "method NAME"
+    name: str
+    method: int | None = None  # place among the methods, whose scores are shown with it
 
 
 def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[str, Any]:
     """Content of the page for the evaluation summary at ``path``.
 
     Raises:
-        InputError: it is no summary of this version, or its images are no longer where they were.
+        InputError: it is no summary of this version, is damaged, or its images have gone or changed since.
     """
     if not isinstance(summary, dict) or summary.get("format") != FORMAT:
         raise InputError(f"{path}: not the summary of an evaluation; give what evaluate wrote")
@@ -42,9 +52,29 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
         )
     if missing := sorted(_KEYS - summary.keys()):
         raise InputError(f"{path}: {', '.join(missing)} is missing; evaluate again")
-    methods, metrics = summary["methods"], _names(summary)
-    scores = _scores(path.with_suffix(".jsonl"), summary)
-    config_of = summary["config"]
+    try:
+        folders = {role: recorded_images(recorded, path) for role, recorded in summary["folders"].items()}
+        columns = _columns(summary, folders)
+        digests = {stem: summary["digests"][stem] for stem in summary["images"]}
+        content = _numbers(summary, _scores(path.with_suffix(".jsonl"), summary))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise InputError(f"{path}: damaged; evaluate again") from None
+    pairs = pair_folders(folders)
+
+    def pictures(stem: str) -> list[np.ndarray]:
+        if stem not in pairs.paths:
+            raise InputError(f"{path}: the images of {stem} have gone since; restore them or evaluate again")
+        paths = pairs.paths[stem]
+        if pair_digest(paths) != digests[stem]:
+            raise InputError(f"{path}: the images of {stem} have changed since; evaluate again")
+        return _pictures(stem, paths, columns, summary["config"]["colour"])
+
+    return content | {"gallery": _gallery(list(digests), columns, pictures, config)}
+
+
+def _numbers(summary: Mapping[str, Any], scores: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Everything but the pictures."""
+    methods, metrics, config = summary["methods"], _names(summary), summary["config"]
     return {
         "kind": "evaluation",
         "title": "Fusion evaluation",
@@ -52,8 +82,8 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
             ["pairs scored", len(summary["images"])],
             ["methods compared", len(methods) - len(summary["baselines"])],
             ["baselines beside them", len(summary["baselines"])],
-            ["convention", config_of["convention"]],
-            ["scored", config_of["colour"]],
+            ["convention", config["convention"]],
+            ["scored", config["colour"]],
         ],
         "notes": notes(summary),
         "methods": [{"name": name, "baseline": name in summary["baselines"]} for name in methods],
@@ -75,7 +105,6 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
             [[summary["win_rates"][name][m].get(other) for other in methods] for m in methods]
             for name in metrics
         ],
-        "gallery": _gallery(path, summary, config),
     }
 
 
@@ -99,16 +128,57 @@ def _scores(path: Path, summary: Mapping[str, Any]) -> dict[str, dict[str, list[
     return scores
 
 
-def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> dict[str, Any]:
+def _columns(summary: Mapping[str, Any], folders: Mapping[str, Images]) -> list[_Column]:
+    """What stands side by side for a pair."""
+    columns = []
+    for role in ("a", "b"):
+        name = folders[role].name
+        columns.append(_Column("source", role, role if name == role else f"{role} ({name})"))
+    if truth := "ground truth" in folders:
+        columns.append(_Column("source", "ground truth", "ground truth"))
+    for index, name in enumerate(summary["methods"]):
+        kind = "baseline" if name in summary["baselines"] else "method"
+        columns.append(_Column(kind, f"method {name}", name, index))
+    if truth:
+        label = f"(0 to {ERROR_RANGE_LEVELS} levels)"
+        columns += [
+            _Column("error", f"method {name}", f"error of {name} {label}") for name in summary["methods"]
+        ]
+    if absent := [one.role for one in columns if one.kind == "method" and one.role not in folders]:
+        raise LookupError(absent)
+    return columns
+
+
+def _pictures(
+    stem: str, paths: Mapping[str, Path], columns: Sequence[_Column], colour: str
+) -> list[np.ndarray]:
+    """Pictures of one pair (role -> file): sources and results as they are, the rest as it was scored."""
+    planes = pair_planes(stem, paths, colour)
+
+    def picture(column: _Column) -> np.ndarray:
+        if column.kind == "error":
+            pairs = zip(planes[column.role], planes["ground truth"], strict=True)
+            return coloured_error(np.max([error_map(*pair) for pair in pairs], axis=0))
+        if column.kind == "baseline":
+            stack = planes[column.role]
+            return stack[0] if len(stack) == 1 else np.ascontiguousarray(stack.transpose(1, 2, 0))
+        return read_image(paths[column.role])
+
+    return [picture(column) for column in columns]
+
+
+def _gallery(
+    images: Sequence[str],
+    columns: Sequence[_Column],
+    pictures: Callable[[str], list[np.ndarray]],
+    config: ReportConfig,
+) -> dict[str, Any]:
     """Pictures of as many pairs as the limit allows, spread over the set."""
-    folders = {role: recorded_images(recorded, path) for role, recorded in summary["folders"].items()}
-    columns, readers = _columns(path, summary, folders)
-    images = summary["images"]
     with Progress("report", total=len(images), unit="pair") as progress:
 
         def encode(index: int) -> list[str]:
             progress.advance()
-            return [data_uri(read(images[index]), config.picture_side_px) for read in readers]
+            return [data_uri(picture, config.picture_side_px) for picture in pictures(images[index])]
 
         pairs = within_limit(len(images), encode, config.pictures_limit_mb)
     note = ""
@@ -118,54 +188,10 @@ def _gallery(path: Path, summary: Mapping[str, Any], config: ReportConfig) -> di
             f"limited to {config.pictures_limit_mb:g} MB. Tables and plots cover all pairs."
         )
     return {
-        "columns": columns,
-        "pairs": [{"image": index, "pictures": pictures} for index, pictures in pairs.items()],
+        "columns": [{"name": one.name, "kind": one.kind, "method": one.method} for one in columns],
+        "pairs": [{"image": index, "pictures": uris} for index, uris in pairs.items()],
         "note": note,
     }
-
-
-def _columns(
-    path: Path, summary: Mapping[str, Any], folders: Mapping[str, Images]
-) -> tuple[list[dict[str, Any]], list[_Reader]]:
-    """What stands side by side for a pair, and how each picture is read by the image's name."""
-    pairs = pair_folders(folders)
-
-    def original(stem: str, *, role: str) -> np.ndarray:
-        if stem not in pairs.paths:
-            raise InputError(f"{path}: the images of {stem} have gone since; restore them or evaluate again")
-        return read_image(pairs.paths[stem][role])
-
-    def written(stem: str, *, folder: Path) -> np.ndarray:
-        return read_image(folder / f"{stem}.png")
-
-    def error(stem: str, *, folder: Path) -> np.ndarray:
-        return coloured_error(read_grey(folder / f"{stem}.png"))
-
-    made = path.parent / summary["images_folder"]
-    columns: list[dict[str, Any]] = []
-    readers: list[_Reader] = []
-
-    def add(name: str, kind: str, reader: _Reader, method: int | None = None) -> None:
-        columns.append({"name": name, "kind": kind, "method": method})
-        readers.append(reader)
-
-    for role in ("a", "b"):
-        name = folders[role].name
-        add(role if name == role else f"{role} ({name})", "source", partial(original, role=role))
-    truth = "ground truth" in summary["folders"]
-    if truth:
-        add("ground truth", "source", partial(original, role="ground truth"))
-    for index, name in enumerate(summary["methods"]):
-        folder = summary["baselines"].get(name)
-        if folder is None:
-            add(name, "method", partial(original, role=f"method {name}"), index)
-        else:
-            add(name, "baseline", partial(written, folder=made / folder), index)
-    for name in summary["methods"]:
-        if name in summary["error_maps"]:
-            label = f"error of {name} (0 to {ERROR_RANGE_LEVELS} levels)"
-            add(label, "error", partial(error, folder=made / summary["error_maps"][name]))
-    return columns, readers
 
 
 def _names(summary: Mapping[str, Any]) -> list[str]:

@@ -44,6 +44,7 @@ from model.training.planes import is_held_out, to_luminance
 from pipeline.images import read_grey, to_uint8
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
+from pipeline.resampling import shrunk
 from pipeline.samples import Models, make_samples
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -159,16 +160,8 @@ def _made(near: str, far: str) -> Iterator[Pair]:
 
 
 def _small(pair: Pair, side: int) -> Pair:
-    name, *planes = pair
-    height, width = planes[0].shape
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
-        return pair
-    size = (round(width * scale), round(height * scale))
-    a, b, truth = (
-        None if plane is None else cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes
-    )
-    return name, a, b, truth
+    name, a, b, truth = pair
+    return name, shrunk(a, side), shrunk(b, side), None if truth is None else shrunk(truth, side)
 
 
 def _score(

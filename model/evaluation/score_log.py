@@ -1,0 +1,81 @@
+"""``NAME.scores.jsonl``: the scores of each pair while an evaluation runs, so that a rerun goes on with them.
+
+It lies in sight beside the summary, for it may be hours of work, and goes when the summary is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from model.evaluation.scoring import EvaluateConfig, PairScores, pair_digest
+from pipeline.files import InputError, canonical_json, errors_name, make_folder, sha256_text, write_bytes
+
+#: What a line means. Raise it when this program scores otherwise than before.
+_LINE_VERSION = 1
+#: What computes scores; another version may give others.
+_PACKAGES = ("gifnet", "numpy", "opencv-python-headless", "scikit-image", "scipy")
+_BEGINNING = b'{"scored_with": "'
+
+
+class ScoreLog:
+    """Log of one evaluation.
+
+    Each line is an object with ``scored_with`` (digest of all that decides on scores but the files),
+    ``image``, ``files`` (:func:`model.evaluation.scoring.pair_digest`) and ``rows``. A line counts for the
+    same settings and the same files alone; the others do no harm.
+
+    Raises:
+        InputError: the file is there and is no such log.
+    """
+
+    def __init__(self, path: Path, config: EvaluateConfig, methods: Sequence[str]) -> None:
+        settings = {key: value for key, value in asdict(config).items() if key != "jobs"}
+        meant = [_LINE_VERSION, _versions(), settings, list(methods)]
+        self._path, self._scored_with = path, sha256_text(canonical_json(meant))[:16]
+        self._known: dict[tuple[str, str], PairScores] = {}
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        if data and not data.startswith(_BEGINNING):
+            raise InputError(f"{path}: is there, and not of an evaluation; choose another -o")
+        *lines, cut = data.split(b"\n")
+        if cut:  # a kill leaves a last line without its end
+            write_bytes(path, data.removesuffix(cut))
+        for line in lines:
+            # Of a damaged line the pair is scored again.
+            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                record = json.loads(line)
+                if record.pop("scored_with") == self._scored_with:
+                    scored = PairScores(**record)
+                    self._known[scored.image, scored.files] = scored
+
+    def scored(self, paths: Mapping[str, Mapping[str, Path]]) -> dict[str, PairScores]:
+        """Those of ``paths`` (image -> role -> file) that need not be scored, by image."""
+        if not self._known:
+            return {}
+        keys = ((image, pair_digest(files)) for image, files in paths.items())
+        return {key[0]: self._known[key] for key in keys if key in self._known}
+
+    def append(self, scored: PairScores) -> None:
+        """Keep the scores of one pair."""
+        line = json.dumps({"scored_with": self._scored_with, **asdict(scored)}) + "\n"
+        make_folder(self._path.parent)
+        with errors_name(self._path, self._path), open(self._path, "ab") as file:
+            file.write(line.encode())
+
+    def remove(self) -> None:
+        """The summary holds all of it now."""
+        self._path.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):  # another build of it, or a checkout that is not installed
+            found[package] = version(package)
+    return found

@@ -105,7 +105,7 @@ class TwoNumbers(click.ParamType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):  # a default
             return value
-        if not (match := re.fullmatch(rf"(\d+){self._separator}(\d+)", str(value))):
+        if not (match := re.fullmatch(rf"(\d+){self._separator}(\d+)", str(value).lower())):
             self.fail(f"{value!r} is not {self._wanted}", param, ctx)
         return int(match[1]), int(match[2])
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 import cli
+from pipeline.command_line import PART, SIZE, TwoNumbers
 from pipeline.files import InputError, atomic_path
 from pipeline.synthesis import SynthesisSummary
 
@@ -21,6 +23,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "numbers"),
+    [(SIZE, "480x640", (480, 640)), (SIZE, "480X640", (480, 640)), (PART, "3/8", (3, 8))],
+)
+def test_two_numbers_in_one_word(kind: TwoNumbers, text: str, numbers: tuple[int, int]) -> None:
+    assert kind.convert(text, None, None) == kind.convert(numbers, None, None) == numbers
+    for bad in (f"{text}px", f"-{text}", "8", ""):
+        with pytest.raises(click.BadParameter, match=r"is not a .*; give"):
+            kind.convert(bad, None, None)
 
 
 def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

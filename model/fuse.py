@@ -34,6 +34,9 @@ from pipeline.progress import Progress
 GPU_JOBS = 12
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1
+#: Of the pixels of sharpened bands and of images alone: an earlier version of this program, without this number
+#: in its log, made them otherwise. Raise it when they change.
+REVISION = 2
 #: What may be the failure of one job alone; :func:`_reason` decides.
 _FAILURES = (InputError, OSError, MemoryError, RuntimeError, cv2.error)
 #: What torch and OpenCV say of memory that the host does not have, in errors of no kind of their own.
@@ -90,6 +93,8 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         "bits": None if config.task == "pansharpen" else config.bits,  # there the type is that of the bands
         "resize": config.resize,
     }
+    if config.task == "pansharpen" or len(inputs) == 1:
+        settings["revision"] = REVISION
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin()

@@ -141,6 +141,16 @@ def test_a_damaged_line_is_left_out_and_told(
     assert len(lines_of(out)) == 2
 
 
+def test_results_of_an_earlier_revision_are_no_results(tmp_path: Path, config: FuseConfig) -> None:
+    (a, _), out = folders(tmp_path, 1), tmp_path / "out"
+    fuse(config, [a], out)
+    (record,) = lines_of(out)
+    del record["settings"]["revision"]  # type: ignore[attr-defined]
+    (out / "fused.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(InputError, match=r"0\.png was made with different revision; use --overwrite"):
+        fuse(config, [a], out)
+
+
 def test_results_of_replaced_pictures_are_made_again(tmp_path: Path, config: FuseConfig) -> None:
     inputs, out = folders(tmp_path, 2), tmp_path / "out"
     fuse(config, inputs, out)

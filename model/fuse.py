@@ -34,8 +34,8 @@ from pipeline.progress import Progress
 GPU_JOBS = 12
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1
-#: Of the pixels of sharpened bands and of images alone: an earlier version of this program, without this number
-#: in its log, made them otherwise. Raise it when they change.
+#: Of the pixels of sharpened bands and of images alone: an earlier version, without this number in its log,
+#: made them otherwise. Raise it when they change.
 REVISION = 2
 #: What may be the failure of one job alone; :func:`_reason` decides.
 _FAILURES = (InputError, OSError, MemoryError, RuntimeError, cv2.error)

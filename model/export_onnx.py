@@ -49,6 +49,8 @@ def export_onnx(
             be no such file, or the model that came out does not compute what the network does.
     """
     path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"{path}: give the model's path, ending in .onnx")
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"ONNX export needs {' and '.join(missing)}: pip install 'gifnet[onnx]'")
@@ -56,8 +58,6 @@ def export_onnx(
         network.config.check_size(*size_hw)
         if math.prod(size_hw) > LIMIT_PIXELS:
             raise InputError(f"{size_hw[0]}x{size_hw[1]} is too large: it may have {LIMIT_PIXELS} pixels")
-    if path.suffix.lower() != ".onnx":
-        raise InputError(f"{path}: give the model's path, ending in .onnx")
     check_output(path)
     step = math.lcm(SIZE_STEP, network.head.block)
     height, width = size_hw or (6 * step, 7 * step)

@@ -66,6 +66,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def temporary_pattern(path: Path | str) -> str:
+    """Pattern of the names that a file has while it is written, and keeps where its process is killed."""
+    return f".{Path(path).stem[:_STEM_CHARACTERS]}.tmp-*"
+
+
 def put_in_place(finished: Path, path: Path) -> None:
     """Sync a file, give it its lasting name in the same folder, and make that durable."""
     with open(finished, "rb+") as file:
@@ -228,12 +233,9 @@ def _source_digest(path: str, size: int, mtime_ns: int) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it.
-
-    Of a long name only the beginning is kept, so that the temporary one is never too long itself.
-    """
+    """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it."""
     make_folder(path.parent)
-    return path.with_name(f".{path.stem[:_STEM_CHARACTERS]}.tmp-{uuid.uuid4().hex}{path.suffix}")
+    return path.with_name(f"{temporary_pattern(path)[:-1]}{uuid.uuid4().hex}{path.suffix}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pipeline.manifest import SourceSample, Unmatched
 from pipeline.plan import Plan
 from pipeline.shard_schema import FAILURES_NAME, FORMAT, FORMAT_VERSION, INDEX_NAME
 from pipeline.shards import dataset_digest, shard_name
+from pipeline.versions import installed_versions
 
 _PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py", "Pillow")
 
@@ -163,10 +163,4 @@ def unmatched_reason(entry: Unmatched) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide pixels; absent ones are left out."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue  # another build of it, or a checkout that is not installed
-    return found
+    return {"python": platform.python_version(), **installed_versions(_PACKAGES)}

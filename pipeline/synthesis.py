@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.depth import DepthEstimator
 from pipeline.device import resolve_device
 from pipeline.engines import RunOptions, run_units
+from pipeline.files import temporary_pattern
 from pipeline.leases import LEASE_S, clear_litter
 from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
 from pipeline.plan import PLAN_NAME, Plan, SynthesisConfig, make_plan, settle_plan
@@ -34,7 +35,7 @@ from pipeline.work_units import ShardTask, load_models, make_shard
 _POLL_S = 0.5
 #: What processes leave in the folder of a dataset that are killed while they write, apart from shards.
 _LITTER = (
-    *(f".{Path(name).stem}.tmp-*" for name in (PLAN_NAME, INDEX_NAME, FAILURES_NAME)),
+    *map(temporary_pattern, (PLAN_NAME, INDEX_NAME, FAILURES_NAME)),
     ".clock-*",
     "shard-*.lease.stale-*",
 )

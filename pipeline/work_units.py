@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.depth import load_depth_estimator
 from pipeline.device import one_thread, resolve_device
-from pipeline.files import InputError
+from pipeline.files import InputError, temporary_pattern
 from pipeline.leases import holds, lease
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
@@ -92,7 +92,7 @@ def _stamps(source: str) -> list[tuple[str, int, int]]:
 
 
 def _make(task: ShardTask) -> dict[str, float]:
-    for litter in task.out.glob(f".{task.path.stem}.tmp-*"):
+    for litter in task.out.glob(temporary_pattern(task.path)):
         litter.unlink(missing_ok=True)  # of a process that was killed while it wrote this shard
     inputs = inputs_digest(task.frames)
     with one_thread():  # whatever the engine

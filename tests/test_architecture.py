@@ -28,6 +28,7 @@ SHARED_MODULES = {
     "sixteen_bit",
     "contact_sheet",
     "resampling",
+    "versions",
     "manifest",
     "command_line",
     "ycbcr",

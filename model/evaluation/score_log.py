@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from model.evaluation.scoring import EvaluateConfig, PairScores, pair_digest
 from pipeline.files import InputError, canonical_json, errors_name, make_folder, sha256_text, write_bytes
+from pipeline.versions import installed_versions
 
 #: What a line means. Raise it when this program scores otherwise than before.
 _LINE_VERSION = 1
@@ -35,7 +35,7 @@ class ScoreLog:
 
     def __init__(self, path: Path, config: EvaluateConfig, methods: Sequence[str]) -> None:
         settings = {key: value for key, value in asdict(config).items() if key != "jobs"}
-        meant = [_LINE_VERSION, _versions(), settings, list(methods)]
+        meant = [_LINE_VERSION, installed_versions(_PACKAGES), settings, list(methods)]
         self._path, self._scored_with = path, sha256_text(canonical_json(meant))[:16]
         self._known: dict[tuple[str, str], PairScores] = {}
         if not path.exists():
@@ -71,11 +71,3 @@ class ScoreLog:
     def remove(self) -> None:
         """The summary holds all of it now."""
         self._path.unlink(missing_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):  # another build of it, or a checkout that is not installed
-            found[package] = version(package)
-    return found

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from manifest_files import ids, touch
+from PIL import Image, ImageStat
+from scipy.io import savemat
+from tifffile import imread
 
 from pipeline.files import InputError
 from pipeline.manifest import list_samples, scene_of
@@ -56,7 +62,9 @@ LAYOUTS = {
         "Triclobs_images/Marne_01/Marne_01_IR.bmp",
         "Marne_01",
     ),
+    "m3fd": (None, "Vis/00003.png", "Ir/00003.png", "00003"),
     "mfi-whu": (None, "source_1/7.jpg", "source_2/7.jpg", "7"),
+    "real-mff": (None, "imageA/001_A.png", "imageB/001_B.png", "001"),
     "lytro": (None, "lytro-01-A.jpg", "lytro-01-B.jpg", "01"),
     "mfifb": (None, "input/aymaz_01/aymaz_01_A.bmp", "input/aymaz_01/aymaz_01_B.bmp", "aymaz_01"),
     "mefb": (None, "over/Arno.png", "under/Arno.png", "Arno"),
@@ -85,6 +93,79 @@ def test_recipes_find_the_layout_of_their_dataset(tmp_path: Path, name: str) -> 
         (sample_id, [tmp_path / first, tmp_path / second])
     ]
     assert listing.unmatched == []
+
+
+def run_the_script(name: str, folder: Path) -> str:
+    """Run what the comment of a recipe says to run once, in the folder of the data; what it prints."""
+    comment = [
+        line[4:] for line in (RECIPES / f"{name}.toml").read_text().splitlines() if line.startswith("#")
+    ]
+    begin = next(number for number, line in enumerate(comment) if line.startswith("python - <<"))
+    end = comment.index(comment[begin].split("'")[1])
+    script = "\n".join(comment[begin + 1 : end])
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def save(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (level, level, level)).save(path)
+
+
+def test_mefb_is_sorted_by_brightness_whatever_lies_beside_the_pair(tmp_path: Path) -> None:
+    scenes = tmp_path / "input"
+    for path, level in {
+        "Sky/sKY_a.png": 200,
+        "Sky/sKY_B.png": 30,
+        "Room/Room_A.jpg": 40,
+        "Room/Room_B.jpg": 220,
+        "Room/room_bright.jpg": 220,
+        "Room/room_dark.jpg": 40,
+        "Lamp/under.bmp": 10,
+        "Lamp/over.bmp": 90,
+        "Three/1.png": 10,
+        "Three/2.png": 20,
+        "Three/3.png": 30,
+    }.items():
+        save(scenes / path, level)
+    (scenes / "Room" / "ev.txt").write_text("-2 2")
+    (scenes / "README.txt").write_text("of the authors")
+    assert run_the_script("mefb", tmp_path) == f"left out: {Path('input', 'Three')} has 3 photographs\n"
+    listing = list_samples(load_manifest("mefb"), root=tmp_path, roles=("over", "under"))
+    assert ids(listing) == ["Lamp", "Room", "Sky"]
+    for sample in listing.samples:
+        over, under = (ImageStat.Stat(Image.open(sample.paths[role])).mean[0] for role in ("over", "under"))
+        assert over > under + 50
+
+
+def test_sice_gives_the_ends_of_every_sequence(tmp_path: Path) -> None:
+    part = tmp_path / "Dataset_Part2"
+    for number in range(1, 13):  # the tenth comes before the second, character by character
+        save(part / "7" / f"{number}.JPG", 20 * number)
+    save(part / "8" / "1.JPG", 20)
+    (part / "7" / "Thumbs.db").write_bytes(b"none")
+    save(part / "Label" / "7.PNG", 100)
+    assert run_the_script("sice", tmp_path) == f"left out: {part.name}/8 has 1 numbered photographs\n"
+    recipe = load_manifest("sice")
+    listing = list_samples(recipe, root=tmp_path, split=part.name, roles=tuple(recipe.roles))
+    (sample,) = listing.samples
+    for role, level in (("over", 240), ("under", 20), ("ground_truth", 100)):
+        assert abs(ImageStat.Stat(Image.open(sample.paths[role])).mean[0] - level) < 3
+
+
+def test_quickbird_is_exported_with_all_its_bits(tmp_path: Path) -> None:
+    bands = np.arange(8 * 8 * 4, dtype=np.uint16).reshape(8, 8, 4) * 7
+    pan = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 2
+    for folder, key, values in (("MS_256", "imgMS", bands), ("PAN_1024", "imgPAN", pan)):
+        (tmp_path / folder).mkdir()
+        savemat(tmp_path / folder / "1.mat", {key: values})
+    run_the_script("quickbird", tmp_path)
+    (sample,) = list_samples(
+        load_manifest("quickbird"), root=tmp_path, roles=("multispectral", "pan")
+    ).samples
+    assert np.array_equal(imread(sample.paths["multispectral"]), bands)
+    assert np.array_equal(imread(sample.paths["pan"]), pan)
 
 
 def test_tno_patterns_do_not_overlap(tmp_path: Path) -> None:
@@ -118,6 +199,13 @@ def test_recipes_on_real_data(
     listing = list_samples(recipe, root=shared / "data" / folder, split=split, roles=roles).require_complete()
     assert len(listing.samples) == count
     assert all(path.is_file() for sample in listing.samples for path in sample.paths.values())
+
+
+def test_frames_of_one_sequence_of_tno_are_one_scene() -> None:
+    scene = re.compile(load_manifest("tno").scene)
+    assert {scene_of(one, scene) for one in ("7400", "7423")} == {"74"}
+    assert {scene_of(one, scene) for one in ("heli0", "heli16")} == {"heli"}
+    assert {scene_of(one, scene) for one in ("helicopter", "heather")} == {"helicopter", "heather"}
 
 
 @pytest.mark.parametrize("name", ["harvard-ct-mri", "harvard-pet-mri", "harvard-spect-mri"])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from model.blocks.head import HEADS
 from model.blocks.pyramid_head import PyramidHead
-from model.blocks.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3
+from model.blocks.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3, precise
 from pipeline.files import InputError
 from pipeline.padding import ReflectedConv2d
 
@@ -146,8 +146,7 @@ class GIFNet(nn.Module):
         decoded = self.global_decoder(features, refined)
         with torch.autocast(decoded.device.type, enabled=False):
             # The encoder's output has the two input planes in front.
-            maps, planes = (x if x.dtype == torch.float64 else x.float() for x in (decoded, features[:, :2]))
-            return self.head(self.head.pooled(maps), planes)
+            return self.head(self.head.pooled(precise(decoded)), precise(features[:, :2]))
 
     def _begin_with_the_head(self) -> None:
         """Maps of 0, so that the start is what the head does by itself, of features that keep their scale.

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.blocks.transformer import precise
 from model.metrics.windows import MS_SSIM_WEIGHTS
 
 #: Side and sigma in pixels of the Gaussian window; the side shrinks where a scale is smaller.
@@ -53,7 +54,7 @@ def dp_loss(fused: Tensor, visible: Tensor) -> Tensor:
 
 def mean_squared_error(x: Tensor, y: Tensor, *, per_sample: bool = False) -> Tensor:
     """Mean squared error over everything, or (B,) over each sample."""
-    error = (_precise(x) - _precise(y)).square()
+    error = (precise(x) - precise(y)).square()
     return error.mean(dim=(1, 2, 3)) if per_sample else error.mean()
 
 
@@ -73,7 +74,7 @@ def ms_dissimilarity(x: Tensor, y: Tensor) -> Tensor:
     if x.shape != y.shape or min(x.shape[-2:]) < MIN_SIDE:
         raise ValueError(f"MS-SSIM needs equal shapes, sides >= {MIN_SIDE}: {x.shape}, {y.shape}")
     with torch.autocast(x.device.type, enabled=False):
-        x, y = _precise(x), _precise(y)
+        x, y = precise(x), precise(y)
         # Sum and difference carry the same moments as x and y; equal images have an exact 0 in the latter.
         planes = torch.cat([x + y, x - y])
         log_similarity = planes.new_zeros(())
@@ -123,7 +124,3 @@ def _window_matrix(size: int, side: int, sigma_px: float, dtype: torch.dtype, de
     window = torch.exp(-distance.to(dtype).square() / (2 * sigma_px**2))
     window = window.where(distance.abs() < side / 2, 0.0)
     return window / window.sum(dim=1, keepdim=True)
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

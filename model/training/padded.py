@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.blocks.transformer import Task
+from model.blocks.transformer import Task, precise
 from model.engine.layout import Layout
 from model.network import Decoder, GIFNet
 from model.training.padded_block import BlockLayouts, PaddedBlock
@@ -77,7 +77,7 @@ class PaddedNetwork:
     def reconstruct(self, features: Tensor) -> Tensor:
         """:meth:`GIFNet.reconstruct`: features -> plane (B, 1, H, W) in [-1, 1]."""
         decoder = self._network.reconstruction_decoder
-        return torch.tanh(_precise(self._decode("reconstruction", decoder, features, self._features[3])))
+        return torch.tanh(precise(self._decode("reconstruction", decoder, features, self._features[3])))
 
     @_without_autocast
     def fuse_features(self, mm: Tensor, dp: Tensor, *, main: Task) -> Tensor:
@@ -89,7 +89,7 @@ class PaddedNetwork:
         assert isinstance(widen, nn.Conv2d) and isinstance(first, nn.Conv2d)
         weight = torch.einsum("omkl,mi->oikl", first.weight, widen.weight.flatten(1))
         maps = self._decode("fused", decoder.decoder, merged, self._merged, first=weight)
-        return head(head.pooled(_precise(maps)), _precise(features[:, :2]))
+        return head(head.pooled(precise(maps)), precise(features[:, :2]))
 
     def _transform(self, mm: Tensor, dp: Tensor, main: Task) -> Tensor:
         """The cross-task transformer but for its last layer: features -> main stream (B, H, W, C)."""
@@ -151,10 +151,6 @@ class PaddedNetwork:
     def _convolve(self, name: str, layer: nn.Module, x: Tensor, source: Layout, target: Layout) -> Tensor:
         assert isinstance(layer, ReflectedConv2d)
         return self._spread.convolve(name, x, layer.weight, layer.bias, source, target)
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 #: What objectives take: the network itself, or as a GPU computes it.

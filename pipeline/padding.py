@@ -84,6 +84,8 @@ def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tenso
 
 def _wide(pixels: Tensor) -> Tensor:
     """The same bytes (B, H, W, C) in elements as large as they may be: there is a thread for each."""
+    if torch.compiler.is_compiling():
+        return pixels  # which does not look at where they lie
     steps = pixels.shape[3], *pixels.stride()[:3], pixels.storage_offset()
     if pixels.stride(3) == 1:
         for dtype in _WIDE:

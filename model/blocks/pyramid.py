@@ -60,7 +60,7 @@ def block_means(planes: Tensor) -> list[Tensor]:
         for dim in (2, 3):
             if rest := planes.shape[dim] % 2**level:
                 factor = part.new_ones(part.shape[dim])
-                factor[-1] = 2**level / rest
+                factor[-1:] = 2**level / rest
                 part = part * (factor[:, None] if dim == 2 else factor)
         parts[level] = part
     return parts

@@ -109,7 +109,8 @@ class FusionEngine:
         assert self._repeating is not None, "a CPU has no stream to launch on"
         height, width = planes.shape[2:]
         network = self._network_for(height, width, main)
-        with torch.inference_mode(), kept_in_process(self.device), _kernels():
+        # Triton launches on the device that is current.
+        with torch.cuda.device(self.device), torch.inference_mode(), _kernels():
             return self._repeating(
                 planes,
                 (main, height, width),

@@ -80,7 +80,10 @@ class AlternatingStep:
         return self.finish()
 
     def begin(self, batch: Batch, learning_rate: float) -> None:
-        """Train on one global batch, an MM update and then a DP update, without waiting for the device."""
+        """Train on one global batch, an MM update and then a DP update, without waiting for the losses.
+
+        In fp16 the scale of the gradients is read, which waits for what was launched before.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self._scaler_before = self.scaler.state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,13 @@ def fused_planes(bench: Bench, report: Report) -> None:
             planes = [torch.from_numpy(x).double()[None, None] for x in (a, b)]
             expected = exact(*planes)[0, 0].numpy()
         for precision in bench.precisions:
-            fused = FusionEngine(network, device=bench.device, precision=precision).fuse_planes(a, b)
+            engine = FusionEngine(network, device=bench.device, precision=precision)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for _ in range(3):  # launched, recorded, replayed
+                    fused = engine.fuse_planes(a, b)
+            if caught:
+                report.fail(f"{name}, fused {precision}: {caught[0].message}")
             error = float(np.abs(fused - expected).max())
             report.check(f"{name}, fused {precision}: largest error", error, at_most=FUSED_BOUNDS[precision])
 

@@ -46,7 +46,7 @@ _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items()
     "jobs",
     type=int,
     show_default="1; on a GPU up to 12",
-    help="Pairs read, and results written, at a time.",
+    help="Pairs read, and results written, at a time; -1 is one for each core.",
 )
 def fuse(
     a: Path | None,

@@ -43,10 +43,7 @@ def unpickle(path: Path) -> Any:
     Raises:
         InputError: it cannot be read, is damaged, or holds objects of other types.
     """
-    try:
-        return read_saved(path, torch.device("cpu"), what="GIFNet file")
-    except InputError as error:
-        raise InputError(f"{error}; name a weights file") from None
+    return read_saved(path, torch.device("cpu"), what="GIFNet file")
 
 
 def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import joblib
 import torch
 
 from model.checkpoint import load_network
@@ -101,7 +101,8 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     summary = FuseSummary(
         skipped=[job.name for job in done], unmatched=listed.unmatched, passed_over=listed.passed_over
     )
-    jobs = config.jobs or (1 if device.type == "cpu" else min(GPU_JOBS, os.cpu_count() or 1))
+    by_device = 1 if device.type == "cpu" else min(GPU_JOBS, joblib.cpu_count())
+    jobs = by_device if config.jobs is None else joblib.effective_n_jobs(config.jobs)
     with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
         if log.damage:
             progress.message(log.damage)

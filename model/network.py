@@ -83,14 +83,15 @@ class NetworkConfig:
         """Shortest side in pixels that reflection padding allows."""
         return self.window // 2 + 1
 
-    def check_size(self, height: int, width: int, what: str = "an image") -> None:
-        """Refuse what is too small for the network; ``what`` it is, for the message.
+    def check_size(self, height: int, width: int, what: str = "") -> None:
+        """Refuse what is too small for the network; ``what`` it is of, for the message.
 
         Raises:
             InputError: a side in pixels is shorter than :attr:`min_side`.
         """
         if min(height, width) < self.min_side:
-            raise InputError(f"{what}: {height}x{width} is too small: both sides need {self.min_side} pixels")
+            where = f"{what}: " if what else ""
+            raise InputError(f"{where}{width}x{height} is too small: both sides need {self.min_side} pixels")
 
 
 class GIFNet(nn.Module):

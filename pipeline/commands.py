@@ -119,6 +119,7 @@ def synth(
         gifnet synth manifests/llvip.toml --root LLVIP --split train -o dataset
         gifnet synth manifests/mefb.toml --root MEFB --roles over under -o exposures
     """
+    from pipeline.records import first_few
     from pipeline.synthesis import synthesise
 
     if depth.startswith("files:"):
@@ -140,7 +141,7 @@ def synth(
     )
     options = RunOptions(device=device, jobs=jobs, engine=engine, part=part)
     summary = synthesise(config, manifest, out, root=root, split=split, options=options)
-    for problem in summary.problems:
+    for problem in first_few(summary.problems, out):
         click.echo(problem, err=True)
     if profile:
         total = sum(summary.seconds.values()) or 1.0
@@ -185,6 +186,8 @@ def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None
             click.echo(f"damaged: {problem}", err=True)
         click.echo(f"verified: {len(problems)} problems")
         if problems:
+            if preview or export:
+                click.echo("nothing is drawn or exported of damaged data; run synth again", err=True)
             finish(True)
     click.echo(inspection.describe_draws(shards))
     if preview:

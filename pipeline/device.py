@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from pipeline.files import InputError
+from pipeline.opencv_threads import one_opencv_thread
 
 
 def resolve_device(name: str) -> torch.device:
@@ -75,10 +76,11 @@ def repeatable(device: torch.device, *, deterministic: bool = True) -> Iterator[
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one CPU thread: how sums are split over threads shows in their last bits."""
+    """Keep torch and OpenCV to one CPU thread: how sums are split over threads shows in torch's last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with one_opencv_thread():
+            yield
     finally:
         torch.set_num_threads(threads)

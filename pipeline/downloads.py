@@ -31,7 +31,7 @@ class Download:
 
 DOWNLOADS = {
     "megadepth": Download(
-        url="http://www.cs.cornell.edu/projects/megadepth/dataset/models/best_generalization_net_G.pth",
+        url="https://www.cs.cornell.edu/projects/megadepth/dataset/models/best_generalization_net_G.pth",
         file_name="best_generalization_net_G.pth",
         sha256=None,
         licence="see the MegaDepth project page (Li and Snavely, CVPR 2018)",

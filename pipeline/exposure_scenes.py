@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError, check_outside
-from pipeline.images import read_rgb, to_uint8
+from pipeline.images import read_rgb, size_text, to_uint8
 from pipeline.manifest import list_samples, load_manifest, scene_of
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance
 from pipeline.ycbcr import luminance
@@ -59,11 +59,11 @@ def read_scenes(
     for sample in listing.samples:
         over, under = (read_rgb(sample.paths[role]) for role in ROLES)
         if over.shape != under.shape:
-            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (over, under))
+            sizes = " and ".join(map(size_text, (over, under)))
             raise InputError(f"{sample.paths['over']}: pair of two sizes, {sizes}; the pair must be aligned")
         if min(over.shape[:2]) < least_px:
             raise InputError(
-                f"{sample.paths['over']}: {over.shape[1]}x{over.shape[0]} is smaller than the patches of "
+                f"{sample.paths['over']}: {size_text(over)} is smaller than the patches of "
                 f"{least_px} pixels that are learnt from; remove the pair"
             )
         fused = merge.process([over, under])  # float32, 1 = white, same channel order

@@ -190,7 +190,7 @@ def check_folder(path: Path | str, what: str) -> Path:
     path = Path(path)
     if not path.is_dir():
         state = "is a file, not a folder" if path.exists() else "does not exist"
-        raise InputError(f"{what} {path} {state}")
+        raise InputError(f"{what} {path} {state}; give a folder")
     return path
 
 

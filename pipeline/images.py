@@ -158,6 +158,11 @@ def check_suffix(path: Path | str) -> Path:
     return path
 
 
+def size_text(image: np.ndarray) -> str:
+    """Width x height of an image (H, W[, C]), as messages tell it and viewers show it."""
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Round float values in [0, 1] to uint8, clipping what lies outside."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)

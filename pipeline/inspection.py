@@ -13,6 +13,7 @@ from pipeline.contact_sheet import contact_sheet, heat
 from pipeline.files import InputError, refuse_numbers_beyond, write_json
 from pipeline.images import write_image
 from pipeline.progress import Progress
+from pipeline.records import first_few
 from pipeline.shard_file import open_shard
 from pipeline.shard_schema import FIELDS
 from pipeline.shards import damaged_index, dataset_digest, load_arrays, read_index
@@ -152,9 +153,9 @@ def _describe(folder: Path | str, index: Mapping[str, Any]) -> str:
         *(f"  {key} = {value}" for key, value in _flatten(index["config"])),
         "versions: " + ", ".join(f"{name} {number}" for name, number in sorted(index["versions"].items())),
     ]
-    lines += [f"skipped {item['id']}: {item['reason']}" for item in index["skipped_frames"]]
-    lines += [f"failed {item['id']}: {item['reason']}" for item in index["failures"]]
-    return "\n".join(lines)
+    unused = [f"skipped {item['id']}: {item['reason']}" for item in index["skipped_frames"]]
+    unused += [f"failed {item['id']}: {item['reason']}" for item in index["failures"]]
+    return "\n".join([*lines, *first_few(unused, Path(folder))])
 
 
 def _preview_row(sample: Mapping[str, Any]) -> list[np.ndarray]:

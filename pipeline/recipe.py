@@ -115,6 +115,8 @@ def load_manifest(path: Path | str) -> Manifest:
         re.compile(words["scene"])
     except (re.error, OverflowError, RecursionError) as error:
         raise fail("scene", f"scene is no regular expression ({first_line(error)})") from None
+    if re.search(r"\)[*+{]", words["scene"]):  # a manifest from somebody else could take years of an id
+        raise fail("scene", "scene repeats a group, which can take forever; repeat single characters alone")
     roles = _read_roles(path, text, table.get("roles"), lines.get("roles"))
     uses_split = any("{split}" in pattern.text for patterns in roles.values() for pattern in patterns)
     splits = table.get("splits", [])

@@ -25,7 +25,7 @@ from pipeline.depth import FRAMES_AT_ONCE, DepthEstimator
 from pipeline.exposure import exposure_pairs
 from pipeline.files import InputError
 from pipeline.focus import LensDraw, SampleFailure, draw_focus, focus_pair
-from pipeline.images import read_grey, read_rgb
+from pipeline.images import read_grey, read_rgb, size_text
 from pipeline.manifest import SourceSample
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import ExposureProbe
@@ -110,11 +110,11 @@ def _read_pair(frame: SourceSample, tile: int) -> _Pair:
         visible, infrared = read_rgb(frame.paths["visible"]), read_grey(frame.paths["infrared"])
     except InputError as error:
         return error
-    size = f"{visible.shape[1]}x{visible.shape[0]}"
+    size = size_text(visible)
     if visible.shape[:2] != infrared.shape:
         return SampleFailure(
             f"{frame.paths['visible']} is {size}, but {frame.paths['infrared']} is "
-            f"{infrared.shape[1]}x{infrared.shape[0]}; the pair must be aligned"
+            f"{size_text(infrared)}; the pair must be aligned"
         )
     if min(infrared.shape) < tile:
         return SampleFailure(f"{frame.paths['visible']}: {size} is smaller than the tile of {tile} pixels")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
 import pickle
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,6 @@ from pipeline.files import InputError, canonical_json
 UNREADABLE = (
     SafetensorError,
     zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
     pickle.UnpicklingError,
     struct.error,
     RuntimeError,
@@ -52,13 +48,26 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
     try:
         if zipfile.is_zipfile(path):  # torch.load itself compares no checksum
             with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise InputError(f"{path}: compressed, as no {what} is; unpack it, or save it anew")
                 if archive.testzip():
                     raise InputError(f"{path}: damaged, a checksum does not match")
-        return torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; name a {what}") from None
     except UNREADABLE:
-        raise InputError(f"{path}: not a {what}, or damaged") from None
+        raise InputError(f"{path}: not a {what}, or damaged; name another file") from None
+    if _claims_too_much(content):
+        raise InputError(f"{path}: a tensor is larger than what is stored of it; save it anew")
+    return content
+
+
+def _claims_too_much(value: Any) -> bool:
+    """Whether a tensor, at any depth, repeats what is stored: a copy of it would take any memory."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.itemsize > value.untyped_storage().nbytes()
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(map(_claims_too_much, inner))
 
 
 def read_published_state(path: Path) -> dict[str, Tensor]:
@@ -90,7 +99,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
         data = Path(path).read_bytes()  # the library itself opens no name that is not UTF-8
         return load(data), read_header(data).get("__metadata__", {})
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; name a safetensors file") from None
     except UNREADABLE as error:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
 

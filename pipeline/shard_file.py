@@ -21,6 +21,8 @@ from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, ex
 
 #: Refuse shards that declare more than this before anything is allocated.
 MAX_SHARD_BYTES = 1 << 36
+#: Deflate packs no better (RFC 1951: 258 bytes in two bits), so that what is declared must be in the file.
+MAX_DEFLATE_RATIO = 1032
 
 
 def write_shard(
@@ -106,9 +108,9 @@ def open_shard(path: Path | str) -> Iterator[Shard]:
     try:
         file = h5py.File(path, "r", locking=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such shard") from None
+        raise InputError(f"{path}: no such shard; run synth again") from None
     except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file ({first_line(error)})") from None
+        raise InputError(f"{path}: not a readable HDF5 file ({first_line(error)}); make it again") from None
     with file:
         try:
             shard = Shard(file, path)
@@ -210,7 +212,7 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
         if dataset.compression not in (None, "gzip") or not dataset.fletcher32:
             raise InputError(f"{path}: {name} has no checksum or an unknown compression")
     tile = int(file["infrared"].shape[-1])
-    declared = 0
+    total = 0
     for name in fields:
         field, dataset = FIELDS[name], file[name]
         is_text = field.dtype == "str" and dataset.dtype.kind == "S"
@@ -218,6 +220,10 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
             raise InputError(f"{path}: {name} is {dataset.dtype}, not {field.dtype}")
         if dataset.shape != expected_shape(field, num_samples, tile):
             raise InputError(f"{path}: {name} has shape {dataset.shape} for {num_samples} samples of {tile}")
-        declared += dataset.size * dataset.dtype.itemsize
-    if declared > MAX_SHARD_BYTES:
-        raise InputError(f"{path}: declares {declared} bytes, over the limit of {MAX_SHARD_BYTES}")
+        declared = dataset.size * dataset.dtype.itemsize
+        packed = MAX_DEFLATE_RATIO if dataset.compression else 1
+        if declared > packed * dataset.id.get_storage_size():
+            raise InputError(f"{path}: {name} declares {declared} bytes, of which it holds too few")
+        total += declared
+    if total > MAX_SHARD_BYTES:
+        raise InputError(f"{path}: declares {total} bytes, over the limit of {MAX_SHARD_BYTES}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files import InputError, canonical_json, read_json, sha256_file, sha256_text
+from pipeline.files import InputError, canonical_json, check_folder, read_json, sha256_file, sha256_text
 from pipeline.shard_file import array_digest, open_shard
 from pipeline.shard_schema import FORMAT, FORMAT_VERSION, INDEX_NAME
 
@@ -37,6 +37,7 @@ def read_index(folder: Path | str) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / INDEX_NAME
+    check_folder(folder, "dataset")
     if not path.is_file():
         hint = (
             "run synth again to finish it" if any(folder.glob("shard-*")) else "is this a dataset of synth?"
@@ -54,7 +55,8 @@ def read_index(folder: Path | str) -> dict[str, Any]:
                 raise InputError(f"{path}: shard name {entry['name']!r} leaves the folder")
             if not all(isinstance(entry[key], int) and entry[key] >= 0 for key in ("samples", "bytes")):
                 raise TypeError("samples and bytes are numbers")
-            str(entry["sha256"]), dict(entry["arrays"])
+            if not isinstance(entry["sha256"], str) or not isinstance(entry["arrays"], dict):
+                raise TypeError("sha256 is a text and arrays is a table")
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_index(folder, error) from None
     return index

@@ -29,6 +29,7 @@ SHARED_MODULES = {
     "contact_sheet",
     "resampling",
     "versions",
+    "opencv_threads",
     "manifest",
     "command_line",
     "ycbcr",

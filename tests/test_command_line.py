@@ -91,7 +91,8 @@ def test_output_that_an_encoding_lacks_is_escaped(tmp_path: Path) -> None:
     for encoding in ("utf-8:strict", "cp1252"):
         environment = os.environ | {"PYTHONIOENCODING": encoding}
         result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, env=environment, check=False)
-        assert result.returncode == 2 and b"error: caf\\udce9: no index" in result.stderr, result.stderr
+        said = b"error: dataset caf\\udce9 does not exist"
+        assert result.returncode == 2 and said in result.stderr, result.stderr
 
 
 def _chain(monkeypatch: pytest.MonkeyPatch, outcome: SynthesisSummary | BaseException) -> Result:
@@ -122,6 +123,24 @@ def test_a_chain_goes_on_with_a_dataset_that_lacks_frames(
     assert result.exit_code == 1, result.output
     assert result.stderr.count("some frames were skipped or failed; going on") == 1
     assert result.stdout.count("$ gifnet") == 3 and "gifnet.safetensors" in result.stdout
+
+
+@pytest.mark.parametrize(("count", "finished"), [(11, True), (144, True), (144, False)])
+def test_many_skipped_frames_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, finished: bool
+) -> None:
+    (tmp_path / "index.json").touch() if finished else None
+    problems = tuple(f"skipped {number}: no infrared" for number in range(count))
+    summary = SynthesisSummary(
+        index=None, seen=count, written=0, skipped=count, failed=0, problems=problems, seconds={}
+    )
+    monkeypatch.setattr("pipeline.synthesis.synthesise", lambda *_, **__: summary)
+    told = run("synth", "llvip", "-o", str(tmp_path)).stderr.splitlines()
+    if count == 11:  # a line that counts one would save none
+        assert told == list(problems)
+    else:
+        where = f", all in {tmp_path / 'failures.jsonl'}" if finished else ""
+        assert told == [*problems[:10], f"and 134 more{where}"]
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,19 @@ def test_tables(tmp_path: Path) -> None:
     table = out.with_suffix(".md").read_text()
     assert "| EN ↑ⁿˢ |" in table and "| MSE ↓ |" in table and "| SSIM ↑ |" in table
     assert "*average + noise*" in table and "mean \\| \\<b>" in table
-    rows = [line for line in table.splitlines() if line.startswith("|")]
+    scores, _, shares = table.partition("Share of pairs on which a method is ahead of Laplacian pyramid:")
+    rows = [line for line in scores.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(methods) + len(BASELINES)
     for column in range(2, 2 + len(FEW.metrics)):
         cells = [row.replace("\\|", "").split("|")[column] for row in rows[2:]]
         assert 1 <= sum("**" in cell for cell in cells) < len(cells)
     summary = json.loads(out.read_text())
+    won = [line for line in shares.splitlines() if line.startswith("|")][2:]
+    assert len(won) == len(methods)
+    for row, method in zip(won, methods, strict=True):
+        cells = row.replace("\\|", "").split("|")[2:-1]
+        expected = [summary["win_rates"][name][method]["Laplacian pyramid"] for name in FEW.metrics]
+        assert [cell.strip() for cell in cells] == [f"{share:.0%}" for share in expected]
     with open(out.with_suffix(".csv"), newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["method"] for line in lines] == summary["methods"]

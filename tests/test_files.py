@@ -268,7 +268,7 @@ def test_what_cannot_be_read_has_no_source_digest(tmp_path: Path) -> None:
 
 def test_check_folder(tmp_path: Path) -> None:
     assert check_folder(str(tmp_path), "root") == tmp_path
-    with pytest.raises(InputError, match=r"^root .*absent does not exist$"):
+    with pytest.raises(InputError, match=r"^root .*absent does not exist; give a folder$"):
         check_folder(tmp_path / "absent", "root")
-    with pytest.raises(InputError, match=r"^root .*x is a file, not a folder$"):
+    with pytest.raises(InputError, match=r"^root .*x is a file, not a folder; give a folder$"):
         check_folder(write_bytes(tmp_path / "x", b""), "root")

@@ -98,7 +98,7 @@ def test_good_ones_are_done_when_bad_ones_fail(tmp_path: Path, weights: Path) ->
     summary = fuse(FuseConfig(weights=weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert summary.done == ["good", "zfine"] and not summary.complete
     assert set(summary.failed) == {"small", "text", "truncated"}
-    assert "is 20x24" in summary.failed["small"] and "is 11x24" in summary.failed["small"]
+    assert "is 24x20" in summary.failed["small"] and "is 24x11" in summary.failed["small"]
     assert "--resize" in summary.failed["small"]
     assert all("\n" not in reason for reason in summary.failed.values())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -281,6 +281,7 @@ def test_arguments_that_nothing_can_be_done_with(tmp_path: Path, weights: Path) 
         {"task": "pansharpen", "bits": 16},
         {"memory_bytes": -1},
         {"jobs": 0},
+        {"jobs": -2},
     ],
     ids=str,
 )

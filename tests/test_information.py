@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.training.information import (
@@ -113,6 +116,31 @@ def test_weights_are_float32_and_without_gradient_under_autocast() -> None:
     assert torch.equal(w_ir, information_weights(measure, planes, planes * 0.5)[0])
 
 
+def test_densenet_weights_by_other_names_and_in_safetensors(densenet_file: Path, tmp_path: Path) -> None:
+    state = torch.load(densenet_file, weights_only=True)
+    pattern = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
+    old = {pattern.sub(r"\1.\2.", key): value for key, value in state.items()}
+    assert old.keys() != state.keys()
+    torch.save(old, tmp_path / "torchvision.pth")
+    save_file(state, tmp_path / "timm.safetensors")
+    planes = textures(2)
+    expected = load_measure("densenet121", weights=str(densenet_file), device=CPU)(planes)
+    for name in ("torchvision.pth", "timm.safetensors"):
+        found = load_measure("densenet121", weights=str(tmp_path / name), device=CPU)(planes)
+        assert torch.equal(found, expected)
+
+
+def test_densenet_weights_that_run_something_do_not(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"conv0.weight": Attack()}, tmp_path / "attack.pth")
+    with pytest.raises(InputError, match=r"attack\.pth"):
+        load_measure("densenet121", weights=str(tmp_path / "attack.pth"), device=CPU)
+    assert not (tmp_path / "owned").exists()
+
+
 def test_densenet_weights_that_cannot_be_had_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +151,7 @@ def test_densenet_weights_that_cannot_be_had_are_one_line(
         load_measure("densenet121", weights=str(tmp_path / "other.pth"), device=CPU)
     for name, content in (("a.pth", b"no weights"), ("b.pth", b""), ("c.safetensors", b"no weights either")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="not weights of DenseNet-121"):
+        with pytest.raises(InputError, match=f"{name}: .*weights file"):
             load_measure("densenet121", weights=str(tmp_path / name), device=CPU)
 
     def offline(*_: object, **__: object) -> None:

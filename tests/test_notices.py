@@ -41,7 +41,7 @@ def test_stretching_is_told(
     picture(tmp_path / "b.png", 2, size_hw=size_hw)
     config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", resize="a")
     assert fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out.png").complete
-    told = "a: 20x24 and 40x24 have other proportions; one of them is stretched"
+    told = "a: 24x20 and 24x40 have other proportions; one of them is stretched"
     assert (told in capsys.readouterr().err) is tells
 
 

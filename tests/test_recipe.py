@@ -28,6 +28,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "manifests"
         (PAIR.replace("mine", "../mine"), 1, "needs a name"),
         (f'name = "x"\ntitle = {"9" * 5000}\n', None, "not valid TOML: .*5000 digits"),
         (PAIR.replace("\n", '\nscene = "("\n', 1), 2, "scene is no regular expression"),
+        (PAIR.replace("\n", '\nscene = "(a+)+$"\n', 1), 2, "scene repeats a group"),
         (PAIR.replace("\n", '\nscene = "a{99999999999}"\n', 1), 2, "scene is no regular expression"),
         (PAIR.replace("\n", f'\nscene = "{"(" * 5000}{")" * 5000}"\n', 1), 2, "scene is no regular expres"),
         (PAIR.replace('name = "mine"', ""), None, "needs a name"),

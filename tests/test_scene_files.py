@@ -69,7 +69,7 @@ def test_scenes_of_a_larger_run_are_not_mixed_in(tmp_path: Path) -> None:
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
-    for name in ("manifest.toml", "visible/00000.png"):
+    for name in ("manifest.toml", "visible/00000.png", "mine.JPG"):
         own = write_bytes(tmp_path / name, b"mine")
         with pytest.raises(InputError, match=rf"{name}: not of rendered scenes; choose an empty folder"):
             write_samples(SampleConfig(pairs=1, size_hw=(32, 48)), tmp_path)

@@ -292,7 +292,9 @@ def test_a_shard_of_another_dataset_beside_them_is_named(dataset: Path, tmp_path
     assert verify(tmp_path) == [f"{stranger}: not in the index; delete it"]
 
 
-@pytest.mark.parametrize("entry", [{"samples": "3"}, {"bytes": None}, {"arrays": 5}, {"name": 7}])
+@pytest.mark.parametrize(
+    "entry", [{"samples": "3"}, {"bytes": None}, {"arrays": 5}, {"arrays": []}, {"sha256": 1}, {"name": 7}]
+)
 def test_damaged_entries_are_one_line(dataset: Path, tmp_path: Path, entry: dict[str, Any]) -> None:
     index = read_index(dataset)
     index["shards"][0] |= entry
@@ -353,6 +355,13 @@ def _huge_declaration(file: h5py.File, secret: Path) -> None:
         file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
 
 
+def _declaration_without_content(file: h5py.File, secret: Path) -> None:
+    spec = file["visible"]
+    shape, dtype, chunks = spec.shape, spec.dtype, spec.chunks
+    del file["visible"]
+    file.create_dataset("visible", shape, dtype, chunks=chunks, fletcher32=True)
+
+
 def _config_that_is_no_table(file: h5py.File, secret: Path) -> None:
     file.attrs["config"] = np.array(b"[1, 2]", h5py.string_dtype("utf-8", 6))
 
@@ -370,6 +379,7 @@ def _unknown_field(file: h5py.File, secret: Path) -> None:
         _virtual,
         _wrong_type,
         _huge_declaration,
+        _declaration_without_content,
         _config_that_is_no_table,
         _unknown_field,
     ],

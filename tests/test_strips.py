@@ -148,7 +148,7 @@ def test_what_is_kept_stays_within_the_memory(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_too_small() -> None:
-    with pytest.raises(InputError, match=r"4x30 is too small: both sides need 5"):
+    with pytest.raises(InputError, match=r"30x4 is too small: both sides need 5"):
         FusionEngine(tiny_network(0)).fuse_planes(*random_planes(4, 30))
 
 

@@ -143,7 +143,8 @@ def test_changed_settings_or_data_stop_with_what_differs(joint: Path, tmp_path: 
         train(tiny(steps=1), other, run, resume=True)
     with pytest.raises(InputError, match="not empty and not a training run"):
         train(tiny(steps=1), joint, run / "checkpoints")
-    for resume, foreign in ((True, {"architectures": []}), (True, [1]), (False, {})):
+    damaged = {"config": None, "data_digest": "d"}
+    for resume, foreign in ((True, {"architectures": []}), (True, [1]), (False, {}), (True, damaged)):
         write_json(tmp_path / "foreign/config.json", foreign)
         with pytest.raises(InputError, match=r"config\.json: not of a training run"):
             train(tiny(steps=1), joint, tmp_path / "foreign", resume=resume)

@@ -12,7 +12,7 @@ from model.inputs.manifest_pairs import manifest_pairs
 from model.inputs.sources import same_size
 from model.training.planes import is_held_out, split_validation, whole_units
 from pipeline.files import InputError
-from pipeline.images import read_grey
+from pipeline.images import read_grey, size_text
 from pipeline.manifest import load_manifest, scene_of
 from pipeline.resampling import shrunk
 
@@ -56,7 +56,8 @@ def _spread(ids: list[str], count: int) -> list[str]:
 
 def _small_pair(a: Path, b: Path) -> np.ndarray:
     planes = same_size([read_grey(a), read_grey(b)], [str(a), str(b)], None)
-    height, width = planes[0].shape
-    if min(height, width) < LEAST_SIDE:
-        raise InputError(f"{a}: {width}x{height}; pairs to calibrate with need {LEAST_SIDE} pixels a side")
+    if min(planes[0].shape) < LEAST_SIDE:
+        raise InputError(
+            f"{a}: {size_text(planes[0])}; pairs to calibrate with need {LEAST_SIDE} pixels a side"
+        )
     return np.stack([shrunk(plane, SIDE) for plane in planes])

@@ -15,6 +15,8 @@ from pipeline.files import enumerate_some
 
 #: Baselines that are nothing but the average made worse: what they win, a metric gives away.
 GAMES = {"noise": "average + noise", "sharpening": "average + unsharp"}
+#: The baseline that is hardest to beat.
+RIVAL = "Laplacian pyramid"
 MARKS = {"noise": "ⁿ", "sharpening": "ˢ"}
 #: Samples named in a note; the rest is counted.
 _NAMES_SHOWN = 8
@@ -65,19 +67,27 @@ def summarise(
 
 
 def markdown_table(summary: Mapping[str, Any]) -> str:
-    """Mean ± standard error per method and metric; the best of each column is bold, baselines are italic."""
+    """Mean ± standard error per method and metric, the best of each column bold, baselines italic; and how
+    often each method is ahead of the strongest baseline."""
     metrics = summary["metrics"]
-    lines = [
+    header = [
         "| method | " + " | ".join(_heading(summary, metric) for metric in metrics) + " |",
         "|---" + "|---:" * len(metrics) + "|",
     ]
+    lines = list(header)
     columns = [_column(summary, metric) for metric in metrics]
     for row, method in enumerate(summary["methods"]):
         label = _escaped(method)
         label = f"*{label}*" if method in summary["baselines"] else label
         lines.append("| " + " | ".join([label, *(column[row] for column in columns)]) + " |")
     listed = ["Bold is best; italic rows are baselines without any network.", *map(_escaped, notes(summary))]
-    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in listed) + "\n"
+    lines += ["", *(f"- {note}" for note in listed)]
+    if methods := [method for method in summary["methods"] if method not in summary["baselines"]]:
+        lines += ["", f"Share of pairs on which a method is ahead of {RIVAL}:", "", *header]
+        for method in methods:
+            shares = (summary["win_rates"][metric["name"]][method][RIVAL] for metric in metrics)
+            lines.append("| " + " | ".join([_escaped(method), *(f"{share:.0%}" for share in shares)]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def csv_table(summary: Mapping[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from model.evaluation.baselines import BASELINES
@@ -16,7 +15,8 @@ from model.metrics import Metric, compute_metrics
 from model.metrics.conventions import metrics_of
 from pipeline.command_line import check_jobs
 from pipeline.files import InputError, canonical_json, sha256_text, source_digest
-from pipeline.images import read_grey, read_rgb
+from pipeline.images import read_grey, read_rgb, size_text
+from pipeline.opencv_threads import one_opencv_thread
 
 COLOUR = {
     "luminance": "BT.601 luminance of every image, rounded to 8 bits",
@@ -58,7 +58,7 @@ def score_pair(config: EvaluateConfig, stem: str, paths: Mapping[str, Path]) -> 
     """Scores of one pair (role -> file), or what is wrong with it."""
     files = pair_digest(paths)  # of what is read, whatever replaces it meanwhile
     # Several pairs at a time already fill the cores.
-    with nullcontext() if config.jobs == 1 else _one_thread():
+    with nullcontext() if config.jobs == 1 else one_opencv_thread():
         try:
             planes = pair_planes(stem, paths, config.colour)
         except InputError as error:
@@ -80,23 +80,12 @@ def pair_planes(stem: str, paths: Mapping[str, Path], colour: str) -> dict[str, 
     planes = {role: _read_planes(path, colour) for role, path in paths.items()}
     for role, stack in planes.items():
         if stack.shape != planes["a"].shape:
-            sizes = " and ".join(f"{s.shape[2]}x{s.shape[1]}" for s in (planes["a"], stack))
+            sizes = " and ".join(size_text(one[0]) for one in (planes["a"], stack))
             raise InputError(f"{stem}: a and {role} differ in size, {sizes}")
     sources = list(zip(planes["a"], planes["b"], strict=True))
     for name, fuse in BASELINES.items():
         planes[f"method {name}"] = np.stack([fuse(a, b, stem) for a, b in sources])
     return planes
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread; where there is one core, pairs are scored in the caller's own process."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _rows(config: EvaluateConfig, stem: str, planes: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

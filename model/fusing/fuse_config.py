@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from model.fusing.colour import COLOUR_MODES, TASKS
 from model.inputs.sources import check_range
+from pipeline.command_line import check_jobs
 from pipeline.files import InputError
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
 
@@ -53,8 +54,8 @@ class FuseConfig:
     suffix: str | None = None
     #: Whether results that exist are made again.
     overwrite: bool = False
-    #: Pairs that are read ahead at a time, and results that are written, one thread each; None: one, or as
-    #: many as keep a GPU busy.
+    #: Pairs that are read ahead at a time, and results that are written, one thread each; -1: one for each
+    #: core; None: one, or as many as keep a GPU busy.
     jobs: int | None = None
 
     def __post_init__(self) -> None:
@@ -74,8 +75,8 @@ class FuseConfig:
             raise InputError(f"fuse: {self.suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)}")
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise InputError(f"fuse: memory is {self.memory_bytes} bytes; give 0 or more")
-        if self.jobs is not None and self.jobs < 1:
-            raise InputError(f"fuse: jobs is {self.jobs}; give 1 or more")
+        if self.jobs is not None:
+            check_jobs(self.jobs)
 
 
 def parse_memory(text: str) -> int:

@@ -60,7 +60,7 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
     paths = [path for path in inputs if not isinstance(path, ListedFiles)]
     for path in paths:
         if not path.exists():
-            raise InputError(f"{path} does not exist")
+            raise InputError(f"{path} does not exist; give a file or folder of images")
     check_apart(out, inputs)
     if config.task == "pansharpen" and len(inputs) != 2:
         raise InputError(f"pan-sharpening takes bands and a panchromatic image, not {len(inputs)} inputs")

@@ -23,7 +23,7 @@ from model.fusing.video import fuse_video
 from model.inputs.sources import Source, read_source, same_size
 from model.network import GIFNet
 from pipeline.files import InputError
-from pipeline.images import read_image, write_image
+from pipeline.images import read_image, size_text, write_image
 
 
 class Recipe(Protocol):
@@ -154,7 +154,7 @@ class Videos:
 
         written = fuse_video(job.inputs, job.output, fuse_frame, tell=self.tell)
         if written != size_hw:
-            whole, even = (f"{height}x{width}" for height, width in (size_hw, written))
+            whole, even = (f"{width}x{height}" for height, width in (size_hw, written))
             self.tell(f"{job.output}: {whole} frames are cut to {even}, for videos have even sides")
         return written
 
@@ -192,9 +192,8 @@ def _check_alike(files: Sequence[Path], parts: Sequence[Bands]) -> None:
 
 
 def _kind(part: Bands) -> tuple[str, str, str]:
-    height, width = part.values.shape[1:]
     none = part.none()
-    return f"{height}x{width}", str(part.values.dtype), "none" if none is None else str(none)
+    return size_text(part.values[0]), str(part.values.dtype), "none" if none is None else str(none)
 
 
 def _read_bands(path: Path) -> Bands:

@@ -131,7 +131,7 @@ def _check_pages(pages: list[TiffPage], path: Path | str) -> None:
     samples = sum(_product(page.shaped) for page in pages)
     if samples > 4 * MAX_PIXELS:
         height, width = pages[0].shaped[2:4]
-        raise InputError(f"{path}: {samples} samples ({height}x{width} a page) are too many pixels")
+        raise InputError(f"{path}: {samples} samples ({width}x{height} a page) are too many pixels")
     if len({(page.shaped[2:4], page.dtype) for page in pages}) > 1:
         raise InputError(f"{path}: pages of different size or type; give one file per band")
     for page in pages:

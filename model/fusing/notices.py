@@ -11,6 +11,7 @@ from model.fusing.colour import Givers, Input, colour_givers, result_profile
 from model.fusing.fuse_jobs import Job
 from model.inputs.sources import unused_range
 from pipeline.colour_profiles import DEFAULT, profile_name
+from pipeline.images import size_text
 
 #: Share by which the proportions of inputs that are brought to one size may differ.
 PROPORTIONS = 0.02
@@ -34,7 +35,7 @@ class Notices:
         """Of images (H, W[, C]) that are brought to one size."""
         wide = [image.shape[1] / image.shape[0] for image in images]
         if max(wide) > (1 + PROPORTIONS) * min(wide):
-            sizes = " and ".join(dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in images))
+            sizes = " and ".join(dict.fromkeys(map(size_text, images)))
             self._once("proportions", f"{job.name}: {sizes} have other proportions; one of them is stretched")
 
     def check_alpha(self, path: Path, tagged: bool) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError
-from pipeline.images import read_picture
+from pipeline.images import read_picture, size_text
 from pipeline.ycbcr import luminance
 
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
@@ -112,9 +112,7 @@ def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | 
     if len({image.shape[:2] for image in images}) <= 1:
         return list(images)
     if resize is None:
-        sizes = ", ".join(
-            f"{name} is {image.shape[0]}x{image.shape[1]}" for name, image in zip(names, images, strict=True)
-        )
+        sizes = ", ".join(f"{name} is {size_text(image)}" for name, image in zip(names, images, strict=True))
         raise InputError(
             f"{sizes}; sizes must be equal: use --resize a or --resize b, or register the images"
         )

@@ -7,6 +7,7 @@ float32 without gradient: the weights are constants of a step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.file_checks import is_safetensors
 from pipeline.files import InputError, first_line
-from pipeline.saved_tensors import UNREADABLE
+from pipeline.saved_tensors import fill, read_published_state, read_tensors
 
 #: (B, 1, H, W) float planes in [0, 1] -> g, (B,).
 InformationMeasure = Callable[[Tensor], Tensor]
@@ -122,14 +124,13 @@ def _densenet121(weights: str) -> nn.Sequential:
     if weights:
         if not Path(weights).is_file():
             raise InputError(f"{weights}: no such file of DenseNet-121 weights")
-        try:
-            return _features(timm.create_model("densenet121", pretrained=False, checkpoint_path=weights))
-        except UNREADABLE as error:
-            said = first_line(error)
-            why = f" ({said})" if " " in said else ""  # a key or a number alone helps nobody
-            raise InputError(
-                f"{weights}: not weights of DenseNet-121{why}; give others, or use the pyramid measure"
-            ) from None
+        network = timm.create_model("densenet121", pretrained=False)
+        # Nothing of a file is run: the loader of timm 1.0.15 would run what a pickle holds.
+        path = Path(weights)
+        state = read_tensors(path)[0] if is_safetensors(path) else read_published_state(path)
+        state = {_of_timm(name): value for name, value in state.items()}
+        fill(network, state, path, "weights of DenseNet-121")
+        return _features(network)
     try:
         return _features(timm.create_model("densenet121", pretrained=True))
     except (OSError, RuntimeError) as error:
@@ -137,6 +138,11 @@ def _densenet121(weights: str) -> nn.Sequential:
             f"DenseNet-121 weights cannot be downloaded ({first_line(error)}); give a file with "
             "--information-weights, or use the pyramid measure"
         ) from None
+
+
+def _of_timm(name: str) -> str:
+    """The name that timm gives a tensor; torchvision's own file has those of a version long past."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
 
 
 def _features(network: nn.Module) -> nn.Sequential:

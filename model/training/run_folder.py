@@ -9,6 +9,7 @@ summary.json, curves.png, pictures/, tensorboard/
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from model.checkpoint import read_metadata
 from model.training.train_config import FREE_KEYS, SHAPE, TrainConfig
 from model.training.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, make_folder, read_json, sha256_file, write_json
 from pipeline.leases import holds, lease
+from pipeline.versions import installed_versions
 
 
 class RunFolder:
@@ -124,7 +123,10 @@ class RunFolder:
                 raise InputError(f"{self.path}: not empty and not a training run; choose another -o")
             return None
         earlier = read_json(self.config)
-        if not isinstance(earlier, dict) or not {"config", "data_digest"} <= earlier.keys():
+        kinds = {"config": dict, "data_digest": str}
+        if not isinstance(earlier, dict) or any(
+            not isinstance(earlier.get(key), kind) for key, kind in kinds.items()
+        ):
             raise InputError(f"{self.config}: not of a training run; choose another -o")
         if not resume:
             raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
@@ -157,18 +159,14 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig, data_digest: str) -> None:
         """Write ``config.json``. Until it is there, the folder holds no run."""
-        versions = {
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        }
+        versions = installed_versions(("gifnet", "torch", "timm", "numpy"))
         if self._init_sha256 is None and config.init and Path(config.init).is_file():
             self._init_sha256 = sha256_file(config.init)
         value = {
             "config": config.to_json(),
             "data_digest": data_digest,
             "init_sha256": self._init_sha256,
-            "versions": versions,
+            "versions": {"python": platform.python_version(), **versions},
         }
         write_json(self.config, value)
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from pipeline.files import InputError, check_folder, first_line
-from pipeline.images import MAX_PIXELS, read_image
+from pipeline.images import MAX_PIXELS, read_image, size_text
 from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
 from pipeline.resampling import nearest_known
 
@@ -52,7 +52,7 @@ class FileDepth:
                 f"{path}: {values.ndim} dimensions or colour; a depth map has one value per pixel"
             )
         if values.shape != frame.shape[:2]:
-            found, wanted = _size(values), _size(frame)
+            found, wanted = size_text(values), size_text(frame)
             raise InputError(f"{path}: the map is {found}, its frame {wanted}; give maps of the frame's size")
         if path.suffix.lower() == ".h5":
             return _invert(values, path)
@@ -75,10 +75,6 @@ class FileDepth:
         if len(found) > 1:
             raise InputError(f"{found[0]}: there is also {found[1].name}; keep one depth map for each id")
         return found[0]
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"
 
 
 def _read_npy(path: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.files import InputError, refuse_numbers_beyond, write_bytes
-from pipeline.images import write_image
+from pipeline.images import SUFFIXES, write_image
 from pipeline.progress import Progress
 from pipeline.randomness import random_stream
 from pipeline.scenes.cameras import photograph, photograph_infrared
@@ -139,7 +139,8 @@ def _refuse_foreign(out: Path, manifest: Path, unfinished: Path) -> None:
     """Refuse a folder with pictures or a manifest that no run of ours has left, finished or not."""
     if unfinished.exists() or (manifest.is_file() and _NAMED in manifest.read_bytes()):
         return
-    for path in (manifest, *(file for role in _ROLES for file in (out / role).glob("*"))):
+    pictures = (file for file in out.glob("*") if file.suffix.lower() in SUFFIXES)
+    for path in (manifest, *pictures, *(file for role in _ROLES for file in (out / role).glob("*"))):
         if path.exists():
             raise InputError(f"{path}: not of rendered scenes; choose an empty folder")
 

@@ -7,7 +7,8 @@ speed      seconds per pair and peak memory of whole processes: the plain baseli
 memory     one 6000x4000 pair under a memory budget, with published and with shipped weights: time and peak
            memory of the process
 scaling    time per pixel at 4096x4096 against 512x512
-precision  error of bf16 against float32: mean, 99.9th percentile, share over 1/255
+precision  float32 against the published results, and bf16 against float32: mean, 99.9th percentile, share of
+           pixels over 1/255
 
 Pairs are LLVIP frames where ../shared is present, else sample scenes. Every timing is of a fresh process, and
 baseline and product take turns, so that their ratio holds on a busy machine as well as it can. The baseline
@@ -98,13 +99,11 @@ def speed(options: argparse.Namespace) -> None:
 
 def memory(options: argparse.Namespace) -> None:
     """One large pair under a budget."""
-    from model.checkpoint import DEFAULT_WEIGHTS
-
     print(f"### One {options.large} pair, budget {options.large_memory}\n")
     print("| weights | seconds | CPU seconds | peak memory in GB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         _write_pairs(Path(folder), 1, _size(options.large), tile=True)
-        for name, weights in (("published", _weights()), ("shipped", DEFAULT_WEIGHTS)):
+        for name, weights in _both_weights().items():
             run = _child(
                 options,
                 "folder",
@@ -136,11 +135,21 @@ def scaling(options: argparse.Namespace) -> None:
 
 
 def precision(options: argparse.Namespace) -> None:
-    """bf16 against float32."""
-    print("### Error against float32, grey values in [0, 1]\n")
-    print("| precision | mean | 99.9th percentile | over 1/255 |\n|---|---|---|---|")
-    run = _child(options, "errors", precision="bf16", pairs=options.pairs)
-    print(f"| bf16 | {run['mean']:.5f} | {run['p999']:.5f} | {run['over']:.2%} |\n", flush=True)
+    """float32 against the published results, and bf16 against float32."""
+    cases = SHARED / "reference/gifnet/inference.npz"
+    if cases.is_file():
+        run = _child(options, "published_cases", cases=str(cases))
+        print(
+            f"### float32 against the published results, {run['pixels']:.0f} pixels\n\nlargest difference "
+            f"{run['largest']:.1e}; {run['off']:.0f} pixels are rounded to the next of 256 grey levels "
+            f"(of float64 arithmetic {run['off_float64']:.0f})\n"
+        )
+    print("### bf16 against float32, grey values in [0, 1]\n")
+    print("| weights | mean | 99.9th percentile | over 1/255 |\n|---|---|---|---|")
+    for name, weights in _both_weights().items():
+        run = _child(options, "errors", precision="bf16", pairs=options.pairs, weights=str(weights))
+        print(f"| {name} | {run['mean']:.5f} | {run['p999']:.5f} | {run['over']:.2%} |", flush=True)
+    print()
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -191,6 +200,12 @@ def _weights() -> Path:
     return save_weights(folder / "random.safetensors", GIFNet(NetworkConfig()), {})
 
 
+def _both_weights() -> dict[str, Path]:
+    from model.checkpoint import DEFAULT_WEIGHTS
+
+    return {"published": _weights(), "shipped": DEFAULT_WEIGHTS}
+
+
 def _write_pairs(folder: Path, pairs: int, size_hw: tuple[int, int], *, tile: bool = False) -> None:
     """Aligned pairs as folder/a (infrared) and folder/b (visible, grey), of one size."""
     import cv2
@@ -239,7 +254,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 CHILDREN = {
-    **{name: _call(name) for name in ("baseline", "folder", "square")},
+    **{name: _call(name) for name in ("baseline", "folder", "square", "published_cases")},
     "errors": _errors,
 }
 

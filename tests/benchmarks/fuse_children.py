@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,6 +73,30 @@ def square(weights: str, side: int, memory: str | None) -> dict[str, float]:
         "network_wall": (time.perf_counter() - wall) / repeats,
         "network_cpu": (time.process_time() - cpu) / repeats,
     }
+
+
+def published_cases(weights: str, cases: str) -> dict[str, float]:
+    """Results of the reference's cases, both main tasks, beside the published ones, as 8-bit pictures too.
+
+    What float64 arithmetic gives of the same weights is compared likewise: where that differs, it is the
+    published float32 that was rounded to the other side.
+    """
+    network = _network(weights)
+    engine, exact = FusionEngine(network), copy.deepcopy(network).double()
+    found = {"pixels": 0.0, "off": 0.0, "off_float64": 0.0, "largest": 0.0}
+    with np.load(cases) as reference:
+        for case in sorted({name.split("/")[0] for name in reference}):
+            a, b = (reference[f"{case}/{side}"].astype(np.float32) / 255 for side in "ab")
+            planes = [torch.from_numpy(plane).double()[None, None] for plane in (a, b)]
+            for main, name in (("dp", "main_mfif"), ("mm", "main_ivif")):
+                published, fused = reference[f"{case}/{name}"], engine.fuse_planes(a, b, main=main)
+                with torch.inference_mode():
+                    unrounded = exact(*planes, main=main)[0, 0].float().numpy()
+                found["largest"] = max(found["largest"], float(np.abs(fused - published).max()))
+                for key, plane in (("off", fused), ("off_float64", unrounded)):
+                    found[key] += float((to_uint8(plane) != to_uint8(published)).sum())
+                found["pixels"] += published.size
+    return found
 
 
 def errors(weights: str, precision: str, pairs: int, folder: str) -> dict[str, float]:

@@ -130,7 +130,7 @@ def test_output_has_the_size_and_range_of_the_inputs(size_hw: tuple[int, int], m
 @pytest.mark.parametrize(
     ("a", "b", "says"),
     [
-        ((1, 1, 4, 64), (1, 1, 4, 64), "4x64"),
+        ((1, 1, 4, 64), (1, 1, 4, 64), "64x4"),
         ((1, 1, 1, 1), (1, 1, 1, 1), "1x1"),
         ((1, 1, 16, 16), (1, 1, 16, 17), "differ"),
         ((1, 3, 16, 16), (1, 3, 16, 16), "single planes"),

@@ -94,7 +94,7 @@ def test_files_folders_of_bands_and_sizes(tmp_path: Path) -> None:
     config = FuseConfig(weights=weights, task="pansharpen", range_16bit="percentile")
     small = fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out")
     assert (
-        "bands is 10x15, panchromatic is 21x30" in small.failed["ms"] and "--resize a" in small.failed["ms"]
+        "bands is 15x10, panchromatic is 30x21" in small.failed["ms"] and "--resize a" in small.failed["ms"]
     )
     config = FuseConfig(weights=weights, task="pansharpen", range_16bit="percentile", resize="a")
     assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out").done == ["ms"]

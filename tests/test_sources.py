@@ -29,7 +29,7 @@ def test_any_number_of_bands_is_resized_each_by_itself(
 
 
 def test_sizes_that_differ_are_told() -> None:
-    with pytest.raises(InputError, match=r"x is 3x4, y is 5x4; .* --resize"):
+    with pytest.raises(InputError, match=r"x is 4x3, y is 4x5; .* --resize"):
         same_size([np.zeros((3, 4), np.uint8), np.zeros((5, 4), np.uint8)], ["x", "y"], None)
 
 

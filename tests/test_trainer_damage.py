@@ -192,12 +192,12 @@ def test_files_that_are_no_weights_are_told_in_words(joint: Path, tmp_path: Path
     wrong.write_text("hello there")
     with pytest.raises(InputError) as error:
         load_network(wrong)
-    assert str(error.value) == f"{wrong}: not a GIFNet file, or damaged; name a weights file"
+    assert str(error.value) == f"{wrong}: not a GIFNet file, or damaged; name another file"
     with pytest.raises(InputError) as error:
         load_measure("densenet121", weights=str(wrong), device=CPU)
-    assert str(error.value) == (
-        f"{wrong}: not weights of DenseNet-121; give others, or use the pyramid measure"
-    )
+    assert str(error.value) == f"{wrong}: not a PyTorch weights file, or damaged; name another file"
     torch.save({"conv0.weight": torch.zeros(3)}, other := tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"not weights of DenseNet-121 \(\w+.* .*\); give others"):
+    with pytest.raises(
+        InputError, match=r"not weights of DenseNet-121 \(.* tensors differ, the first is \w+"
+    ):
         load_measure("densenet121", weights=str(other), device=CPU)

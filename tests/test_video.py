@@ -134,7 +134,7 @@ def test_the_cut_is_told_once_and_the_log_has_the_size_written(
     fuse(config, [odd, odd], tmp_path / "out.mp4")
     assert json.loads((tmp_path / "fused.jsonl").read_text())["size_hw"] == [32, 46]
     told = [line for line in capsys.readouterr().err.splitlines() if "cut" in line]
-    assert told == [f"{tmp_path / 'out.mp4'}: 32x47 frames are cut to 32x46, for videos have even sides"]
+    assert told == [f"{tmp_path / 'out.mp4'}: 47x32 frames are cut to 46x32, for videos have even sides"]
     fuse(config, [video(tmp_path / "even.avi")], tmp_path / "out.avi")
     assert "cut" not in capsys.readouterr().err
 

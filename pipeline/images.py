@@ -44,8 +44,8 @@ MAX_PIXELS = 1 << 27
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
-# What matters is raised; standard error is the user's.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# What matters is raised; standard error is the user's. OpenCV 5 has moved the function.
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 #: What Pillow raises for a damaged file, seen by changing bytes of good ones.
 _DAMAGE = (

@@ -39,7 +39,9 @@ def profile_by_pillow(path: Path) -> bytes | None:
         (".tif", "uint16"),
     ],
 )
-@pytest.mark.parametrize(("channels", "profile"), [(3, WIDE), (1, GREY), (3, WIDE + bytes(150_000))])
+@pytest.mark.parametrize(
+    ("channels", "profile"), [(3, WIDE), (1, GREY), (3, WIDE + bytes(150_000))], ids=["wide", "grey", "large"]
+)
 def test_a_profile_goes_along_and_changes_no_value(
     tmp_path: Path, suffix: str, dtype: str, channels: int, profile: bytes
 ) -> None:
@@ -78,6 +80,8 @@ def test_names() -> None:
         ("auto", (GREY, GREY), (1, 1), GREY),
         ("ivif", (WIDE, None), (3, 1), None),  # a grey result
     ],
+    # A profile holds the second in which it was made: in a name it would differ from worker to worker.
+    ids=["b", "b without", "a", "both", "the coloured", "both grey", "grey result"],
 )
 def test_a_result_has_the_profile_of_what_gives_its_colour(
     tmp_path: Path,
@@ -112,7 +116,7 @@ def test_profiles_that_differ_are_told_once(tmp_path: Path, capsys: pytest.Captu
     assert profile_by_pillow(tmp_path / "out/2.png") == WIDE
 
 
-@pytest.mark.parametrize(("profile", "tells"), [(WIDE, 1), (SRGB, 0)])
+@pytest.mark.parametrize(("profile", "tells"), [(WIDE, 1), (SRGB, 0)], ids=["wide", "sRGB"])
 def test_a_format_without_profiles_is_told(
     tmp_path: Path, profile: bytes, tells: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.file_tree import FileTree
 from pipeline.files import InputError, check_folder, enumerate_some
-from pipeline.recipe import Manifest, Pattern, load_manifest
+from pipeline.recipe import Manifest, Pattern, load_manifest, scene_expression
 
 __all__ = [
     "Manifest",
@@ -21,6 +21,7 @@ __all__ = [
     "Unmatched",
     "list_samples",
     "load_manifest",
+    "scene_expression",
     "scene_of",
 ]
 

@@ -80,6 +80,20 @@ class Manifest:
         return _error(self.path, line, message)
 
 
+def scene_expression(text: str) -> re.Pattern[str]:
+    """The compiled ``scene`` of a manifest, or of an index, which may be somebody else's.
+
+    Raises:
+        ValueError: it is no regular expression, or repeats a group: that could take years of one id.
+    """
+    if re.search(r"\)[*+{]", text):
+        raise ValueError("scene repeats a group, which can take forever; repeat single characters alone")
+    try:
+        return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"scene is no regular expression ({first_line(error)})") from None
+
+
 def load_manifest(path: Path | str) -> Manifest:
     """Read and check a manifest. The dataset itself is not touched.
 
@@ -112,11 +126,9 @@ def load_manifest(path: Path | str) -> Manifest:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", words["name"]):
         raise fail("name", f"a manifest needs a name: {KEYS['name']}")
     try:
-        re.compile(words["scene"])
-    except (re.error, OverflowError, RecursionError) as error:
-        raise fail("scene", f"scene is no regular expression ({first_line(error)})") from None
-    if re.search(r"\)[*+{]", words["scene"]):  # a manifest from somebody else could take years of an id
-        raise fail("scene", "scene repeats a group, which can take forever; repeat single characters alone")
+        scene_expression(words["scene"])
+    except ValueError as error:
+        raise fail("scene", str(error)) from None
     roles = _read_roles(path, text, table.get("roles"), lines.get("roles"))
     uses_split = any("{split}" in pattern.text for patterns in roles.values() for pattern in patterns)
     splits = table.get("splits", [])

@@ -170,9 +170,10 @@ def test_the_manifest_says_what_a_scene_is(tmp_path: Path, scene: str | None, ex
     assert len({stored.scenes[i] for i, name in enumerate(stored.ids) if name.startswith("night/003")}) == 1
 
 
-def test_an_index_whose_scene_is_no_expression_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scene", ["(", "(n+)+$"])
+def test_an_index_whose_scene_is_no_expression_is_damaged(tmp_path: Path, scene: str) -> None:
     with pytest.raises(InputError, match=r"index\.json: damaged index"):
-        load_joint([write_joint(tmp_path / "joint", scene="(")], ("infrared",))
+        load_joint([write_joint(tmp_path / "joint", scene=scene)], ("infrared",))
 
 
 def test_sets_mix_in_the_order_given(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ with four planes, so a GPU holds them whole and a step costs one gather.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from model.inputs.folders import pair_folders
 from model.training.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, to_uint8
-from pipeline.manifest import scene_of
+from pipeline.manifest import scene_expression, scene_of
 from pipeline.shards import damaged_index, dataset_digest, each_shard, read_index
 from pipeline.ycbcr import luminance
 
@@ -209,8 +208,8 @@ def _frame_of(sample_id: str) -> str:
 def _scenes(ids: Sequence[str], folder: Path, index: Mapping[str, Any]) -> list[str]:
     """The scene of each sample: of its frame's id what the manifest says, or all of it."""
     try:
-        expression = re.compile(index.get("source", {}).get("scene", ""))
-    except (AttributeError, TypeError, re.error, OverflowError, RecursionError) as error:
+        expression = scene_expression(index.get("source", {}).get("scene", ""))
+    except (AttributeError, TypeError, ValueError) as error:
         raise damaged_index(folder, error) from None
     frames = [_frame_of(sample_id) for sample_id in ids]
     return [scene_of(frame, expression) for frame in frames]

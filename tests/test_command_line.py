@@ -129,7 +129,8 @@ def test_a_chain_goes_on_with_a_dataset_that_lacks_frames(
 def test_many_skipped_frames_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, finished: bool
 ) -> None:
-    (tmp_path / "index.json").touch() if finished else None
+    if finished:
+        (tmp_path / "index.json").touch()
     problems = tuple(f"skipped {number}: no infrared" for number in range(count))
     summary = SynthesisSummary(
         index=None, seen=count, written=0, skipped=count, failed=0, problems=problems, seconds={}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from model.inputs.sources import same_size
 from model.training.planes import is_held_out, split_validation, whole_units
 from pipeline.files import InputError
 from pipeline.images import read_grey, size_text
-from pipeline.manifest import load_manifest, scene_of
+from pipeline.manifest import load_manifest, scene_expression, scene_of
 from pipeline.resampling import shrunk
 
 #: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
@@ -41,7 +40,7 @@ def calibration_pairs(data: Path, count: int, *, held_out: float) -> dict[str, l
 
 def _pairs_of(recipe: Path, root: Path, count: int, held_out: float) -> list[np.ndarray]:
     listed = manifest_pairs(recipe, root=root)
-    expression = re.compile(load_manifest(recipe).scene)
+    expression = scene_expression(load_manifest(recipe).scene)
     ids = list(listed.a.files)
     scenes = [scene_of(id_, expression) for id_ in ids]
     # Neither what training on this set alone holds out, nor scenes that it does in a mixture with others.

@@ -25,6 +25,9 @@ from pipeline.files import InputError, make_folder, read_json, sha256_file, writ
 from pipeline.leases import holds, lease
 from pipeline.versions import installed_versions
 
+#: What a run was made with, beside Python.
+_PACKAGES = ("gifnet", "torch", "timm", "numpy")
+
 
 class RunFolder:
     """Paths and checkpoints of one run; see the module's table."""
@@ -159,14 +162,13 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig, data_digest: str) -> None:
         """Write ``config.json``. Until it is there, the folder holds no run."""
-        versions = installed_versions(("gifnet", "torch", "timm", "numpy"))
         if self._init_sha256 is None and config.init and Path(config.init).is_file():
             self._init_sha256 = sha256_file(config.init)
         value = {
             "config": config.to_json(),
             "data_digest": data_digest,
             "init_sha256": self._init_sha256,
-            "versions": {"python": platform.python_version(), **versions},
+            "versions": {"python": platform.python_version(), **installed_versions(_PACKAGES)},
         }
         write_json(self.config, value)
 

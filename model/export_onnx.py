@@ -57,7 +57,7 @@ def export_onnx(
     if size_hw is not None:
         network.config.check_size(*size_hw)
         if math.prod(size_hw) > LIMIT_PIXELS:
-            raise InputError(f"{size_hw[0]}x{size_hw[1]} is too large: it may have {LIMIT_PIXELS} pixels")
+            raise InputError(f"{size_hw[1]}x{size_hw[0]} is too large: it may have {LIMIT_PIXELS} pixels")
     check_output(path)
     step = math.lcm(SIZE_STEP, network.head.block)
     height, width = size_hw or (6 * step, 7 * step)
@@ -103,7 +103,7 @@ def _check(model: Path, fusion: nn.Module, planes: tuple[Tensor, Tensor]) -> Non
     if not error <= TOLERANCE:  # NaN is not either
         height, width = planes[0].shape[2:]
         raise InputError(
-            f"the exported model is off by {error:.2g} at {height}x{width}; nothing was written; "
+            f"the exported model is off by {error:.2g} at {width}x{height}; nothing was written; "
             "try the versions of torch and onnxscript in constraints.txt"
         )
 

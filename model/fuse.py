@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import joblib
-import torch
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
@@ -25,6 +24,7 @@ from model.fusing.fuse_recipes import Recipe, choose_recipe
 from model.fusing.fused_log import FusedLog, digests_of
 from model.inputs.folders import Images, ListedFiles
 from model.memory import free_memory_bytes, kept_in_process
+from pipeline.command_line import lacks_memory
 from pipeline.device import resolve_device
 from pipeline.files import InputError
 from pipeline.progress import Progress
@@ -39,8 +39,6 @@ WRITES_BEHIND = 1
 REVISION = 2
 #: What may be the failure of one job alone; :func:`_reason` decides.
 _FAILURES = (InputError, OSError, MemoryError, RuntimeError, cv2.error)
-#: What torch and OpenCV say of memory that the host does not have, in errors of no kind of their own.
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "Insufficient memory")
 #: Errors of writing one result that all others would meet too.
 _FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -180,8 +178,7 @@ def _reason(job: Job, error: Exception) -> str:
     """What is wrong with one job, in one line; whatever is no fault of its own is raised again."""
     if isinstance(error, InputError):
         return str(error)
-    refused = any(words in str(error) for words in _OUT_OF_MEMORY)
-    if refused or isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if lacks_memory(error):
         return "needs more memory than is free; give less --memory or --jobs, or smaller images"
     if (
         isinstance(error, OSError)

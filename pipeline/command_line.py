@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pipeline.files import InputError, one_line
+from pipeline.files import InputError, first_line, one_line
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
+KILLED = "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
+#: What torch and OpenCV say of memory that is not there, in errors of no kind of their own.
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Insufficient memory")
 
 
 class _Path(click.Path):
@@ -71,9 +76,26 @@ class Commands(click.Group):
             # A full disk or a folder without write permission is no defect of the program either.
             click.echo(f"error: {error.filename or _running(ctx)}: {error.strerror or error}", err=True)
             ctx.exit(UNUSABLE)
+        except BrokenProcessPool:
+            click.echo(f"error: {_running(ctx)}: {KILLED}", err=True)
+            ctx.exit(UNUSABLE)
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            why = f" ({first_line(error)})" if str(error) else ""
+            hint = "give fewer --jobs, smaller batches or smaller images"
+            click.echo(f"error: {_running(ctx)}: needs more memory than is free{why}; {hint}", err=True)
+            ctx.exit(UNUSABLE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error says that the memory of this machine or of its GPU does not suffice."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _running(ctx: click.Context) -> str:
@@ -105,7 +127,7 @@ class TwoNumbers(click.ParamType):
     ) -> tuple[int, int]:
         if isinstance(value, tuple):  # a default
             return value
-        if not (match := re.fullmatch(rf"(\d+){self._separator}(\d+)", str(value).lower())):
+        if not (match := re.fullmatch(rf"(\d{{1,9}}){self._separator}(\d{{1,9}})", str(value).lower())):
             self.fail(f"{value!r} is not {self._wanted}", param, ctx)
         return int(match[1]), int(match[2])
 

@@ -39,7 +39,8 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16; one that has none emulates it, seven times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # Builds without oneDNN, such as those for Macs, do not know the question.
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def repeatable_kernels(deterministic: bool = True) -> AbstractContextManager[None]:

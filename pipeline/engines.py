@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pipeline.command_line import check_jobs
+from pipeline.command_line import KILLED, check_jobs
 from pipeline.files import InputError, first_line
 
 ENGINES = ("local", "dask", "ray")
 #: On Ray, units for each worker between two moments at which their results are seen.
 ROUND = 8
-_KILLED = "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
@@ -54,8 +52,9 @@ def run_units(
     ``RAY_ADDRESS``; where these are not set, a cluster is started on this machine for the while.
 
     Raises:
-        InputError: the engine is not installed, no scheduler is at its address, a worker was killed, or
-            workers of a cluster lack gifnet.
+        InputError: the engine is not installed, no scheduler is at its address, a cluster's worker was
+            killed, or workers of a cluster lack gifnet.
+        BrokenProcessPool: a worker of this machine was killed.
     """
     if options.engine == "local" and (options.jobs == 1 or len(units) <= 1):
         for unit in units:
@@ -73,10 +72,7 @@ def run_units(
         parallel = joblib.Parallel(n_jobs=min(workers, len(units)), return_as=return_as, batch_size=1)
         for start in range(0, len(units), at_once):
             some = units[start : start + at_once]
-            try:
-                yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
-            except TerminatedWorkerError:
-                raise InputError(_KILLED) from None
+            yield from parallel(joblib.delayed(_labelled)(make, unit) for unit in some)
 
 
 def _labelled(make: Callable[[Unit], Result], unit: Unit) -> tuple[Unit, Result]:
@@ -113,7 +109,7 @@ def _run_on_dask(
             try:
                 result = future.result()
             except KilledWorker:
-                raise InputError(_KILLED) from None
+                raise InputError(KILLED) from None
             except ModuleNotFoundError as error:
                 raise InputError(
                     f"engine dask: a worker lacks the module {error.name}; install gifnet there"
@@ -145,7 +141,7 @@ def _ray() -> Iterator[None]:
         with joblib.parallel_config(backend="ray"):
             yield
     except RayActorError:
-        raise InputError(_KILLED) from None
+        raise InputError(KILLED) from None
     finally:
         if started:
             ray.shutdown()

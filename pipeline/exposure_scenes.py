@@ -5,7 +5,6 @@ The well-exposed picture of a scene is the Mertens fusion of its over-/under-exp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ import numpy as np
 
 from pipeline.files import InputError, check_outside
 from pipeline.images import read_rgb, size_text, to_uint8
-from pipeline.manifest import list_samples, load_manifest, scene_of
+from pipeline.manifest import list_samples, scene_of
 from pipeline.probe import ROLES, ExposureProbe, probe_luminance
+from pipeline.recipe import load_manifest, scene_expression
 from pipeline.ycbcr import luminance
 
 
@@ -49,7 +49,7 @@ def read_scenes(
             of two sizes, one with a side below ``least_px``, or an over-exposed picture that is the darker.
     """
     recipe = load_manifest(manifest)
-    expression = re.compile(recipe.scene)
+    expression = scene_expression(recipe.scene)
     listing = list_samples(recipe, root=root, split=split, roles=ROLES).require_complete()
     if out is not None:
         folders = {path.parent for sample in listing.samples for path in sample.paths.values()}

@@ -80,15 +80,15 @@ def put_in_place(finished: Path, path: Path) -> None:
 
 
 @contextmanager
-def errors_name(path: Path, written: Path) -> Iterator[None]:
-    """Let errors of the system about ``written``, or about no file at all, name ``path``.
+def errors_name(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Let errors of the system about ``written`` (default: ``path``), or about no file at all, name ``path``.
 
     What a full disk raises while a file is being written names none.
     """
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(written), written):
+        if error.errno is None or error.filename not in (None, str(written or path), written or path):
             raise  # of another file
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
@@ -200,7 +200,7 @@ def check_outside(out: Path, folders: Iterable[Path]) -> None:
     Raises:
         InputError: ``out``, which need not exist, is or lies in one of the folders, by whatever path.
     """
-    place = out.resolve()
+    place = Path(os.path.realpath(out))  # resolve() raises at a link to itself
     for folder in folders:
         if folder.is_dir() and place.is_relative_to(folder.resolve()):
             raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")

@@ -49,6 +49,8 @@ class Recorded:
             self._inputs = [x.clone() for x in inputs]
             try:
                 self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
+            except torch.OutOfMemoryError:
+                raise  # without a graph it would not fit either
             except RuntimeError as error:
                 raise InputError(
                     f"{self._device}: no CUDA graph ({first_line(error)}); use --no-cuda-graphs"

@@ -12,18 +12,7 @@ from pathlib import Path
 
 from pipeline.file_tree import FileTree
 from pipeline.files import InputError, check_folder, enumerate_some
-from pipeline.recipe import Manifest, Pattern, load_manifest, scene_expression
-
-__all__ = [
-    "Manifest",
-    "SampleListing",
-    "SourceSample",
-    "Unmatched",
-    "list_samples",
-    "load_manifest",
-    "scene_expression",
-    "scene_of",
-]
+from pipeline.recipe import Manifest, Pattern
 
 _SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
 
@@ -175,11 +164,10 @@ def _find_files(
 def _match(manifest: Manifest, pattern: Pattern, split: str, tree: FileTree) -> list[tuple[str, str]]:
     """Every (id, path) that a pattern matches."""
     text = _fill(pattern, split)
-    folder = text.partition("{id}")[0].rpartition("/")[0]  # what lies above the first {id}
     expression = _compile(text)
     matches: list[tuple[str, str]] = []
     try:
-        for path in tree.files(folder):
+        for path in tree.files(pattern.folder(split)):
             match = expression.fullmatch(path)
             if match is not None:
                 tree.check_file(path)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Plan:
     def num_shards(self) -> int:
         return -(-len(self.frames) // self.frames_per_shard)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over settings and frame ids, in order."""
         return sha256_text(canonical_json([self.settings, [frame.id for frame in self.frames]]))

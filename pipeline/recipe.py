@@ -49,6 +49,8 @@ ROLES = {
 #: Recipes that come with the package.
 RECIPES = Path(__file__).resolve().parents[1] / "manifests"
 _MAX_BYTES = 1 << 20
+#: Of a scene's expression: each may multiply the time by the length of an id.
+_MAX_REPEATS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,10 @@ class Pattern:
 
     text: str
     line: int | None
+
+    def folder(self, split: str) -> str:
+        """What lies above the first ``{id}``, relative to the root; empty where nothing does."""
+        return self.text.replace("{split}", split).partition("{id}")[0].rpartition("/")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +90,12 @@ def scene_expression(text: str) -> re.Pattern[str]:
     """The compiled ``scene`` of a manifest, or of an index, which may be somebody else's.
 
     Raises:
-        ValueError: it is no regular expression, or repeats a group: that could take years of one id.
+        ValueError: it is no regular expression, or one that could take years of one id.
     """
-    if re.search(r"\)[*+{]", text):
+    if re.search(r"\)[*+{]|\(\?\w*x", text):
         raise ValueError("scene repeats a group, which can take forever; repeat single characters alone")
+    if len(re.findall(r"[*+{]", text)) > _MAX_REPEATS:
+        raise ValueError(f"scene repeats at more than {_MAX_REPEATS} places, which can take forever")
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:

@@ -17,9 +17,10 @@ from pipeline.device import resolve_device
 from pipeline.engines import RunOptions, run_units
 from pipeline.files import temporary_pattern
 from pipeline.leases import LEASE_S, clear_litter
-from pipeline.manifest import SampleListing, SourceSample, list_samples, load_manifest
+from pipeline.manifest import SampleListing, SourceSample, list_samples
 from pipeline.plan import PLAN_NAME, Plan, SynthesisConfig, make_plan, settle_plan
 from pipeline.progress import Progress
+from pipeline.recipe import load_manifest
 from pipeline.records import (
     account,
     damaged_shards,
@@ -74,7 +75,8 @@ def synthesise(
         InputError: an unusable manifest, root, model or device, or ``out`` belongs to another plan.
     """
     out, options = Path(out), options or RunOptions()
-    resolve_device(options.device)
+    if options.engine == "local":  # workers of a cluster have devices of their own
+        resolve_device(options.device)
     recipe = load_manifest(manifest)
     listing = list_samples(recipe, root=root, split=split, roles=config.roles[::-1])
     models = load_models(config.depth, config.refine_depth, config.probe, "cpu")
@@ -143,7 +145,7 @@ def _make_part(
     Args:
         tasks: by the names of their shards.
     """
-    _make_all(list(tasks.values()), options, seconds)
+    _make_all(list(tasks.values()), options, seconds, retry=True)
     records = finished_records(plan, out)
     if changed := tasks.keys() - _names(records):
         _make_all([tasks[name] for name in sorted(changed)], options, seconds)
@@ -168,18 +170,22 @@ def _names(records: Sequence[Mapping[str, Any]]) -> set[str]:
     return {record["entry"]["name"] for record in records}
 
 
-def _make_all(tasks: Sequence[ShardTask], options: RunOptions, seconds: dict[str, float]) -> None:
+def _make_all(
+    tasks: Sequence[ShardTask], options: RunOptions, seconds: dict[str, float], *, retry: bool = False
+) -> None:
     """Make what is missing, waiting for what other processes make and taking over what they left.
 
-    The time that each stage took is added to ``seconds``.
+    Args:
+        seconds: the time that each stage took is added to it.
+        retry: make again what had failures. Once in a run: two on one folder would have no end of it.
     """
     todo = []
     for task in tasks:
         record = task.record()
         if record is None:
             todo.append(task)
-        elif record["failures"]:
-            task.path.with_suffix(".json").unlink(missing_ok=True)  # try again what failed
+        elif retry and record["failures"]:
+            forget([task.path.name], task.out)
             todo.append(task)
         else:
             # Of a process that was killed between its last byte and giving the shard back; nobody needs it.

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.camera_response import curves_identity
 from pipeline.depth import load_depth_estimator
 from pipeline.device import one_thread, resolve_device
 from pipeline.files import InputError, temporary_pattern
@@ -50,7 +51,7 @@ def make_shard(task: ShardTask) -> dict[str, float] | None:
     """Make one work unit and return the seconds that each stage took; None if another process has it.
 
     Raises:
-        InputError: this machine lacks the folder of the run, or has other weights than the plan names.
+        InputError: this machine lacks the folder of the run, or has other models than the plan names.
     """
     _enter(task.folder)
     claim = task.path.with_suffix(".lease")
@@ -144,4 +145,9 @@ def _planned_models(task: ShardTask) -> Models:
                 f"--{option} {getattr(config, option)}: a worker has other weights than the plan; give all "
                 "machines the same file, and start the workers anew"
             )
+    curves = config.exposure.camera.curves
+    if curves_identity(curves) != task.settings["exposure"]["camera"]["curves"]:
+        raise InputError(
+            f"--curves {curves}: a worker has another table than the plan; give all machines the same file"
+        )
     return models

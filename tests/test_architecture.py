@@ -31,6 +31,7 @@ SHARED_MODULES = {
     "versions",
     "opencv_threads",
     "manifest",
+    "recipe",
     "command_line",
     "ycbcr",
     "colour_profiles",

@@ -7,13 +7,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from tiny_source import FRAMES, SIZE, make_config, run
 
+from pipeline import synthesis
 from pipeline.shards import read_index
+from pipeline.work_units import ShardTask
 
 
 def _half_a_pair(folder: Path) -> None:
@@ -81,6 +84,32 @@ def test_bad_frames_are_named_and_the_others_done(
     assert re.search(reason, summary.problems[0])
     lines = (tmp_path / "out/failures.jsonl").read_text().splitlines()
     assert {json.loads(line)["id"].split("#")[0] for line in lines} == {"2"}
+
+
+def test_a_run_tries_again_once_what_had_failed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(source.parent, tmp_path / "bad")
+    _text(tmp_path / "bad")
+    manifest, out = tmp_path / "bad" / "manifest.toml", tmp_path / "out"
+    run(manifest, out, make_config(manifest))
+    made: list[str] = []
+    looks: list[list[dict[str, Any]]] = []
+    make_shard, finished_records = synthesis.make_shard, synthesis.finished_records
+
+    def counted(task: ShardTask) -> dict[str, float] | None:
+        made.append(task.path.name)
+        return make_shard(task)
+
+    def meanwhile(*arguments: Any) -> list[dict[str, Any]]:
+        looks.append(records := finished_records(*arguments))
+        # Another run on this folder is trying it again just now, at the first look.
+        return [record for record in records if len(looks) > 1 or not record["failures"]]
+
+    monkeypatch.setattr(synthesis, "make_shard", counted)
+    monkeypatch.setattr(synthesis, "finished_records", meanwhile)
+    summary = run(manifest, out, make_config(manifest))
+    assert len(made) == 1 and summary.index is not None and summary.failed == 2
 
 
 def test_a_mended_frame_is_made_by_a_rerun(source: Path, dataset: Path, tmp_path: Path) -> None:

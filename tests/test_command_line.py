@@ -31,7 +31,7 @@ def run(*arguments: object) -> Result:
 )
 def test_two_numbers_in_one_word(kind: TwoNumbers, text: str, numbers: tuple[int, int]) -> None:
     assert kind.convert(text, None, None) == kind.convert(numbers, None, None) == numbers
-    for bad in (f"{text}px", f"-{text}", "8", ""):
+    for bad in (f"{text}px", f"-{text}", "8", "", "9" * 5000 + text):
         with pytest.raises(click.BadParameter, match=r"is not a .*; give"):
             kind.convert(bad, None, None)
 
@@ -54,6 +54,35 @@ def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch,
     result = run("train", tmp_path, "-o", tmp_path / "run")
     assert result.exit_code == 2
     assert result.stderr.strip().endswith("a file ends too early (No data left in file); make it again")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=repr,
+)
+def test_memory_that_does_not_suffice_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("model.trainer.train", greedy)
+    result = run("train", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "train: needs more memory than is free" in result.stderr and str(error) in result.stderr
+
+
+def test_another_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("model.trainer.train", broken)
+    assert isinstance(run("train", tmp_path, "-o", tmp_path / "run").exception, RuntimeError)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,12 @@ def test_what_cannot_work_is_told_before_scenes_are_rendered(
 ) -> None:
     monkeypatch.setattr(depth_training, "render_scene_set", lambda *_, **__: pytest.fail("rendered"))
     # No such model; one whose maps have their channels last; one that takes pictures of one size alone.
-    for encoder in ("nonsense", "swin_tiny_patch4_window7_224", "coatnet_nano_cc_224"):
+    for encoder in (
+        "nonsense",
+        "hf-hub:somebody/nonsense",
+        "swin_tiny_patch4_window7_224",
+        "coatnet_nano_cc_224",
+    ):
         unfit = DepthTrainingConfig(**{**TINY.__dict__, "encoder": encoder})
         with pytest.raises(InputError, match=f"^encoder {encoder}: [^\n]*$"):
             train_depth(unfit, tmp_path / "depth.safetensors")

@@ -114,7 +114,8 @@ def test_nothing_goes_where_listed_files_are_looked_for(tmp_path: Path) -> None:
     for out in (root / "ir", root / "ir/deep/x.json", tmp_path / "link/x"):
         with pytest.raises(InputError, match=r"would be among the inputs in .*ir; choose another"):
             check_apart(out, [listed])
-    for out in (root, root / "ir-fused"):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for out in (root, root / "ir-fused", tmp_path / "loop"):
         check_apart(out, [listed])
 
 

@@ -47,7 +47,7 @@ def test_order_is_the_same_in_another_process_and_locale(tmp_path: Path) -> None
     for name in ("b", "A", "ä", "a/z", "Z"):
         touch(tmp_path, f"visible/{name}.png", f"infrared/{name}.png")
     program = (
-        "import sys; from pipeline.manifest import *; "
+        "import sys; from pipeline.manifest import list_samples; from pipeline.recipe import load_manifest; "
         "print(ascii([s.id for s in list_samples(load_manifest(sys.argv[1])).samples]))"
     )
     outputs = {

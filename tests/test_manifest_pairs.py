@@ -16,7 +16,7 @@ import cli
 from model.inputs.manifest_pairs import SOURCE_ROLES, manifest_pairs
 from pipeline.files import InputError
 from pipeline.images import write_image
-from pipeline.manifest import load_manifest
+from pipeline.recipe import load_manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -29,6 +29,8 @@ RECIPES = Path(__file__).resolve().parents[1] / "manifests"
         (f'name = "x"\ntitle = {"9" * 5000}\n', None, "not valid TOML: .*5000 digits"),
         (PAIR.replace("\n", '\nscene = "("\n', 1), 2, "scene is no regular expression"),
         (PAIR.replace("\n", '\nscene = "(a+)+$"\n', 1), 2, "scene repeats a group"),
+        (PAIR.replace("\n", '\nscene = "(?ix)(a+) +$"\n', 1), 2, "scene repeats a group"),
+        (PAIR.replace("\n", '\nscene = "a*a*a*a*a*$"\n', 1), 2, "scene repeats at more than 4 places"),
         (PAIR.replace("\n", '\nscene = "a{99999999999}"\n', 1), 2, "scene is no regular expression"),
         (PAIR.replace("\n", f'\nscene = "{"(" * 5000}{")" * 5000}"\n', 1), 2, "scene is no regular expres"),
         (PAIR.replace('name = "mine"', ""), None, "needs a name"),

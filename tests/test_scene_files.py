@@ -10,7 +10,8 @@ import pytest
 from pipeline.depth.scenes import SceneSet, render_scene_set
 from pipeline.files import InputError, sha256_file, write_bytes
 from pipeline.images import read_image
-from pipeline.manifest import list_samples, load_manifest
+from pipeline.manifest import list_samples
+from pipeline.recipe import load_manifest
 from pipeline.scenes import SampleConfig, render_scene, write_samples
 
 

@@ -47,7 +47,8 @@ def test_unusable_arguments_are_found_at_once(
     ("name", "size_hw", "says"),
     [
         ("file/network.onnx", (16, 16), "cannot be made a folder"),
-        ("network.onnx", (10**6, 10**6), "1000000x1000000 is too large"),
+        ("network.onnx", (10**6, 10**7), "10000000x1000000 is too large"),
+        ("network.onnx", (3, 4096), "4096x3 is too small"),
     ],
 )
 def test_a_model_that_cannot_be_written_is_not_exported(
@@ -64,5 +65,8 @@ def test_one_of_several_processes_prints_the_result(
     monkeypatch: pytest.MonkeyPatch, rank: str, printed: str
 ) -> None:
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("model.trainer.train", lambda *_, **__: Path("weights.safetensors"))
     assert run("train", "shards", "-o", "run").stdout == printed
+    monkeypatch.delenv("WORLD_SIZE")  # what another launcher has left
+    assert run("train", "shards", "-o", "run").stdout == "weights.safetensors\n"

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_source import make_config, make_source, run
 
 from pipeline import synthesis, work_units
+from pipeline.camera_response import CameraConfig
 from pipeline.engines import RunOptions
+from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
@@ -88,6 +91,22 @@ def test_a_worker_with_other_weights_does_not_make_the_shard(
     with pytest.raises(InputError, match="--probe default: a worker has other weights than the plan"):
         make_shard(replace(task, settings=settings))
     assert not task.path.exists() and not task.path.with_suffix(".lease").exists()
+
+
+def test_a_worker_with_another_table_of_curves_does_not_make_the_shard(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Path("curves.txt")
+    for name in ("first", "second"):
+        levels = " ".join(map(str, np.linspace(0, 1, 1024) ** (0.5 if name == "first" else 0.6)))
+        irradiances = " ".join(map(str, np.linspace(0, 1, 1024)))
+        table.write_text(f"{name}\nkind\nI =\n{irradiances}\nB =\n{levels}\n")
+        if name == "first":
+            camera = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(table)))
+            first, second = _tasks(source, monkeypatch, replace(make_config(source), exposure=camera))[:2]
+            assert make_shard(first)
+    with pytest.raises(InputError, match=r"--curves curves\.txt: a worker has another table than the plan"):
+        make_shard(second)
 
 
 def test_a_paused_process_whose_shard_was_taken_over_leaves_it(

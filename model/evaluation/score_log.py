@@ -65,7 +65,7 @@ class ScoreLog:
         """Keep the scores of one pair."""
         line = json.dumps({"scored_with": self._scored_with, **asdict(scored)}) + "\n"
         make_folder(self._path.parent)
-        with errors_name(self._path, self._path), open(self._path, "ab") as file:
+        with errors_name(self._path), open(self._path, "ab") as file:
             file.write(line.encode())
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from model.fusing.fuse_jobs import Job
 from model.inputs.folders import path_from
-from pipeline.files import InputError, source_digest, write_bytes
+from pipeline.files import InputError, errors_name, source_digest, write_bytes
 
 LOG_NAME = "fused.jsonl"
 
@@ -22,9 +22,10 @@ class FusedLog:
 
     Each line is an object with ``name``, ``output`` and ``inputs`` (relative to the folder, so that all may
     move together), ``digests`` (of the content of the inputs; absent in older logs), ``size_hw``, ``seconds``
-    (of the network, without reading and writing) and ``settings`` (all that decides on pixels, the digest of
-    the weights among it). The last line of an output counts: what is made again is described by the line
-    before until the new one is there.
+    (of fusing, without reading and writing; of videos with both; on a GPU, which is not waited for, about
+    those of the pair before) and ``settings`` (all that decides on pixels, the digest of the weights among
+    it). The last line of an output counts: what is made again is described by the line before until the new
+    one is there.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -98,11 +99,15 @@ class FusedLog:
         }
         # One write of one line: a reader sees all of it or, after a crash, a last line without its end.
         line = _line(record).encode()
-        with self._appending, open(self._path, "ab", buffering=0) as file:
+        with (
+            self._appending,
+            errors_name(self._path),
+            open(self._path, "ab", buffering=0) as file,
+        ):
             before = file.tell()
             if file.write(line) < len(line):  # as far as it went; a disk that was full before raises
                 file.truncate(before)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _inputs(self, job: Job) -> list[str]:
         return [self._relative(path) for path in job.inputs]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from model.inputs.folders import ListedFiles
 from pipeline.files import InputError
-from pipeline.manifest import SampleListing, list_samples, load_manifest
+from pipeline.manifest import SampleListing, list_samples
+from pipeline.recipe import load_manifest
 
 #: Roles that are fused with each other, A first; a manifest's pair is the first of which it has both.
 SOURCE_ROLES = (
@@ -82,10 +83,7 @@ def manifest_pairs(
 
 def _folders(listing: SampleListing, role: str) -> frozenset[Path]:
     """Where a role's files are looked for; of a pattern that starts at the root, where they were found."""
-    fixed = {
-        pattern.text.replace("{split}", listing.split or "").partition("{id}")[0].rpartition("/")[0]
-        for pattern in listing.manifest.roles[role]
-    }
+    fixed = {pattern.folder(listing.split or "") for pattern in listing.manifest.roles[role]}
     folders = {listing.root / folder for folder in fixed if folder}
     if "" in fixed:
         folders |= {sample.paths[role].parent for sample in listing.samples}

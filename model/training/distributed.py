@@ -26,8 +26,12 @@ from pipeline.files import InputError
 
 
 def process_rank() -> int:
-    """Number of this process among those that torchrun started; 0 where it is not involved."""
-    return _number("RANK", 0)
+    """Number of this process among those that torchrun started; 0 where there is one alone."""
+    return _number("RANK", 0) if _team_size() > 1 else 0
+
+
+def _team_size() -> int:
+    return _number("WORLD_SIZE", 1)
 
 
 def _number(name: str, default: int) -> int:
@@ -52,7 +56,7 @@ class Team:
             InputError: there is no such device, or the environment has not all that torchrun sets.
         """
         self.rank = process_rank()
-        self.size = _number("WORLD_SIZE", 1)
+        self.size = _team_size()
         self.device = resolve_device(device_name)
         if self.size == 1:
             return

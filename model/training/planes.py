@@ -21,8 +21,9 @@ from torch import Tensor
 from model.inputs.folders import pair_folders
 from model.training.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
-from pipeline.images import read_grey, to_uint8
-from pipeline.manifest import scene_expression, scene_of
+from pipeline.images import read_grey, size_text, to_uint8
+from pipeline.manifest import scene_of
+from pipeline.recipe import scene_expression
 from pipeline.shards import damaged_index, dataset_digest, each_shard, read_index
 from pipeline.ycbcr import luminance
 
@@ -54,9 +55,6 @@ class PlaneSet:
     def tile(self) -> int:
         """Side of the tiles in pixels."""
         return self.planes.shape[-1]
-
-    def __len__(self) -> int:
-        return len(self.planes)
 
     def to_device(self, device: torch.device) -> PlaneSet:
         """Move to the device if the planes fit; otherwise they stay on the host and crops are streamed."""
@@ -131,9 +129,9 @@ def load_unpaired(folder: Path, tile: int) -> PlaneSet:
     too_small: list[str] = []
     for stem in pairs.stems:
         images = {role: read_grey(path) for role, path in pairs.paths[stem].items()}
-        shapes = {role: image.shape for role, image in images.items()}
-        if len(set(shapes.values())) > 1:
-            raise InputError(f"{folder}: {stem} has images of different sizes {shapes}; they must be aligned")
+        if len({image.shape for image in images.values()}) > 1:
+            sizes = ", ".join(f"{role} {size_text(image)}" for role, image in images.items())
+            raise InputError(f"{folder}: {stem} has images of different sizes, {sizes}; they must be aligned")
         stack = np.stack([images[role] for role in _UNPAIRED_ROLES])
         if min(stack.shape[1:]) < tile:
             too_small.append(stem)

@@ -8,8 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from model.training.curves import draw_curves
 from model.training.feed import Batch
 from model.training.run_folder import RunFolder
 from pipeline.contact_sheet import contact_sheet
-from pipeline.files import InputError, write_bytes
+from pipeline.files import InputError, errors_name, write_bytes
 from pipeline.images import to_uint8, write_image
 
 #: Seconds between two drawings of the curves at least.
@@ -100,7 +99,7 @@ class TrainingLog:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one step's record. It is in the file when the call returns."""
-        with _naming(self._folder.metrics):
+        with errors_name(self._folder.metrics):
             self._file.write(_line(record))
             self._file.flush()
         if self._board is not None:
@@ -110,7 +109,7 @@ class TrainingLog:
 
     def sync(self) -> None:
         """Return when the disk has what was written."""
-        with _naming(self._folder.metrics):
+        with errors_name(self._folder.metrics):
             os.fsync(self._file.fileno())
 
     @property
@@ -158,7 +157,7 @@ class TrainingLog:
         finally:
             if self._board is not None:
                 self._board.close()
-            with _naming(self._folder.metrics):
+            with errors_name(self._folder.metrics):
                 self._file.close()
 
 
@@ -193,15 +192,6 @@ def _copy_aside(path: Path) -> Path:
     """Copy a file to its name with ``.damaged`` after it, or ``.damaged1`` and so on where that is taken."""
     names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
     return write_bytes(next(name for name in names if not name.exists()), path.read_bytes())
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors of writing to an open file, such as a full disk, name it."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _line(record: dict[str, Any]) -> str:

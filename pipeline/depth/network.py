@@ -41,6 +41,8 @@ class DepthNetwork(nn.Module):
 
     def __init__(self, encoder: str, *, sees_infrared: bool = True) -> None:
         super().__init__()
+        if ":" in encoder:  # timm would look for it elsewhere, on a hub
+            raise InputError(f"encoder {encoder}: give the name of a timm model alone")
         try:
             self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
         except (RuntimeError, AttributeError, TypeError):

@@ -143,9 +143,7 @@ def _step(state: DepthTrainingState, scenes: SceneSet, details: Sequence[np.ndar
         parts["data"] + config.gradient_weight * parts["gradient"] + config.ordinal_weight * parts["ordinal"]
     )
     if not torch.isfinite(loss):
-        raise InputError(
-            f"train-depth: the loss is not finite at step {state.step}; use a lower learning_rate"
-        )
+        raise InputError(f"train-depth: the loss is not finite at step {state.step}; try another --seed")
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)

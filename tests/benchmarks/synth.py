@@ -41,9 +41,10 @@ from pipeline.depth.details import merge, part_windows
 from pipeline.depth.inference import DEFAULT_WEIGHTS
 from pipeline.depth.network import DepthNetwork, load_depth_network
 from pipeline.engines import RunOptions
-from pipeline.manifest import list_samples, load_manifest
+from pipeline.manifest import list_samples
 from pipeline.plan import SynthesisConfig
 from pipeline.probe import load_probe
+from pipeline.recipe import load_manifest
 from pipeline.scenes import SampleConfig, write_samples
 from pipeline.synthesis import synthesise
 

@@ -23,13 +23,12 @@ from model.file_checks import (
     check_format,
     is_safetensors,
     network_config,
-    unpickle,
 )
 from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.saved_tensors import canonical, check_finite, read_tensors
+from pipeline.saved_tensors import canonical, check_finite, read_saved, read_tensors
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -53,7 +52,7 @@ def load_with_facts(path: Path | str) -> tuple[GIFNet, dict[str, Any]]:
     path = Path(path)
     if is_safetensors(path):
         return _read_weights(path)
-    content = unpickle(path)
+    content = read_saved(path, torch.device("cpu"), what="GIFNet file")
     if is_published(content):
         return import_published(content, path), {}
     state = check_training_state(content, path)

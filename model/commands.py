@@ -11,7 +11,8 @@ from model.evaluation.baselines import BASELINES
 from model.evaluation.scoring import COLOUR, EvaluateConfig
 from model.fusing.colour import COLOUR_MODES, TASKS
 from model.fusing.fuse_config import MAIN_TASKS, PRECISIONS, RESIZE_CHOICES, FuseConfig, parse_memory
-from model.inputs.source_options import chosen_sources, manifest_options
+from model.inputs.folders import Images
+from model.inputs.manifest_pairs import manifest_pairs
 from model.metrics import GROUND_TRUTH_METRICS, METRICS
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
@@ -21,10 +22,21 @@ from pipeline.files import InputError, one_line
 _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items())
 
 
+def _manifest_options(command: Any) -> Any:
+    """``--manifest``, ``--root`` and ``--split``, which name the sources in place of ``-a`` and ``-b``."""
+    for option in (
+        click.option("--split", help="Which of the manifest's splits."),
+        click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's]."),
+        click.option("--manifest", type=ANY_PATH, help="Dataset recipe, in place of -a and -b."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.option("-a", "a", type=ANY_PATH, help="Infrared, near, over, PET, bands, ...")
 @click.option("-b", "b", type=ANY_PATH, help="Visible, far, under, MRI, pan; without it A is enhanced.")
-@manifest_options
+@_manifest_options
 @click.option("-c", "--also", type=ANY_PATH, multiple=True, help="A further input of a stack.")
 @click.option("-o", "--out", type=ANY_PATH, required=True, help="Folder of results, or the result.")
 @setting(FuseConfig, "task", type=click.Choice(list(TASKS)), help=f"Who gives the colour. {_TASKS}.")
@@ -73,7 +85,7 @@ def fuse(
     """
     from model.fuse import fuse as run_fusion
 
-    first, second, _ = chosen_sources(manifest, a, b, root=root, split=split)
+    first, second, _ = _chosen_sources(manifest, a, b, root=root, split=split)
     if first is None:
         raise InputError("fuse: no input; give -a, or --manifest")
     if also and second is None:
@@ -96,7 +108,7 @@ def fuse(
 @click.command()
 @click.option("-a", "a", type=FOLDER, help="First sources: infrared, near, over, ...")
 @click.option("-b", "b", type=FOLDER, help="Second sources: visible, far, under, ...")
-@manifest_options
+@_manifest_options
 @click.option(
     "-f",
     "--fused",
@@ -142,7 +154,7 @@ def evaluate(
     from model.evaluate import parse_methods
 
     config, methods = EvaluateConfig(**settings), parse_methods(fused)
-    first, second, listed_truth = chosen_sources(
+    first, second, listed_truth = _chosen_sources(
         manifest, a, b, root=root, split=split, scored=True, with_ground_truth=ground_truth is None
     )
     if first is None or second is None:
@@ -187,3 +199,31 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
     click.echo(feature_report(load_network(source), pairs, out, config))
+
+
+def _chosen_sources(
+    manifest: Path | None,
+    a: Path | None,
+    b: Path | None,
+    *,
+    root: Path | None,
+    split: str | None,
+    scored: bool = False,
+    with_ground_truth: bool = False,
+) -> tuple[Images | None, Images | None, Images | None]:
+    """A, B and the true images: those of ``--manifest``, if given; what has no partner there is told.
+
+    ``scored`` and ``with_ground_truth`` are those of :func:`model.inputs.manifest_pairs.manifest_pairs`.
+    """
+    if manifest is None:
+        if root is not None or split is not None:
+            raise InputError("--root and --split belong to --manifest")
+        return a, b, None
+    if a is not None or b is not None:
+        raise InputError(f"--manifest {manifest}: it names both sources; leave out -a and -b")
+    pairs = manifest_pairs(
+        manifest, root=root, split=split, scored=scored, with_ground_truth=with_ground_truth
+    )
+    for line in pairs.unmatched:
+        click.echo(f"unmatched: {line}", err=True)
+    return pairs.a, pairs.b, pairs.ground_truth

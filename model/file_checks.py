@@ -16,7 +16,6 @@ from torch import Tensor
 
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError
-from pipeline.saved_tensors import read_saved
 
 FORMAT_VERSION = "1"
 
@@ -35,15 +34,6 @@ def is_safetensors(path: Path) -> bool:
     if not start:
         raise InputError(f"{path}: empty file; name a weights file")
     return start[8:] == b"{"
-
-
-def unpickle(path: Path) -> Any:
-    """What ``torch.load`` finds in a file, on the CPU: tensors and plain values, which are not checked yet.
-
-    Raises:
-        InputError: it cannot be read, is damaged, or holds objects of other types.
-    """
-    return read_saved(path, torch.device("cpu"), what="GIFNet file")
 
 
 def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:

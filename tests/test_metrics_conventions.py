@@ -12,7 +12,7 @@ from metric_pictures import picture
 import cli
 from model.evaluation.baselines import BASELINES
 from model.metrics import GROUND_TRUTH_METRICS, METRICS, compute_metrics, conventions
-from model.metrics.conventions import CONVENTIONS, conventions_markdown, metrics_markdown, metrics_of
+from model.metrics.conventions import CONVENTIONS, Convention, metrics_of
 from pipeline.files import InputError
 from pipeline.images import read_grey
 
@@ -125,15 +125,44 @@ def test_units_are_those_of_the_convention() -> None:
         assert (metrics["MI"].unit, metrics["SF"].unit) == (mi, sf), name
 
 
+def _metrics_table() -> str:
+    """The standard metrics as a Markdown table, and those of a ground truth."""
+    lines = ["| metric | what | unit | better |", "|---|---|---|---|"]
+    for name, metric in (METRICS | GROUND_TRUTH_METRICS).items():
+        better = "higher" if metric.higher_is_better else "lower"
+        lines.append(f"| {name} | {metric.title} | {metric.unit or '–'} | {better} |")
+    return "\n".join(lines) + "\n"
+
+
+def _conventions_table() -> str:
+    """Every difference between the conventions as a Markdown table, and where the codes are."""
+    others = {name: convention for name, convention in CONVENTIONS.items() if name != "standard"}
+    lines = ["| metric | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
+    for metric in (*METRICS, *conventions._EXTRA):
+        cells = [_cell(convention, metric) for convention in others.values()]
+        if any(cells):
+            lines.append(f"| {metric} | " + " | ".join(cell or "–" for cell in cells) + " |")
+    lines.append("")
+    for name, convention in others.items():
+        lines.append(f"- `{name}`: {convention.source}. {convention.remark}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _cell(convention: Convention, metric: str) -> str:
+    if metric in convention.differs:
+        return convention.differs[metric].note
+    return "as standard" if metric in convention.same else ""
+
+
 def test_the_page_of_conventions_is_what_the_code_says() -> None:
     page = Path(conventions.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
-    assert page.startswith("# ") and page.endswith("\n\n" + conventions_markdown())
-    assert page.index("\n\n" + metrics_markdown() + "\n") < page.index(conventions_markdown())
+    assert page.startswith("# ") and page.endswith("\n\n" + _conventions_table())
+    assert page.index("\n\n" + _metrics_table() + "\n") < page.index(_conventions_table())
     assert "model/metrics/CONVENTIONS.md" in (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
 
 def test_every_metric_is_listed_with_its_unit_and_its_better_side() -> None:
-    rows = [line.strip("| ").split(" | ") for line in metrics_markdown().splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in _metrics_table().splitlines()[2:]]
     metrics = METRICS | GROUND_TRUTH_METRICS
     assert [name for name, *_ in rows] == list(metrics)
     assert {name for name, *_, better in rows if better == "lower"} == {"Nabf", "Qcv", "MSE"}
@@ -147,7 +176,7 @@ def test_every_metric_is_listed_with_its_unit_and_its_better_side() -> None:
 
 
 def test_the_table_names_every_difference() -> None:
-    table = conventions_markdown()
+    table = _conventions_table()
     for name, convention in CONVENTIONS.items():
         assert name == "standard" or f"`{name}`" in table
         assert all(difference.note in table for difference in convention.differs.values())

@@ -38,11 +38,6 @@ def copy_(target: Tensor, source: Tensor) -> None:
     _pieces(target).copy_(_pieces(source))
 
 
-def copy_map_(target: Tensor, source: Tensor) -> None:
-    """The same of maps (1, C, h, w), channels last."""
-    copy_(target.permute(0, 2, 3, 1), source.permute(0, 2, 3, 1))
-
-
 def _pieces(x: Tensor) -> Tensor:
     # The only type of 16 bytes; a copy does not look into it.
     return x.view(torch.complex128)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -14,18 +12,11 @@ from model.engine.folded import FoldedNetwork
 MOMENT_VALUES = 1 << 19
 
 
-class Moments(Protocol):
-    """Of one map or of several that lie side by side, (1, maps * C, rows, W) a strip."""
+def moments(network: FoldedNetwork, maps: int) -> StreamMoments | ChannelMoments:
+    """Moments of ``maps`` of a network's maps side by side.
 
-    def add(self, strip: Tensor) -> None:
-        """Take the next strip."""
-
-    def statistics(self) -> list[Statistics]:
-        """Of each map, scalars in float64."""
-
-
-def moments(network: FoldedNetwork, maps: int) -> Moments:
-    """Moments of ``maps`` of a network's maps side by side."""
+    Each strip, (1, maps * C, rows, W), is added; then there are statistics of each map, scalars in float64.
+    """
     return ChannelMoments(network, maps) if network.padded else StreamMoments(maps)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.engine.folded import Affine
-from model.engine.gpu_layers import copy_map_, pointwise
+from model.engine.gpu_layers import copy_, pointwise
 
 Strips = Iterable[Tensor]
 
@@ -79,7 +79,7 @@ def copy_rows(target: Tensor, source: Tensor) -> None:
     if target.device.type == "cpu":
         target.copy_(source)
     else:
-        copy_map_(target, source)
+        copy_(target.permute(0, 2, 3, 1), source.permute(0, 2, 3, 1))
 
 
 def split_channels(strips: Strips, channels: int) -> list[Iterator[Tensor]]:

@@ -28,12 +28,15 @@ def average(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
 
 def average_unsharp(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
     """The average after an unsharp mask, x + 2 (x - blur(x)), sigma 2 pixels."""
-    return to_uint8(sharpened(_mean(a, b)))
+    plane = _mean(a, b)
+    return to_uint8(plane + UNSHARP_AMOUNT * (plane - cv2.GaussianBlur(plane, (0, 0), UNSHARP_SIGMA_PX)))
 
 
 def average_noise(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
     """The average plus Gaussian noise of 10 grey levels, the same for a given ``sample_id``."""
-    return to_uint8(noisy(_mean(a, b), sample_id))
+    stream = random_stream(0, "evaluate", sample_id, "noise baseline")
+    noise = stream.standard_normal(a.shape, np.float32) * np.float32(NOISE_LEVELS / 255)
+    return to_uint8(_mean(a, b) + noise)
 
 
 def laplacian_pyramid(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
@@ -68,17 +71,6 @@ BASELINES: dict[str, Callable[[np.ndarray, np.ndarray, str], np.ndarray]] = {
     "Laplacian pyramid": laplacian_pyramid,
     "Mertens": mertens,
 }
-
-
-def sharpened(plane: np.ndarray) -> np.ndarray:
-    """Unsharp mask of a float plane, not clipped."""
-    return plane + UNSHARP_AMOUNT * (plane - cv2.GaussianBlur(plane, (0, 0), UNSHARP_SIGMA_PX))
-
-
-def noisy(plane: np.ndarray, sample_id: str) -> np.ndarray:
-    """Float plane in [0, 1] plus Gaussian noise of 10 grey levels, not clipped."""
-    stream = random_stream(0, "evaluate", sample_id, "noise baseline")
-    return plane + stream.standard_normal(plane.shape, np.float32) * np.float32(NOISE_LEVELS / 255)
 
 
 def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:

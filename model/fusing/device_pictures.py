@@ -17,7 +17,6 @@ from torch import Tensor
 from model.engine.strips import FusionEngine
 from model.fusing.colour import colour_givers, result_profile
 from model.fusing.device_colour import DeviceSource, colourise
-from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job
 from model.inputs.sources import Source
 from pipeline.images import write_image
@@ -48,12 +47,11 @@ class DevicePictures:
     """Two images in, one of 8 bits in true colour out; others than pairs and large ones go the host's way.
 
     Args:
-        config: how; its colour is ``true`` and its bits are 8.
         engine: the network's, on a GPU.
         host: reads files, and fuses what does not go this way.
     """
 
-    def __init__(self, config: FuseConfig, engine: FusionEngine, host: Pictures) -> None:
+    def __init__(self, engine: FusionEngine, host: Pictures) -> None:
         self._engine, self._host, self._givers = engine, host, host.givers
         self._before: torch.cuda.Event | None = None
 

@@ -123,7 +123,7 @@ def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) 
 def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
     """What results of files are, how their names may end, and how they do where only a folder is given."""
     if config.task == "pansharpen":
-        return "sharpened bands", BAND_SUFFIXES, _suffix(config)
+        return "sharpened bands", BAND_SUFFIXES, config.suffix or BAND_SUFFIXES[0]
     if is_video(first):
         if config.bits != 8:
             raise InputError(f"{first}: videos hold 8 bits; leave out --bits {config.bits}")
@@ -131,7 +131,7 @@ def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
             raise InputError(f"{first}: videos keep their ending; leave out --suffix {config.suffix}")
         return "videos", VIDEO_SUFFIXES, first.suffix.lower()
     endings = SIXTEEN_BIT_SUFFIXES if config.bits == 16 else SUFFIXES
-    return f"{config.bits}-bit pictures", endings, _suffix(config)
+    return f"{config.bits}-bit pictures", endings, config.suffix or ".png"
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:
@@ -140,10 +140,6 @@ def _check_outputs(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if os.path.realpath(job.output) in sources:
             raise InputError(f"{job.output}: the result would replace an input; choose another -o")
-
-
-def _suffix(config: FuseConfig) -> str:
-    return config.suffix or (BAND_SUFFIXES[0] if config.task == "pansharpen" else ".png")
 
 
 def _band_files(folder: Path, pan: Path) -> list[Path]:

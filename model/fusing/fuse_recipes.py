@@ -49,7 +49,7 @@ def choose_recipe(
         return Videos(config, engine, tell)
     pictures, plain = Pictures(config, engine, tell), config.colour == "true" and config.bits == 8
     if plain and engine.device.type == "cuda":
-        return DevicePictures(config, engine, pictures)
+        return DevicePictures(engine, pictures)
     return pictures
 
 

@@ -186,29 +186,6 @@ def metrics_of(convention: str = "standard", names: Sequence[str] = ()) -> dict[
     return {name: metric for name, metric in available.items() if not names or name in names}
 
 
-def metrics_markdown() -> str:
-    """The standard metrics as a Markdown table, and those of a ground truth."""
-    lines = ["| metric | what | unit | better |", "|---|---|---|---|"]
-    for name, metric in (METRICS | GROUND_TRUTH_METRICS).items():
-        better = "higher" if metric.higher_is_better else "lower"
-        lines.append(f"| {name} | {metric.title} | {metric.unit or '–'} | {better} |")
-    return "\n".join(lines) + "\n"
-
-
-def conventions_markdown() -> str:
-    """Every difference between the conventions as a Markdown table, and where the codes are."""
-    others = {name: convention for name, convention in CONVENTIONS.items() if name != "standard"}
-    lines = ["| metric | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
-    for metric in (*METRICS, *_EXTRA):
-        cells = [_cell(convention, metric) for convention in others.values()]
-        if any(cells):
-            lines.append(f"| {metric} | " + " | ".join(cell or "–" for cell in cells) + " |")
-    lines.append("")
-    for name, convention in others.items():
-        lines.append(f"- `{name}`: {convention.source}. {convention.remark}".rstrip())
-    return "\n".join(lines) + "\n"
-
-
 def _variant(metric: Metric, difference: Difference | None) -> Metric:
     if difference is None:
         return metric
@@ -217,9 +194,3 @@ def _variant(metric: Metric, difference: Difference | None) -> Metric:
     return replace(
         metric, function=difference.function, unit=unit, min_side_px=side, joined=difference.joined
     )
-
-
-def _cell(convention: Convention, metric: str) -> str:
-    if metric in convention.differs:
-        return convention.differs[metric].note
-    return "as standard" if metric in convention.same else ""

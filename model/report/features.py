@@ -95,13 +95,10 @@ def _look_inside(
     """Groups of tiles for the page, and name -> maps (C, H, W) for the sheets."""
     device = next(network.parameters()).device
     planes = [torch.from_numpy(plane).to(device)[None, None].float() / 255 for plane in (a, b)]
-    training = network.training
-    network.eval()
     with torch.inference_mode():
         encoded = network.encode(*planes)
         refined = {name: network.transformer(encoded, encoded, main=main) for name, main in _BRANCHES.items()}
         fused = {main: network.fuse_features(encoded, encoded, main=main) for main in _BRANCHES.values()}
-    network.train(training)
     dp, mm = (to_uint8(_maps(fused[main])[0]) for main in ("dp", "mm"))
     # The encoder passes its two inputs on as its first channels; they are shown above.
     parts = {"Shared encoder": _maps(encoded)[_INPUTS:]} | {name: _maps(x) for name, x in refined.items()}

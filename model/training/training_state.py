@@ -16,11 +16,10 @@ from model.file_checks import (
     check_format,
     is_safetensors,
     network_config,
-    unpickle,
 )
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError, atomic_path
-from pipeline.saved_tensors import check_finite, saved_bytes
+from pipeline.saved_tensors import check_finite, read_saved, saved_bytes
 
 TRAINING_FORMAT = "gifnet-training"
 _KINDS: dict[str, type] = {
@@ -97,7 +96,7 @@ def load_training_state(path: Path | str) -> TrainingState:
     path = Path(path)
     if is_safetensors(path):
         raise InputError(f"{path}: weights only, without a training state; start a new run from them")
-    return check_training_state(unpickle(path), path)
+    return check_training_state(read_saved(path, torch.device("cpu"), what="GIFNet file"), path)
 
 
 def check_training_state(content: Any, path: Path) -> TrainingState:

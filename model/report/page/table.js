@@ -2,7 +2,6 @@
 // The table of means: sortable, with a tint from worst to best in every column.
 
 const MARKS = { noise: "ⁿ", sharpening: "ˢ" };
-const MARK_TEXTS = { noise: "noise", sharpening: "sharpening" };
 
 function metricLabel(metric) {
   return metric.name + metric.marks.map((mark) => MARKS[mark]).join("");
@@ -10,7 +9,7 @@ function metricLabel(metric) {
 
 function metricHint(metric) {
   const gamed = metric.marks.length
-    ? ` Here a plain average gains by ${metric.marks.map((mark) => MARK_TEXTS[mark]).join(" and ")}.` : "";
+    ? ` Here a plain average gains by ${metric.marks.join(" and ")}.` : "";
   const unit = metric.unit ? `, in ${metric.unit}s`.replace("dBs", "dB") : "";
   return `${metric.title[0].toUpperCase()}${metric.title.slice(1)}${unit}; ${metric.higher ? "higher" : "lower"} is better.${gamed}`;
 }

@@ -183,7 +183,7 @@ def _read_table(path: str, mtime_ns: int, size: int) -> tuple[ResponseCurve, ...
     """Time and size are there for the cache: a table that was replaced is read again."""
     lines = [line.strip() for line in Path(path).read_text(encoding="latin-1").splitlines()]
     lines = [line for line in lines if line]
-    blocks = list(_blocks(lines, path))
+    blocks = _blocks(lines)
     names = [heading for heading, _, _ in blocks]
     if names[:2] == ["E", "f0"]:
         return (_checked("EMoR f0", blocks[0][1], blocks[1][1], path),)
@@ -195,7 +195,7 @@ def _read_table(path: str, mtime_ns: int, size: int) -> tuple[ResponseCurve, ...
     raise InputError(f"{path}: neither a DoRF nor an EMoR table; give dorfCurves.txt or emor.txt")
 
 
-def _blocks(lines: list[str], path: str) -> list[tuple[str, np.ndarray, int]]:
+def _blocks(lines: list[str]) -> list[tuple[str, np.ndarray, int]]:
     """Headings ``NAME =`` with the numbers that follow them and the heading's line."""
     blocks: list[tuple[str, list[float], int]] = []
     numeric = False

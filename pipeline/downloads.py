@@ -7,11 +7,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.files import InputError, errors_name, make_folder, put_in_place, sha256_file
 from pipeline.progress import Progress
+
+# Weights of others that are fetched by name: URL, SHA-256 and licence. Megadepth has no SHA-256 here: its
+# authors state none, and we know none that we could vouch for. Whoever fetches it gives the one they trust.
+MEGADEPTH_URL = "https://www.cs.cornell.edu/projects/megadepth/dataset/models/best_generalization_net_G.pth"
+MEGADEPTH_LICENCE = "see the MegaDepth project page (Li and Snavely, CVPR 2018)"
 
 _BLOCK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
@@ -19,44 +23,16 @@ _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Download:
-    """A file that somebody else publishes."""
+def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
+    """Download ``url`` to ``path`` and return it; nothing is fetched if the file is there already.
 
-    url: str
-    file_name: str
-    sha256: str | None  # None: the authors state none; give the one you trust
-    licence: str
-
-
-DOWNLOADS = {
-    "megadepth": Download(
-        url="https://www.cs.cornell.edu/projects/megadepth/dataset/models/best_generalization_net_G.pth",
-        file_name="best_generalization_net_G.pth",
-        sha256=None,
-        licence="see the MegaDepth project page (Li and Snavely, CVPR 2018)",
-    ),
-}
-
-
-def fetch(name: str, out: Path, *, sha256: str | None = None) -> Path:
-    """Download known third-party weights into the folder ``out``; returns the file.
-
-    A download that broke off goes on where it was. The file gets its name once its SHA-256 is the expected
-    one: ``sha256`` if given, else the one of :data:`DOWNLOADS`.
+    What has come lies in ``path`` + ``.part``, and a download that broke off goes on there. The file gets its
+    name once its SHA-256 is the expected one; without one the digest is told and the part stays.
 
     Raises:
-        InputError: an unknown name, no connection, or a file that is not the expected one.
+        InputError: no connection, or a file that is not the expected one.
         OSError: errors of writing, such as a full disk; they name the unfinished file, which stays.
     """
-    if name not in DOWNLOADS:
-        raise InputError(f"weights fetch {name}: unknown; use one of {', '.join(DOWNLOADS)}")
-    known = DOWNLOADS[name]
-    return fetch_url(known.url, out / known.file_name, sha256=sha256 or known.sha256)
-
-
-def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
-    """Download ``url`` to ``path``, resuming ``path`` + ``.part``; see :func:`fetch`."""
     if path.exists():
         _check(path, sha256, url)
         return path
@@ -131,7 +107,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 def _check(path: Path, sha256: str | None, url: str) -> None:
     found = sha256_file(path)
-    if sha256 is None:
+    if not sha256:
         raise InputError(f"{path}: no SHA-256 is known of {url}; if you trust the file, add --sha256 {found}")
     if found != sha256.lower():
         raise InputError(f"{path}: SHA-256 is {found}, not {sha256.lower()}; delete it and fetch it again")

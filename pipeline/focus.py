@@ -100,15 +100,13 @@ def draw_focus(
     Args:
         inverse_depth: (H, W) float32 in [0, 1], 1 = nearest. To make the mask reproducible from a shard,
             pass the values as the shard stores them (rounded to float16).
-        tile: side of the square tile, pixels.
+        tile: side of the square tile, pixels; no larger than the frame.
         rng: the sample's own stream for this purpose.
 
     Raises:
-        SampleFailure: the frame is smaller than the tile, or no draw met the shares or the lens's f-numbers.
+        SampleFailure: no draw met the shares or the lens's f-numbers.
     """
     height, width = inverse_depth.shape
-    if min(height, width) < tile:
-        raise SampleFailure(f"frame of {width}x{height} is smaller than the tile of {tile}x{tile}")
     sigma = np.float32(rng.uniform(config.blur_sigma_min_px, config.blur_sigma_max_px))
     asked: list[float] = []  # f-numbers that the lens does not have
     for _ in range(config.max_draws):
@@ -152,17 +150,14 @@ def focus_pair(
     """
     if draw.lens is not None:
         return _lens_pair(visible, inverse_depth, draw, draw.lens, tile)
-    halo = _kernel_radius(draw.blur_sigma_px)
-    top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
-    around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
+    around, inner = _around(draw, tile, _kernel_radius(draw.blur_sigma_px))
     near, far = split_focus(
         visible[around],
         inverse_depth[around],
         threshold=draw.threshold,
         blur_sigma_px=draw.blur_sigma_px,
     )
-    inner = np.s_[draw.row - top :, draw.col - left :]
-    return near[inner][:tile, :tile].copy(), far[inner][:tile, :tile].copy()
+    return near[inner].copy(), far[inner].copy()
 
 
 def split_focus(
@@ -217,12 +212,17 @@ def _lens_pair(
         radius = settings.lens.blur_radius_px(
             inverse_depth, focus_m=focus_m, f_number=settings.f_number, frame_width=visible.shape[1]
         )
-        halo = _halo(np.abs(radius), draw, tile)
-        top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
-        around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
-        image = defocus(visible[around], radius[around])[draw.row - top :, draw.col - left :]
-        pair.append(image[:tile, :tile].copy())
+        around, inner = _around(draw, tile, _halo(np.abs(radius), draw, tile))
+        pair.append(defocus(visible[around], radius[around])[inner].copy())
     return pair[0], pair[1]
+
+
+def _around(draw: FocusDraw, tile: int, halo: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Rows and columns of the tile with ``halo`` pixels around it in the frame, and of the tile in that."""
+    top, left = max(draw.row - halo, 0), max(draw.col - halo, 0)
+    around = np.s_[top : draw.row + tile + halo, left : draw.col + tile + halo]
+    row, col = draw.row - top, draw.col - left
+    return around, np.s_[row : row + tile, col : col + tile]
 
 
 def _halo(radius_px: np.ndarray, draw: FocusDraw, tile: int) -> int:

@@ -56,7 +56,7 @@ def describe_draws(folder: Path | str) -> str:
     shards = read_index(folder)["shards"]
     if not _num_samples(shards):
         return "drawn: nothing, there are no samples"
-    arrays, _ = load_arrays(folder, [name for name in _DRAWN if name in shards[0]["arrays"]])
+    arrays = load_arrays(folder, [name for name in _DRAWN if name in shards[0]["arrays"]])
     lines = ["drawn for each sample (least, median, largest):"]
     for name, values in arrays.items():
         low, middle, high = np.percentile(values, [0, 50, 100])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,22 +28,14 @@ ROLES = ("over", "under")
 #: The authors' two files and their key stems: their "ir" is the over-exposed source, "vis" the under-exposed.
 PUBLISHED_FILES = {"over": "InformationProbe_ir.model", "under": "InformationProbe_vis.model"}
 _PUBLISHED_STEMS = {"over": "CIR", "under": "CVIS"}
+#: Channels between the 3x3 convolutions of each network, as published.
+CHANNELS = (16, 32, 16)
+#: The same as JSON: digests begin with it, and files hold it.
+_FORM = json.dumps({"channels": CHANNELS})
 #: Pixels that go through the network at once; bounds the memory for pictures of any size.
 _STRIP_PIXELS = 1 << 18
 #: Pixels of a batch of tiles on a GPU: 40 tiles of 160, in 130 MB a layer at most.
 _BATCH_PIXELS = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeConfig:
-    """Form of the two networks; the defaults are the published one."""
-
-    #: Channels between the 3x3 convolutions.
-    channels: tuple[int, ...] = (16, 32, 16)
-
-    def __post_init__(self) -> None:
-        if not self.channels or not all(1 <= width <= 64 for width in self.channels):
-            raise InputError(f"probe channels {self.channels}: give one or more widths within 1..64")
 
 
 class ExposureProbe(nn.Module):
@@ -53,21 +44,17 @@ class ExposureProbe(nn.Module):
     3x3 convolutions with mirrored borders and ReLU between them, then tanh(x) / 2 + 0.5.
     """
 
-    def __init__(self, config: ProbeConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or ProbeConfig()
-        self.over = _curve(self.config)
-        self.under = _curve(self.config)
+    #: How far away a pixel can change the result, in pixels.
+    reach_px = len(CHANNELS) + 1
 
-    @property
-    def reach_px(self) -> int:
-        """How far away a pixel can change the result, in pixels."""
-        return len(self.config.channels) + 1
+    def __init__(self) -> None:
+        super().__init__()
+        self.over, self.under = _curve(), _curve()
 
     @property
     def digest(self) -> str:
         """SHA-256 of form and weights; equal digests mean equal results on one machine."""
-        digest = hashlib.sha256(json.dumps(asdict(self.config), sort_keys=True).encode())
+        digest = hashlib.sha256(_FORM.encode())
         for key, value in sorted(self.state_dict().items()):
             digest.update(f"{key}{tuple(value.shape)}".encode())
             digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
@@ -159,7 +146,7 @@ def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, st
         key: value.detach().to("cpu", torch.float16).contiguous() for key, value in probe.state_dict().items()
     }
     check_finite(tensors, path)
-    header = {"format": WEIGHTS_FORMAT, "config": json.dumps(asdict(probe.config)), **metadata}
+    header = {"format": WEIGHTS_FORMAT, "config": _FORM, **metadata}
     return write_bytes(path, canonical(save(tensors, metadata=header)))
 
 
@@ -167,10 +154,9 @@ def _tiles_at_once(device: torch.device, pixels: int) -> int:
     return 1 if device.type == "cpu" else max(1, _BATCH_PIXELS // pixels)
 
 
-def _curve(config: ProbeConfig) -> nn.Sequential:
-    widths = (1, *config.channels, 1)
+def _curve() -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
+    for inputs, outputs in pairwise((1, *CHANNELS, 1)):
         layers += [ReflectedConv2d(inputs, outputs, 3), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -181,11 +167,7 @@ def _load_weights(path: Path) -> ExposureProbe:
         raise InputError(
             f"{path}: holds other weights (format {header.get('format')!r}), not {WEIGHTS_FORMAT}"
         )
-    try:
-        config = json.loads(header["config"])
-        probe = ExposureProbe(ProbeConfig(channels=tuple(config.pop("channels")), **config))
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: unusable probe config in its header ({error})") from None
+    probe = ExposureProbe()
     fill(probe, {key: value.float() for key, value in state.items()}, path, "an exposure probe")
     return probe
 

@@ -72,19 +72,17 @@ def dataset_digest(shards: Sequence[Mapping[str, Any]]) -> str:
     return sha256_text(canonical_json([entry["arrays"] for entry in shards]))
 
 
-def load_arrays(folder: Path | str, fields: Sequence[str]) -> tuple[dict[str, np.ndarray], str]:
+def load_arrays(folder: Path | str, fields: Sequence[str]) -> dict[str, np.ndarray]:
     """Read the given fields of all samples of a finished dataset, verified against the index.
 
     Returns:
-        The arrays, first axis = all samples in order, and the digest of the whole dataset.
+        The arrays by field, first axis = all samples in order.
 
     Raises:
         InputError: an unfinished, damaged or empty dataset, or one without such a field.
     """
-    index = read_index(folder)
-    parts = list(each_shard(folder, index, fields))
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in fields}
-    return arrays, dataset_digest(index["shards"])
+    parts = list(each_shard(folder, read_index(folder), fields))
+    return {name: np.concatenate([part[name] for part in parts]) for name in fields}
 
 
 def each_shard(

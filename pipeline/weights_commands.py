@@ -9,15 +9,15 @@ import click
 
 from pipeline.command_line import ANY_PATH, FILE, FOLDER, refuse_idle, setting
 from pipeline.depth.training_config import DepthTrainingConfig
-from pipeline.downloads import DOWNLOADS
+from pipeline.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
 from pipeline.probe_training_config import ProbeTrainingConfig
 
 
 @click.command()
-@click.argument("name", type=click.Choice(sorted(DOWNLOADS)))
+@click.argument("name", type=click.Choice(["megadepth"]), expose_value=False)  # there is no other
 @click.option("-o", "--out", type=FOLDER, default=Path(), help="Folder for the file  [default: .].")
 @click.option("--sha256", help="The digest that you trust, where the authors state none.")
-def fetch(name: str, out: Path, sha256: str | None) -> None:
+def fetch(out: Path, sha256: str | None) -> None:
     """Download third-party weights; a stopped download goes on, and a wrong file is never accepted.
 
     The authors of megadepth state no digest: without --sha256 the file is kept as .part, its digest printed,
@@ -29,10 +29,8 @@ def fetch(name: str, out: Path, sha256: str | None) -> None:
         gifnet weights fetch megadepth --sha256 DIGEST
         gifnet synth manifest.toml -o dataset --depth megadepth:best_generalization_net_G.pth
     """
-    from pipeline.downloads import fetch as fetch_weights
-
-    click.echo(f"{DOWNLOADS[name].url}: licence: {DOWNLOADS[name].licence}", err=True)
-    click.echo(fetch_weights(name, out, sha256=sha256))
+    click.echo(f"{MEGADEPTH_URL}: licence: {MEGADEPTH_LICENCE}", err=True)
+    click.echo(fetch_url(MEGADEPTH_URL, out / MEGADEPTH_URL.rpartition("/")[2], sha256=sha256))
 
 
 @click.command("train-depth")

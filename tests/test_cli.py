@@ -16,6 +16,7 @@ from PIL import Image
 
 import cli
 from model.calibration.calibrate import MOVES
+from model.calibration.recipe import FUSION_TRAINING
 from model.checkpoint import load_network, read_metadata
 from model.evaluation.scoring import EvaluateConfig
 from model.fusing.fuse_config import FuseConfig
@@ -239,11 +240,11 @@ def test_the_blur_of_either_focus_is_set_by_options(tmp_path: Path) -> None:
     arguments += ["--depth", f"files:{scenes / 'inverse_depth'}"]
     blur = ["--blur-sigma-min-px", 2.5, "--blur-sigma-max-px", 2.75]
     assert run(*arguments, "-o", dataset, *blur).exit_code in (0, 1)
-    sigma = load_arrays(dataset, ["blur_sigma_px"])[0]["blur_sigma_px"]
+    sigma = load_arrays(dataset, ["blur_sigma_px"])["blur_sigma_px"]
     assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
     lens = ["--focus", "thin-lens", "--f-number-min", 0.01]
     assert run(*arguments, "-o", tmp_path / "lens", *lens, *blur).exit_code in (0, 1)
-    sigma = load_arrays(tmp_path / "lens", ["blur_sigma_px"])[0]["blur_sigma_px"]
+    sigma = load_arrays(tmp_path / "lens", ["blur_sigma_px"])["blur_sigma_px"]
     assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
 
 
@@ -271,6 +272,7 @@ def test_weights_of_each_kind_are_made_by_one_command(
     """Short versions of the commands that made the shipped weights."""
     monkeypatch.setattr("model.calibration.calibrate.ROUNDS", 1)
     monkeypatch.setattr("model.calibration.calibrate.MOVES", MOVES[-4:])
+    monkeypatch.setattr("model.weights_commands.FUSION_TRAINING", (*FUSION_TRAINING, "--crop", 48))
     data = tmp_path / "data"
     for index in range(3):
         scene = render_scene(seed=5, index=index, size_hw=(176, 208))

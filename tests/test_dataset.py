@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_samples_are_those_of_the_shards_in_order(folder: Path) -> None:
     dataset = JointDataset(folder)
     names = [name for name, field in FIELDS.items() if field.only is None]
-    arrays, _ = load_arrays(folder, names)
+    arrays = load_arrays(folder, names)
     assert len(dataset) == 10 and list(dataset.fields) == names
     for number in (0, 3, 4, 9, -1):
         sample = dataset[number]
@@ -122,7 +122,7 @@ def test_the_reader_in_the_readme_runs(
     names: dict[str, Any] = {}
     exec(code, names)
     assert capsys.readouterr().out.splitlines() == [f"{(TILE, TILE, 3)} " * 2 + f"{(TILE, TILE, 3)}"] * 10
-    arrays, _ = load_arrays(beside / "dataset", ["visible_focus_near", "visible_focus_far", "visible"])
+    arrays = load_arrays(beside / "dataset", ["visible_focus_near", "visible_focus_far", "visible"])
     for name, stored in zip(("near", "far", "sharp"), arrays.values(), strict=True):
         np.testing.assert_array_equal(names[name], stored[-1])
 

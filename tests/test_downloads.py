@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+import cli
 from pipeline import files
-from pipeline.downloads import DOWNLOADS, fetch, fetch_url
+from pipeline.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
 from pipeline.files import InputError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -173,5 +175,23 @@ def test_errors_are_one_line(server: Server, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=reason) as caught:
             fetch_url(url, tmp_path / "w", sha256=DIGEST)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=", ".join(DOWNLOADS)):
-        fetch("unknown", tmp_path)
+
+
+def test_the_command_tells_url_licence_and_digest(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, ["weights", "fetch", *arguments, "-o", str(tmp_path)])
+
+    assert MEGADEPTH_URL.endswith("/best_generalization_net_G.pth")
+    path = tmp_path / "weights"
+    monkeypatch.setattr("pipeline.weights_commands.MEGADEPTH_URL", url_of(server))
+    for unknown in ((), ("--sha256", "")):
+        first = run("megadepth", *unknown)
+        assert first.exit_code == 2 and not path.exists()
+        assert f"{url_of(server)}: licence: {MEGADEPTH_LICENCE}\n" in first.stderr
+        assert f"{path}.part: no SHA-256 is known of {url_of(server)}" in first.stderr
+        assert f"--sha256 {DIGEST}\n" in first.stderr and not first.stdout
+    last = run("megadepth", "--sha256", DIGEST)
+    assert last.exit_code == 0 and last.stdout == f"{path}\n" and path.read_bytes() == CONTENT
+    assert run("other").exit_code == 2

@@ -233,7 +233,7 @@ def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> Non
             )
         assert (summary.written, summary.failed) == (14, 0)
         assert verify(tmp_path / device) == []
-        arrays.append(load_arrays(tmp_path / device, ("inverse_depth", "visible_over", "tile_row"))[0])
+        arrays.append(load_arrays(tmp_path / device, ("inverse_depth", "visible_over", "tile_row")))
     for name, on_cpu in arrays[0].items():
         tolerance = {"inverse_depth": 5e-3, "visible_over": 1}.get(name, 0)
         np.testing.assert_allclose(on_cpu.astype(float), arrays[1][name].astype(float), atol=tolerance)

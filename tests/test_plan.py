@@ -19,7 +19,7 @@ from pipeline import plan
 from pipeline.depth.network import DepthNetwork, save_depth_network
 from pipeline.files import InputError, read_json, write_json
 from pipeline.plan import PLAN_NAME, SynthesisConfig, _write_new, make_plan, settle_plan
-from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
+from pipeline.probe import ExposureProbe, save_probe
 from pipeline.shards import read_index
 
 
@@ -87,7 +87,7 @@ def test_weights_count_by_their_content_not_their_place(source: Path, tmp_path: 
         torch.manual_seed(seed)
         network = DepthNetwork("regnetx_002")
         save_depth_network(depth, network, encoder="regnetx_002", size_hw=(64, 96), training={})
-        save_probe(probe, ExposureProbe(ProbeConfig(channels=(4,))), {})
+        save_probe(probe, ExposureProbe(), {})
 
     def config(folder: Path) -> SynthesisConfig:
         depth_source = f"timm:regnetx_002:{folder / depth.name}"

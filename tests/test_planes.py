@@ -26,7 +26,7 @@ from model.training.sampling import Crops, SampleOrder, centre_crops
 from model.training.start import notices
 from model.training.train_config import TrainConfig
 from pipeline.files import InputError
-from pipeline.shards import load_arrays
+from pipeline.shards import dataset_digest, load_arrays, read_index
 
 CPU = torch.device("cpu")
 Joint = Callable[..., Path]
@@ -60,10 +60,11 @@ def test_luminance_is_bt601_rounded() -> None:
 
 def test_joint_set_holds_the_named_planes_of_all_samples_in_order(make_joint: Joint) -> None:
     folder = make_joint(frames=3, tiles_per_frame=2, samples_per_shard=4)
-    arrays, digest = load_arrays(folder, ("id", "infrared", "visible_under"))
+    arrays = load_arrays(folder, ("id", "infrared", "visible_under"))
     stored = load_joint([folder], ("infrared", "visible_under"))
     assert stored.planes.shape == (6, 2, 40, 40) and stored.planes.dtype == torch.uint8
-    assert stored.ids == tuple(arrays["id"]) and stored.digest == digest and stored.tile == 40
+    assert stored.ids == tuple(arrays["id"]) and stored.tile == 40
+    assert stored.digest == dataset_digest(read_index(folder)["shards"])
     assert np.array_equal(stored.planes[:, 0].numpy(), arrays["infrared"])
     exact = arrays["visible_under"] @ np.array([0.299, 0.587, 0.114])
     assert np.abs(stored.planes[:, 1].numpy() - exact).max() <= 0.5 + 1e-3

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import pipeline.probe
 from pipeline.files import InputError
@@ -17,7 +18,6 @@ from pipeline.probe import (
     DEFAULT_WEIGHTS,
     PUBLISHED_FILES,
     ExposureProbe,
-    ProbeConfig,
     load_probe,
     probe_luminance,
     probe_tiles,
@@ -62,9 +62,11 @@ def test_form_is_the_published_one() -> None:
 
 
 def test_weights_survive_a_round_trip(tmp_path: Path) -> None:
-    probe = ExposureProbe(ProbeConfig(channels=(4, 6)))
+    probe = ExposureProbe()
     again = load_probe(save_probe(tmp_path / "probe.safetensors", probe, {"note": "test"}))
-    assert again.config == probe.config
+    with safe_open(tmp_path / "probe.safetensors", framework="np") as file:
+        form = {"format": "gifnet-probe", "config": '{"channels": [16, 32, 16]}'}
+        assert file.metadata() == {**form, "note": "test"}
     for mine, its in zip(again.parameters(), probe.parameters(), strict=True):
         assert mine.dtype == torch.float32 and torch.equal(mine, its.half().float())
     twice = load_probe(save_probe(tmp_path / "again.safetensors", again, {"note": "test"}))
@@ -119,9 +121,16 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
         load_probe(path)
 
 
-def test_missing_and_foreign_files_are_named(tmp_path: Path, published: Path) -> None:
+def test_missing_and_foreign_files_are_named(
+    tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_probe(tmp_path / "absent.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.probe, "CHANNELS", (4, 6))
+        narrow = save_probe(tmp_path / "narrow.safetensors", ExposureProbe(), {})
+    with pytest.raises(InputError, match=r"narrow\.safetensors: not an exposure probe"):
+        load_probe(narrow)
     over, under = (published / PUBLISHED_FILES[role] for role in ("over", "under"))
     over.write_bytes(under.read_bytes())
     with pytest.raises(InputError, match="not the over-exposed probe"):

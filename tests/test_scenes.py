@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import InputError
-from pipeline.scenes import SampleConfig, Scene, render_scene
+from pipeline.scenes import SampleConfig, Scene, people, render_scene
 from pipeline.scenes.geometry import Camera, inverse_depth, perspective_view, trace
 from pipeline.scenes.layout import PLACES, build_layout
 from pipeline.scenes.points import gather_points, view_rays
 from pipeline.scenes.sky import sky, sky_temperature, sun_direction
 from pipeline.scenes.solids import Solid
-from pipeline.scenes.world import Weather
+from pipeline.scenes.world import Weather, World
 
 SIZE = (96, 128)
 GROUND = Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(0,))
@@ -194,12 +194,21 @@ def test_random_textures_change_the_picture_but_not_the_depth(scenes: list[Scene
         assert difference.mean() > 5
 
 
-def test_people_are_warmer_than_what_surrounds_them() -> None:
+def test_people_are_warmer_than_what_surrounds_them(monkeypatch: pytest.MonkeyPatch) -> None:
     size, judged = (144, 192), 0
+    dress, worn = people._clothes, set()  # the surfaces of people alone, not of statues nor of bags
+
+    def recorded(world: World) -> Any:
+        outfit = dress(world)
+        worn.update(outfit)
+        return outfit
+
+    monkeypatch.setattr(people, "_clothes", recorded)
     for index in range(12):
+        worn.clear()
         layout = build_layout(seed=11, index=index)
         hits = trace(perspective_view(layout.camera, size), layout.world.solids)
-        person = np.array([part.label == "person" for part in layout.world.solids] + [False])[hits.solid]
+        person = np.array([part.surfaces[0] in worn for part in layout.world.solids] + [False])[hits.solid]
         if person.sum() < 100:
             continue
         around = cv2.dilate(person.astype(np.uint8), np.ones((13, 13))).astype(bool) & ~person

@@ -73,9 +73,7 @@ def test_other_roles_take_the_places_of_infrared_and_visible(source: Path, tmp_p
     config = make_config(source)
     run(source, tmp_path / "usual", config)
     run(source, tmp_path / "swapped", replace(config, roles=("visible", "infrared")))
-    usual, swapped = (
-        load_arrays(tmp_path / name, ("infrared", "visible"))[0] for name in ("usual", "swapped")
-    )
+    usual, swapped = (load_arrays(tmp_path / name, ("infrared", "visible")) for name in ("usual", "swapped"))
     for channel in range(3):
         np.testing.assert_array_equal(swapped["visible"][..., channel], usual["infrared"])
     with pytest.raises(InputError, match="no role 'over'"):
@@ -161,7 +159,7 @@ def test_a_replaced_source_makes_its_shard_again(source: Path, dataset: Path, tm
     run(manifest, tmp_path / "out", make_config(manifest))
     shutil.copy(tmp_path / "source/visible/1.png", tmp_path / "source/visible/0.png")
     run(manifest, tmp_path / "out", make_config(manifest))
-    arrays, _ = load_arrays(tmp_path / "out", ["visible"])
+    arrays = load_arrays(tmp_path / "out", ["visible"])
     first = next(iterate_samples(tmp_path / "out"))
     frame = read_rgb(tmp_path / "source/visible/1.png")
     row, col = first["tile_row"], first["tile_col"]

@@ -21,7 +21,7 @@ from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
 from pipeline.files import InputError
 from pipeline.plan import SynthesisConfig
-from pipeline.probe import ExposureProbe, ProbeConfig, save_probe
+from pipeline.probe import ExposureProbe, save_probe
 from pipeline.shards import read_index, verify
 from pipeline.work_units import ShardTask, make_shard
 
@@ -129,7 +129,7 @@ def test_a_worker_that_moves_does_not_keep_the_weights_of_another_folder(
     make_source(tmp_path / "there" / "source")
     for seed, folder in enumerate(("here", "there")):
         torch.manual_seed(seed)
-        save_probe(tmp_path / folder / "probe.safetensors", ExposureProbe(ProbeConfig(channels=(4,))), {})
+        save_probe(tmp_path / folder / "probe.safetensors", ExposureProbe(), {})
     config = replace(make_config(source), probe="probe.safetensors")
     task = _tasks(source, monkeypatch, config)[0]
     assert make_shard(task), "the weights of this folder are now loaded"

@@ -26,7 +26,12 @@ def part_windows(frame_hw: tuple[int, int], input_hw: tuple[int, int]) -> list[t
     """Rows and columns of the parts, row by row; none for a frame that is not much larger than the input."""
     if min(side / seen for side, seen in zip(frame_hw, input_hw, strict=True)) < MIN_FACTOR:
         return []
-    return [(row, column) for row in part_sides(frame_hw[0]) for column in part_sides(frame_hw[1])]
+    return part_places(*frame_hw)
+
+
+def part_places(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the nine parts of a frame, or of a map of it, row by row."""
+    return [(row, column) for row in part_sides(height) for column in part_sides(width)]
 
 
 def part_sides(side: int) -> list[slice]:
@@ -55,8 +60,7 @@ def merge(whole: np.ndarray, parts: Sequence[np.ndarray]) -> np.ndarray:
     large = cv2.resize(whole, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR).astype(np.float64)
     blended, weights = np.zeros_like(large), np.zeros_like(large)
     weight = blend_weights(whole.shape)
-    places = [(row, column) for row in part_sides(2 * height) for column in part_sides(2 * width)]
-    for place, part in zip(places, parts, strict=True):
+    for place, part in zip(part_places(2 * height, 2 * width), parts, strict=True):
         seen = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float64)
         blended[place] += weight * _fitted(seen, large[place])
         weights[place] += weight

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.depth.details import blend_weights, part_sides
+from pipeline.depth.details import blend_weights, part_places, part_sides
 from pipeline.depth.separable import area_average, filtered, mirrored_box
 from pipeline.inverse_depth import FLAT_VALUE, REFINE_EPSILON, SATURATED_PERCENT, refine_scales
 
@@ -52,7 +52,7 @@ def merge(wholes: Tensor, parts: Tensor) -> Tensor:
     height, width = wholes.shape[1:]
     large = _enlarged(wholes[:, None], (2 * height, 2 * width))[:, 0].double()
     seen = _enlarged(parts, (height, width)).double()
-    places = _places(height, width)
+    places = part_places(2 * height, 2 * width)
     under = torch.stack([large[:, row, column] for row, column in places], dim=1)
     deviation, under_mean = seen - _mean(seen), _mean(under)
     variance = _mean(deviation * deviation)
@@ -130,17 +130,12 @@ def _mean(maps: Tensor) -> Tensor:
     return maps.mean(dim=(-2, -1), keepdim=True)
 
 
-def _places(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Where the parts of (h, w) lie in the merged map of (2h, 2w)."""
-    return [(row, column) for row in part_sides(2 * height) for column in part_sides(2 * width)]
-
-
 @lru_cache(maxsize=16)
 def _shares(height: int, width: int, device: torch.device) -> Tensor:
     """Share that each part has in the merged map, (9, h, w) float64."""
     weight = torch.from_numpy(blend_weights((height, width)))
     total = torch.zeros(2 * height, 2 * width, dtype=torch.float64)
-    for place in (places := _places(height, width)):
+    for place in (places := part_places(2 * height, 2 * width)):
         total[place] += weight
     return torch.stack([weight / total[place] for place in places]).to(device)
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.device import one_thread
+from pipeline.device import one_thread, repeatable_kernels
 from pipeline.files import InputError, canonical_json, first_line
 from pipeline.inverse_depth import full_size
 
@@ -62,7 +62,7 @@ class TransformersDepth:
         inputs = self.processor(
             images=image, return_tensors="pt", input_data_format="channels_last", **unpadded
         ).to(self.device)
-        with one_thread():
+        with repeatable_kernels(), one_thread():
             output = self.model(**inputs).predicted_depth[0].float().cpu().numpy()
         if not np.isfinite(output).all():
             raise InputError(

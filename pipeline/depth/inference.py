@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from pipeline.depth import FRAMES_AT_ONCE, gpu_maps, hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
-from pipeline.depth.one_by_one import OneByOne
 from pipeline.device import one_thread, repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
+from pipeline.graphs import Repeating
 from pipeline.inverse_depth import full_size
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "depth.safetensors"
@@ -55,9 +55,6 @@ class NetworkDepth:
         self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
         """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
-        for frame in frames:
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-                raise TypeError(f"frames are (H, W, 3) uint8, not {frame.dtype} {frame.shape}")
         seen = (frames, infrared) if infrared is not None and self.sees_infrared else (frames,)
         pictures: list[_Picture] = list(zip(*seen, strict=True))
         maps = map(self._on_cpu, pictures) if self.device.type == "cpu" else self._on_gpu(pictures)
@@ -185,6 +182,36 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         refine=refine,
         sees_infrared=sees_infrared,
     )
+
+
+class OneByOne:
+    """A network on a GPU in half precision; a picture has the same bits wherever it stands in a batch.
+
+    cuDNN's kernels for tensor cores may add up in another order at another place of a batch. So pictures pass
+    one by one; the many small kernels of one are recorded as a CUDA graph. Layers compute in float16, but
+    where they turn autocast off themselves.
+
+    Args:
+        network: (B, C, H, W) -> (B, ...), without gradient.
+        device: where it is; a GPU.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._network, self._device = network, device
+        self._repeating = Repeating(device, "depth")
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        # The result of a record is the next one's too.
+        return torch.cat(
+            [self._repeating(one, one.shape, self._forward).clone() for one in pictures.split(1)]
+        )
+
+    def _forward(self, picture: Tensor) -> Tensor:
+        # Weights that autocast kept from one call to the next would not live as long as a record.
+        with torch.autocast(self._device.type, torch.float16, cache_enabled=False):
+            output = self._network(picture)
+        assert isinstance(output, Tensor)
+        return output
 
 
 def fit_size(frame_hw: tuple[int, int], size_hw: tuple[int, int], stride: int) -> tuple[int, int]:

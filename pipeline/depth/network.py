@@ -1,9 +1,13 @@
-"""The default depth network: an encoder from timm and a light decoder, frames -> log inverse depth."""
+"""The default depth network: an encoder from timm and a light decoder, frames -> log inverse depth.
+
+What the infrared frame of a pair adds to that, people and cars in the dark, is a network of its own.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.depth import STRIDE
-from pipeline.depth.correction import InfraredCorrection
-from pipeline.depth.layers import Bottleneck, Join, standardise
 from pipeline.files import InputError, write_bytes
 from pipeline.saved_tensors import canonical, check_finite, fill, read_tensors
 
@@ -23,6 +25,10 @@ FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
 #: Channels of the decoder from the coarsest scale to stride 8; half and a quarter of it at strides 4 and 2.
 DECODER_WIDTH = 96
+#: Channels of the correction at strides 2, 4, 8, 16 and 32.
+_CORRECTION_WIDTHS = (16, 32, 64, 96, 128)
+#: What the correction sees: red, green, blue, infrared, log inverse depth.
+_CORRECTION_PLANES = 5
 
 
 class DepthNetwork(nn.Module):
@@ -57,9 +63,9 @@ class DepthNetwork(nn.Module):
             )
         # Few channels where there are many pixels: each scale costs about the same.
         widths = [DECODER_WIDTH * min(8, stride) // 8 for stride in strides]
-        self.bottleneck = Bottleneck(channels[-1], widths[-1])
+        self.bottleneck = _Bottleneck(channels[-1], widths[-1])
         self.joins = nn.ModuleList(
-            Join(widths[level + 1], channels[level], widths[level])
+            _Join(widths[level + 1], channels[level], widths[level])
             for level in reversed(range(len(widths) - 1))
         )
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
@@ -74,13 +80,81 @@ class DepthNetwork(nn.Module):
 
     def of_visible(self, frames: Tensor) -> Tensor:
         """Log inverse depth of frames that come alone."""
-        *finer, coarsest = self.encoder(standardise(frames))
+        *finer, coarsest = self.encoder(_standardise(frames))
         features = self.bottleneck(coarsest)
         for join, lateral in zip(self.joins, reversed(finer), strict=True):
             features = join(features, lateral)
         with torch.autocast(frames.device.type, enabled=False):  # log depth needs more than bfloat16's 8 bits
             log_inverse = self.head(features.float())
             return F.interpolate(log_inverse, frames.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class InfraredCorrection(nn.Module):
+    """Correct the log inverse depth of visible frames by their infrared ones; sides are multiples of 32.
+
+    An encoder of plain convolutions and the decoder of :class:`DepthNetwork` see both frames, each
+    standardised, and the estimate, less its mean. Untrained it corrects nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = _CORRECTION_WIDTHS
+        self.levels = nn.ModuleList(
+            nn.Sequential(_unit(before, width, 3, stride=2), _unit(width, width, 3))
+            for before, width in pairwise((_CORRECTION_PLANES, *widths))
+        )
+        self.bottleneck = _Bottleneck(widths[-1], widths[-1])
+        self.joins = nn.ModuleList(_Join(coarse, fine, fine) for coarse, fine in pairwise(reversed(widths)))
+        self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, frames: Tensor, infrared: Tensor, log_inverse: Tensor) -> Tensor:
+        """Frames (B, 3, H, W) and infrared (B, 1, H, W) in [0, 1], estimate and result (B, 1, H, W)."""
+        centred = log_inverse - log_inverse.mean(dim=(1, 2, 3), keepdim=True)
+        x = torch.cat([_standardise(frames), _standardise(infrared), centred], dim=1)
+        scales = []
+        for level in self.levels:
+            x = level(x)
+            scales.append(x)
+        x = self.bottleneck(x)
+        for join, lateral in zip(self.joins, reversed(scales[:-1]), strict=True):
+            x = join(x, lateral)
+        with torch.autocast(frames.device.type, enabled=False):  # log depth needs more than bfloat16's 8 bits
+            correction = self.head(x.float())
+            return log_inverse + F.interpolate(
+                correction, frames.shape[-2:], mode="bilinear", align_corners=False
+            )
+
+
+class _Bottleneck(nn.Module):
+    """Channels (B, channels, h, w) -> (B, width, h, w), with the means of every row, column and frame."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        inner = 2 * width
+        self.project = _unit(channels, inner, 1)
+        self.rows, self.columns, self.frame = (nn.Conv2d(inner, inner, 1) for _ in range(3))
+        self.mix = nn.Sequential(_unit(inner, inner, 3), _unit(inner, width, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project(x)
+        strips = self.rows(x.mean(dim=3, keepdim=True)) + self.columns(x.mean(dim=2, keepdim=True))
+        return self.mix(F.relu(x + strips + self.frame(x.mean(dim=(2, 3), keepdim=True))))
+
+
+class _Join(nn.Module):
+    """Bring coarse features to the size of the encoder's next finer ones and mix the two."""
+
+    def __init__(self, coarse_width: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(coarse_width, width, 1) if coarse_width != width else nn.Identity()
+        self.lateral = nn.Conv2d(channels, width, 1)
+        self.mix = _unit(width, width, 3)
+
+    def forward(self, coarse: Tensor, lateral: Tensor) -> Tensor:
+        coarse = F.interpolate(self.narrow(coarse), lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mix(coarse + self.lateral(lateral))
 
 
 def save_depth_network(
@@ -145,3 +219,17 @@ def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any
     ):
         raise InputError(f"{path}: its metadata lacks the encoder or the input size")
     return description
+
+
+def _unit(channels: int, width: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias, batch normalisation, ReLU."""
+    convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _standardise(frames: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 for each frame, so that gain and offset of the camera do not matter."""
+    mean = frames.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = frames.std(dim=(1, 2, 3), keepdim=True, correction=0)
+    # The floor leaves a flat frame flat instead of magnifying its noise.
+    return (frames - mean) / (deviation + 0.02)

@@ -52,13 +52,16 @@ def render_scene_set(
     """
     kind = "randomised" if randomised else "natural"
     name = f"{kind}-{seed}-{size_hw[0]}x{size_hw[1]}"
-    starts = range(first, first + count, BLOCK)
-    tasks = [
-        (folder / f"{name}-{start:07d}+{min(BLOCK, first + count - start)}.npz", start) for start in starts
-    ]
+    end = first + count
+    parts = [range(start, min(start + BLOCK, end)) for start in range(first, end, BLOCK)]
     blocks: list[SceneSet] = []
     with Progress(f"render {kind} scenes", total=count, unit="scene") as progress:
-        work = (joblib.delayed(_block)(path, seed, start, size_hw, randomised) for path, start in tasks)
+        work = (
+            joblib.delayed(_block)(
+                folder / f"{name}-{part.start:07d}+{len(part)}.npz", seed, part, size_hw, randomised
+            )
+            for part in parts
+        )
         for block in joblib.Parallel(jobs, return_as="generator")(work):
             blocks.append(block)
             progress.advance(len(block))
@@ -70,16 +73,14 @@ def join_scene_sets(sets: Sequence[SceneSet]) -> SceneSet:
     return SceneSet(*(np.concatenate([getattr(one, name) for one in sets]) for name in _ARRAYS))
 
 
-def _block(path: Path, seed: int, start: int, size_hw: tuple[int, int], randomised: bool) -> SceneSet:
+def _block(path: Path, seed: int, part: range, size_hw: tuple[int, int], randomised: bool) -> SceneSet:
     try:
         with np.load(path) as arrays:
             return SceneSet(*(arrays[name] for name in _ARRAYS))
     except (FileNotFoundError, BadZipFile, EOFError, KeyError, ValueError):
         pass  # not rendered yet, or damaged: render it (again)
-    count = int(path.stem.rpartition("+")[2])
     scenes = [
-        render_scene(seed=seed, index=index, size_hw=size_hw, randomise_texture=randomised)
-        for index in range(start, start + count)
+        render_scene(seed=seed, index=index, size_hw=size_hw, randomise_texture=randomised) for index in part
     ]
     block = SceneSet(*(np.stack([getattr(scene, name) for scene in scenes]) for name in _ARRAYS))
     block = replace(block, inverse_depth=block.inverse_depth.astype(np.float16))

@@ -59,11 +59,13 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     held_out = _held_out(config, folder / "scenes")
     if state.step < config.steps:
         scenes = _mixed_scenes(config, folder / "scenes", first=0, count=config.scenes)
-        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.steps, out)
+        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.steps, out, folder)
     if state.step < config.all_steps:
         state.fix_base()
         scenes = _mixed_scenes(config, folder / "scenes", first=config.scenes, count=config.infrared_scenes)
-        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.all_steps, out)
+        _run_stage(
+            state, scenes, photographs or list(scenes.visible), held_out, config.all_steps, out, folder
+        )
     if not state.is_exported(out):
         state.export(out, folder / "metrics.json")
     return out
@@ -76,9 +78,9 @@ def _run_stage(
     held_out: dict[str, SceneSet],
     end: int,
     out: Path,
+    folder: Path,
 ) -> None:
     """Train to step ``end``, the end of a stage, with a checkpoint and an export now and then."""
-    folder = out.with_name(out.stem + ".training")
     losses: list[dict[str, float]] = []
     with (
         repeatable(state.device),

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.depth.correction import InfraredCorrection
-from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
+from pipeline.depth.network import DepthNetwork, InfraredCorrection, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, first_line, write_bytes, write_json
 from pipeline.randomness import random_stream

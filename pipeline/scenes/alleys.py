@@ -36,7 +36,7 @@ def alley(world: World) -> tuple[Camera, float]:
         z, y = world.uniform(4, end), world.uniform(3.2, 6.0)
         if world.chance(0.5):
             bridge = (half + 0.3, 0.8, 0.5)
-            world.box(frame_at(0, z), (0, y + 0.8, 0), bridge, wall_surface(world), label="building")
+            world.box(frame_at(0, z), (0, y + 0.8, 0), bridge, wall_surface(world))
         else:
             _hang_washing(world, frame_at(0, z), half, y)
     add_building(world, frame_at(0, end), 20, 10, world.uniform(6, 14))
@@ -64,12 +64,12 @@ def _add_fixture(world: World, side: int, half: float, end: float) -> None:
         warmer_c=7,
     )
     if kind < 0.3:
-        world.box(frame, (-side * 0.15, y, 0), (0.25, 0.3, 0.4), box, label="unit")
+        world.box(frame, (-side * 0.15, y, 0), (0.25, 0.3, 0.4), box)
     elif kind < 0.5:
-        world.limb(frame, (0, 0, 0), (0, world.uniform(4, 12), 0), 0.06, 1.0, box, label="pipe")
+        world.limb(frame, (0, 0, 0), (0, world.uniform(4, 12), 0), 0.06, 1.0, box)
     elif kind < 0.7:
         board = (0.45, world.uniform(0.25, 0.6), 0.04)
-        world.box(frame, (-side * 0.4, y, 0), board, sign_surface(world, lit=True), label="sign")
+        world.box(frame, (-side * 0.4, y, 0), board, sign_surface(world, lit=True))
     elif kind < 0.85:
         add_bin(world, frame_at(x - side * 0.3, z))
     else:
@@ -79,7 +79,7 @@ def _add_fixture(world: World, side: int, half: float, end: float) -> None:
 def _add_wall_lamp(world: World, frame: Frame, side: int) -> None:
     glow = (14.0, 10.0, 5.0) if world.weather.night else (0.0, 0.0, 0.0)
     lamp = world.surface("plain", (0.6, 0.6, 0.5), glow=glow, warmer_c=15)
-    world.ball(frame, (-side * 0.25, 3.0, 0), (0.14, 0.2, 0.14), lamp, label="lamp")
+    world.ball(frame, (-side * 0.25, 3.0, 0), (0.14, 0.2, 0.14), lamp)
     if world.weather.night:
         world.lamp(frame.point((-side * 0.5, 2.9, 0)), (1.0, 0.75, 0.45), world.uniform(5, 14))
 
@@ -88,7 +88,7 @@ def _hang_washing(world: World, frame: Frame, half: float, y: float) -> None:
     """A line across the alley at height ``y`` with four pieces of cloth."""
     line = world.surface("plain", (0.03, 0.03, 0.03), warmer_c=0)
     end = (half, y + world.uniform(-0.4, 0.4), world.uniform(-1, 1))
-    world.limb(frame, (-half, y, 0), end, 0.015, 1.0, line, label="cable")
+    world.limb(frame, (-half, y, 0), end, 0.015, 1.0, line)
     for k in range(4):
         cloth = world.surface(
             "plain",
@@ -98,4 +98,4 @@ def _hang_washing(world: World, frame: Frame, half: float, y: float) -> None:
             warmer_c=-1,
         )
         middle = (-0.6 * half + 0.4 * half * k, y - 0.35, 0.0)
-        world.box(frame, middle, (0.15 * half, 0.35, 0.02), cloth, label="cloth")
+        world.box(frame, middle, (0.15 * half, 0.35, 0.02), cloth)

@@ -73,7 +73,7 @@ def add_building(
     )
     sides = (front, front, roof, roof, front, front)
     middle = (0.0, height / 2, depth / 2)
-    world.box(frame, middle, (width / 2, height / 2, depth / 2), sides, label="building")
+    world.box(frame, middle, (width / 2, height / 2, depth / 2), sides)
     trim = world.surface("plain", world.pick(_TRIM), contrast=0.2, warmer_c=1)
     top = world.uniform(0, 1)
     if top < 0.35 and height < 22:
@@ -91,19 +91,15 @@ def add_building(
     else:
         cornice = (0.0, height - 0.25, depth / 2)
         world.box(
-            frame,
-            cornice,
-            (width / 2 + 0.3, 0.3, depth / 2 + 0.3),
-            (trim, trim, trim, roof, trim, trim),
-            label="building",
+            frame, cornice, (width / 2 + 0.3, 0.3, depth / 2 + 0.3), (trim, trim, trim, roof, trim, trim)
         )
         if height > 25 and world.chance(0.6):
             share, rise = world.uniform(0.5, 0.8), world.uniform(0.15, 0.5) * height
             half = (share * width / 2, rise / 2, share * depth / 2)
-            world.box(frame, (0, height + rise / 2, depth / 2), half, sides, label="building")
+            world.box(frame, (0, height + rise / 2, depth / 2), half, sides)
         elif world.chance(0.6):
             x = world.uniform(-0.3, 0.3) * width
-            world.box(frame, (x, height + 1.0, depth * 0.4), (1.4, 1.1, 1.3), trim, label="building")
+            world.box(frame, (x, height + 1.0, depth * 0.4), (1.4, 1.1, 1.3), trim)
     if detail:
         _add_front_detail(world, frame, width, height, world.surfaces[front].params, trim)
 
@@ -142,14 +138,14 @@ def _add_front_detail(
         y = world.uniform(ground + 0.2, ground + 2.5)
         x = world.uniform(-0.45, 0.45) * width
         half = (0.06, world.uniform(0.4, 1.2), 0.5)
-        world.box(frame, (x, y, -0.6), half, sign_surface(world, lit=True), label="sign")
+        world.box(frame, (x, y, -0.6), half, sign_surface(world, lit=True))
 
 
 def _add_shop_sign(world: World, frame: Frame, width: float, ground: float) -> None:
     """A board above the ground floor, which by night mostly lights the pavement."""
     across, at = world.uniform(0.15, 0.45) * width, world.uniform(-0.2, 0.2) * width
     board = sign_surface(world, lit=True)
-    world.box(frame, (at, ground - 0.35, -0.12), (across, 0.35, 0.12), board, label="sign")
+    world.box(frame, (at, ground - 0.35, -0.12), (across, 0.35, 0.12), board)
     if world.weather.night and world.chance(0.8):
         warm = world.pick([(1.0, 0.8, 0.5), (0.9, 0.95, 1.0), (1.0, 0.6, 0.3)])
         world.lamp(frame.point((at, ground - 0.8, -1.6)), warm, world.uniform(3, 9))
@@ -171,7 +167,7 @@ def _add_awning(world: World, frame: Frame, half: float, ground: float) -> None:
             [0, 0, -1, 1.6],
         ]
     )
-    world.convex(frame, planes, (-half, low, -1.6), (half, top, 0), cloth, label="awning")
+    world.convex(frame, planes, (-half, low, -1.6), (half, top, 0), cloth)
 
 
 def _add_balconies(world: World, frame: Frame, width: float, floors: list[float], slab: int) -> None:
@@ -179,9 +175,9 @@ def _add_balconies(world: World, frame: Frame, width: float, floors: list[float]
     railing = world.surface("plain", (0.05, 0.05, 0.05), warmer_c=-1)
     for floor in floors:
         for x in (-0.28 * width, 0.28 * width):
-            world.box(frame, (x, floor, -0.55), (0.16 * width, 0.08, 0.55), slab, label="building")
+            world.box(frame, (x, floor, -0.55), (0.16 * width, 0.08, 0.55), slab)
             front, half = (x, floor + 0.55, -1.08), (0.16 * width, 0.5, 0.02)
-            world.box(frame, front, half, railing, label="building", cutout="rails")
+            world.box(frame, front, half, railing, cutout="rails")
 
 
 def _add_gable(
@@ -206,5 +202,4 @@ def _add_gable(
         (-half_width, eaves, middle - half),
         (half_width, top, middle + half),
         (tiles, tiles, wall, wall, wall),
-        label="building",
     )

@@ -18,16 +18,16 @@ def add_street_lamp(world: World, frame: Frame, *, height: float, on: bool = Tru
     strength = 25.0 if lit else 0.0
     glow = (strength * tint[0], strength * tint[1], strength * tint[2])
     head = world.surface("plain", (0.6, 0.6, 0.55), glow=glow, warmer_c=20 if lit else 1)
-    world.limb(frame, (0, 0, 0), (0, height, 0), 0.09, 0.6, metal, label="lamp")
-    world.limb(frame, (0, 0, 0), (0, 0.9, 0), 0.14, 0.8, metal, label="lamp")
+    world.limb(frame, (0, 0, 0), (0, height, 0), 0.09, 0.6, metal)
+    world.limb(frame, (0, 0, 0), (0, 0.9, 0), 0.14, 0.8, metal)
     if height < 5:
         at = (0.0, height + 0.2, 0.0)
-        world.ball(frame, at, (0.22, 0.26, 0.22), head, label="lamp")
+        world.ball(frame, at, (0.22, 0.26, 0.22), head)
     else:
         at = (0.0, height + 0.1, 1.6)
-        world.limb(frame, (0, height - 0.05, 0), (0, height + 0.15, 1.6), 0.05, 0.8, metal, label="lamp")
-        world.box(frame, (0, height + 0.14, 1.6), (0.13, 0.05, 0.38), metal, label="lamp")
-        world.box(frame, (0, height + 0.06, 1.6), (0.11, 0.04, 0.3), head, label="lamp")
+        world.limb(frame, (0, height - 0.05, 0), (0, height + 0.15, 1.6), 0.05, 0.8, metal)
+        world.box(frame, (0, height + 0.14, 1.6), (0.13, 0.05, 0.38), metal)
+        world.box(frame, (0, height + 0.06, 1.6), (0.11, 0.04, 0.3), head)
     if lit:
         world.lamp(frame.point((at[0], at[1] - 0.35, at[2])), tint, world.uniform(0.6, 1.2) * height**2 * 0.9)
 
@@ -37,36 +37,24 @@ def add_sign(world: World, frame: Frame) -> None:
     metal = world.surface("plain", world.pick(_METAL), contrast=0.15, warmer_c=-1)
     kind = world.uniform(0, 1)
     height = world.uniform(2.2, 3.2)
-    world.limb(frame, (0, 0, 0), (0, height, 0), 0.04, 1.0, metal, label="sign")
+    world.limb(frame, (0, 0, 0), (0, height, 0), 0.04, 1.0, metal)
     face = sign_surface(world, lit=False)
     if kind < 0.4:
-        world.limb(
-            frame,
-            (0, height - 0.3, -0.06),
-            (0, height - 0.3, -0.04),
-            0.34,
-            1.0,
-            (metal, face, metal),
-            label="sign",
-        )
+        world.limb(frame, (0, height - 0.3, -0.06), (0, height - 0.3, -0.04), 0.34, 1.0, (metal, face, metal))
     elif kind < 0.7:
         box = world.surface("plain", (0.02, 0.02, 0.02), warmer_c=3)
-        world.box(frame, (0, height + 0.3, 0), (0.16, 0.48, 0.14), box, label="sign")
+        world.box(frame, (0, height + 0.3, 0), (0.16, 0.48, 0.14), box)
         lit = int(world.stream.integers(3))
         for place, colour in enumerate([(1.0, 0.05, 0.03), (1.0, 0.5, 0.05), (0.05, 1.0, 0.5)]):
             strength = 14.0 if place == lit else 0.0
             glow = (strength * colour[0], strength * colour[1], strength * colour[2])
             dim = (0.12 * colour[0], 0.12 * colour[1], 0.12 * colour[2])
             lens = world.surface("plain", dim, glow=glow, warmer_c=12 if place == lit else 1)
-            world.ball(frame, (0, height + 0.6 - 0.3 * place, -0.13), (0.1, 0.1, 0.06), lens, label="sign")
+            world.ball(frame, (0, height + 0.6 - 0.3 * place, -0.13), (0.1, 0.1, 0.06), lens)
     else:
         wide, tall = world.uniform(0.3, 0.9), world.uniform(0.25, 0.7)
         world.box(
-            frame,
-            (0, height - tall, -0.07),
-            (wide, tall, 0.03),
-            (metal, metal, metal, metal, face, metal),
-            label="sign",
+            frame, (0, height - tall, -0.07), (wide, tall, 0.03), (metal, metal, metal, metal, face, metal)
         )
 
 
@@ -81,8 +69,8 @@ def add_bollard(world: World, frame: Frame) -> None:
         warmer_c=1,
     )
     height = world.uniform(0.7, 1.0)
-    world.limb(frame, (0, 0, 0), (0, height, 0), 0.1, 0.95, paint, label="bollard")
-    world.ball(frame, (0, height, 0), (0.095, 0.06, 0.095), paint, label="bollard")
+    world.limb(frame, (0, 0, 0), (0, height, 0), 0.1, 0.95, paint)
+    world.ball(frame, (0, height, 0), (0.095, 0.06, 0.095), paint)
 
 
 def add_bench(world: World, frame: Frame) -> None:
@@ -96,11 +84,11 @@ def add_bench(world: World, frame: Frame) -> None:
         warmer_c=0.5,
     )
     metal = world.surface("plain", (0.04, 0.04, 0.04), warmer_c=-1)
-    world.box(frame, (0, 0.45, 0), (0.9, 0.03, 0.22), wood, label="bench")
-    world.box(frame, (0, 0.78, -0.24), (0.9, 0.18, 0.025), wood, label="bench")
+    world.box(frame, (0, 0.45, 0), (0.9, 0.03, 0.22), wood)
+    world.box(frame, (0, 0.78, -0.24), (0.9, 0.18, 0.025), wood)
     for x in (-0.7, 0.7):
-        world.box(frame, (x, 0.22, 0), (0.03, 0.22, 0.2), metal, label="bench")
-        world.box(frame, (x, 0.5, -0.24), (0.03, 0.45, 0.025), metal, label="bench")
+        world.box(frame, (x, 0.22, 0), (0.03, 0.22, 0.2), metal)
+        world.box(frame, (x, 0.5, -0.24), (0.03, 0.45, 0.025), metal)
 
 
 def add_bin(world: World, frame: Frame) -> None:
@@ -114,14 +102,14 @@ def add_bin(world: World, frame: Frame) -> None:
         )
     )
     if kind < 0.35:
-        world.limb(frame, (0, 0, 0), (0, 0.55, 0), 0.42, 1.2, body, label="planter")
+        world.limb(frame, (0, 0, 0), (0, 0.55, 0), 0.42, 1.2, body)
         leaf = leaf_surface(world)
-        world.ball(frame, (0, 0.8, 0), (0.55, 0.45, 0.55), leaf, label="tree", cutout="leaves")
+        world.ball(frame, (0, 0.8, 0), (0.55, 0.45, 0.55), leaf, cutout="leaves")
     elif kind < 0.7:
-        world.limb(frame, (0, 0, 0), (0, 0.95, 0), 0.27, 1.1, body, label="bin")
-        world.ball(frame, (0, 0.95, 0), (0.3, 0.1, 0.3), body, label="bin")
+        world.limb(frame, (0, 0, 0), (0, 0.95, 0), 0.27, 1.1, body)
+        world.ball(frame, (0, 0.95, 0), (0.3, 0.1, 0.3), body)
     else:
-        world.box(frame, (0, 0.6, 0), (world.uniform(0.3, 0.6), 0.6, 0.22), body, label="bin")
+        world.box(frame, (0, 0.6, 0), (world.uniform(0.3, 0.6), 0.6, 0.22), body)
 
 
 def add_fence(world: World, frame: Frame, length: float) -> None:
@@ -130,20 +118,16 @@ def add_fence(world: World, frame: Frame, length: float) -> None:
     height = world.uniform(0.8, 1.3)
     if kind < 0.4:
         paint = world.surface("plain", world.pick([*_METAL, (0.55, 0.55, 0.52)]), warmer_c=-0.5)
-        world.box(
-            frame, (0, height / 2, 0), (length / 2, height / 2, 0.02), paint, label="fence", cutout="rails"
-        )
+        world.box(frame, (0, height / 2, 0), (length / 2, height / 2, 0.02), paint, cutout="rails")
     elif kind < 0.65:
         wire = world.surface("plain", (0.25, 0.26, 0.26), warmer_c=-0.5)
-        world.box(
-            frame, (0, height * 0.8, 0), (length / 2, height * 0.8, 0.015), wire, label="fence", cutout="mesh"
-        )
+        world.box(frame, (0, height * 0.8, 0), (length / 2, height * 0.8, 0.015), wire, cutout="mesh")
     else:
         leaf = leaf_surface(world)
-        world.box(frame, (0, height / 2, 0), (length / 2, height / 2, 0.45), leaf, label="hedge")
+        world.box(frame, (0, height / 2, 0), (length / 2, height / 2, 0.45), leaf)
         for k in range(int(length / 1.4)):
             at = (-length / 2 + 0.7 + 1.4 * k, 0.8 * height, 0.0)
-            world.ball(frame, at, (0.95, 0.35 * height, 0.6), leaf, label="hedge", cutout="leaves")
+            world.ball(frame, at, (0.95, 0.35 * height, 0.6), leaf, cutout="leaves")
 
 
 def add_wall(
@@ -164,12 +148,11 @@ def add_wall(
         (0, height / 2, 0),
         (length / 2, height / 2, thickness / 2),
         surface,
-        label="wall",
         cutout="arches" if arches else "",
     )
     if not arches:
         cap = world.surface("plain", world.pick(STONE), contrast=0.3, warmer_c=0)
-        world.box(frame, (0, height, 0), (length / 2 + 0.05, 0.06, thickness / 2 + 0.06), cap, label="wall")
+        world.box(frame, (0, height, 0), (length / 2 + 0.05, 0.06, thickness / 2 + 0.06), cap)
 
 
 def wall_surface(world: World) -> int:

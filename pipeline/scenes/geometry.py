@@ -171,8 +171,8 @@ def _visible_windows(view: View, solids: list[Solid]) -> list[tuple[int, float, 
                 continue
         low = np.floor(points[:2].min(axis=1))
         high = np.ceil(points[:2].max(axis=1)) + 1
-        left, right = max(int(max(low[0], 0)), 0), int(min(high[0], width))
-        top, bottom = max(int(max(low[1], 0)), 0), int(min(high[1], height))
+        left, right = int(max(low[0], 0)), int(min(high[0], width))
+        top, bottom = int(max(low[1], 0)), int(min(high[1], height))
         if left < right and top < bottom:
             windows.append((index, float(least[index]), slice(top, bottom), slice(left, right)))
     # The ground last: it covers the frame and is hidden in most of it.

@@ -15,15 +15,15 @@ Colour = tuple[float, float, float]
 class Surface:
     """What a face is made of. Colours are linear RGB; the parameters mean what the shader says."""
 
-    shader: str = "plain"  # key of shaders.SHADERS
-    colour: Colour = (0.4, 0.4, 0.4)
-    accent: Colour = (0.2, 0.2, 0.2)
-    contrast: float = 0.15  # relative strength of the texture
-    scale_m: float = 1.0  # longest wavelength or cell size
-    params: tuple[float, ...] = ()  # up to PARAMS numbers
-    temperature_c: float = 15.0
-    gloss: float = 0.0  # share of mirrored sky
-    glow: Colour = (0.0, 0.0, 0.0)  # emitted radiance
+    shader: str  # key of shaders.SHADERS
+    colour: Colour
+    accent: Colour
+    contrast: float  # relative strength of the texture
+    scale_m: float  # longest wavelength or cell size
+    params: tuple[float, ...]  # up to PARAMS numbers
+    temperature_c: float
+    gloss: float  # share of mirrored sky
+    glow: Colour  # emitted radiance
 
 
 PARAMS = 6

@@ -43,7 +43,7 @@ def add_thicket(world: World, frame: Frame, length: float, height: float) -> Non
             half = (world.uniform(0.35, 0.6) * height, 0.4 * tall, world.uniform(0.3, 0.5) * height)
             centre = (along, level * tall, world.uniform(-0.25, 0.25) * height)
             plant = leaf if world.chance(0.7) else other
-            world.ball(frame, centre, half, plant, label="bush", cutout="leaves" if level > 0.5 else "")
+            world.ball(frame, centre, half, plant, cutout="leaves" if level > 0.5 else "")
         along += 0.55 * height * world.uniform(0.7, 1.3)
 
 
@@ -58,8 +58,8 @@ def add_overhanging_branch(world: World, frame: Frame) -> None:
         x = side * world.uniform(0.0, 0.75) * z
         y = (up + world.uniform(-0.1, 0.25)) * z
         size = world.uniform(0.12, 0.34)
-        world.limb(frame, (side * 0.8 * z, (up + 0.5) * z, z), (x, y, z), 0.03, 0.3, bark, label="tree")
-        world.ball(frame, (x, y, z), (1.5 * size, 0.8 * size, size), leaf, label="tree", cutout="leaves")
+        world.limb(frame, (side * 0.8 * z, (up + 0.5) * z, z), (x, y, z), 0.03, 0.3, bark)
+        world.ball(frame, (x, y, z), (1.5 * size, 0.8 * size, size), leaf, cutout="leaves")
 
 
 def add_hills(world: World, direction: float) -> None:
@@ -75,13 +75,7 @@ def add_hills(world: World, direction: float) -> None:
             heading = direction + world.uniform(-0.9, 0.9)
             x, z = distance * np.sin(heading), distance * np.cos(heading)
             wide = distance * world.uniform(0.15, 0.4)
-            world.ball(
-                frame_at(x, z),
-                (0, 0, 0),
-                (wide, distance * world.uniform(0.03, 0.12), wide),
-                hill,
-                label="hill",
-            )
+            world.ball(frame_at(x, z), (0, 0, 0), (wide, distance * world.uniform(0.03, 0.12), wide), hill)
 
 
 def leaf_surface(world: World) -> int:
@@ -97,22 +91,22 @@ def _bare(world: World, frame: Frame, height: float, radius: float, bark: int) -
 
 def _cone(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
     leaf = leaf_surface(world)
-    world.limb(frame, (0, 0, 0), (0, 0.9 * height, 0), radius, 0.3, bark, label="tree")
+    world.limb(frame, (0, 0, 0), (0, 0.9 * height, 0), radius, 0.3, bark)
     for k in range(5):
         low, wide = (0.12 + 0.16 * k) * height, (0.24 - 0.04 * k) * height
         top = (0.0, low + 0.3 * height, 0.0)
-        world.limb(frame, (0, low, 0), top, wide, 0.1, leaf, label="tree", cutout="leaves")
+        world.limb(frame, (0, low, 0), top, wide, 0.1, leaf, cutout="leaves")
 
 
 def _palm(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
     leaf = leaf_surface(world)
     top = (world.uniform(-0.1, 0.1) * height, height, 0.0)
-    world.limb(frame, (0, 0, 0), top, radius, 0.7, bark, label="tree")
+    world.limb(frame, (0, 0, 0), top, radius, 0.7, bark)
     for k in range(11):
         angle = 2 * np.pi * k / 11 + world.uniform(-0.2, 0.2)
         reach, drop = world.uniform(1.4, 2.2), world.uniform(-0.9, 0.5)
         tip = (top[0] + reach * np.cos(angle), height + drop, reach * np.sin(angle))
-        world.limb(frame, top, tip, 0.12, 2.2, leaf, label="tree", cutout="leaves", flatten=0.6)
+        world.limb(frame, top, tip, 0.12, 2.2, leaf, cutout="leaves", flatten=0.6)
 
 
 def _broad(world: World, frame: Frame, height: float, radius: float, bark: int) -> None:
@@ -137,18 +131,18 @@ def _add_crown(world: World, frame: Frame, height: float, radius: float, bark: i
     """A trunk below twenty tufts of leaves, with boughs to some of them unless ``slender``."""
     leaf = leaf_surface(world)
     crown = 0.5 * height
-    world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark, label="tree")
+    world.limb(frame, (0, 0, 0), (world.uniform(-0.2, 0.2), 0.6 * height, 0), radius, 0.6, bark)
     spread = (0.14 if slender else world.uniform(0.24, 0.36)) * height
     for k in range(20):
         angle, level = world.uniform(0, 2 * np.pi), world.uniform(-0.75, 1.0)
         out = spread * world.uniform(0.3, 0.95) * np.sqrt(max(0.15, 1 - level**2))
         centre = (out * np.cos(angle), height - crown / 2 + 0.33 * crown * level, out * np.sin(angle))
         if k < 4 and not slender:
-            world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark, label="tree")
+            world.limb(frame, (0, 0.42 * height, 0), centre, 0.45 * radius, 0.4, bark)
         size = world.uniform(0.26, 0.5) * spread
         tall = size * (1.3 if slender else world.uniform(0.6, 0.9))
         half = (size, tall, size * world.uniform(0.8, 1.1))
-        world.ball(frame, centre, half, leaf, label="tree", cutout="leaves", tilt=angle)
+        world.ball(frame, centre, half, leaf, cutout="leaves", tilt=angle)
 
 
 def _add_branches(
@@ -162,7 +156,7 @@ def _add_branches(
     bark: int,
 ) -> None:
     end = start + length * direction / np.linalg.norm(direction)
-    world.limb(frame, tuple(start), tuple(end), radius, 0.65, bark, label="tree")
+    world.limb(frame, tuple(start), tuple(end), radius, 0.65, bark)
     if depth == 0:
         return
     for _ in range(3):

@@ -50,19 +50,18 @@ def add_person(
     """
     size = world.uniform(0.85, 1.1) * (statue_scale or 1.0)
     frame = Frame(np.array([x, y, z]), frame_at(x, z, heading).rotation * size)
-    label = "statue" if statue_scale else "person"
     outfit = _statue(world) if statue_scale else _clothes(world)
     stride = world.uniform(-0.55, 0.55) if not world.chance(0.3) else world.uniform(-0.08, 0.08)
     lean = 0.02
     if riding:
         stride, lean = world.uniform(0.3, 0.7), 0.22
     skirt = not riding and world.chance(0.15)
-    _add_legs(world, frame, outfit, label, stride, lift=0.55 if riding else 0.0, bare=skirt)
+    _add_legs(world, frame, outfit, stride, lift=0.55 if riding else 0.0, bare=skirt)
     if skirt:
-        world.limb(frame, (0, 0.55, 0), (0, 1.0, 0), 0.25, 0.6, outfit.shirt, label=label, flatten=0.75)
-    _add_torso(world, frame, outfit, label, lean)
-    _add_arms(world, frame, outfit, label, lean, stride, riding=riding)
-    _add_head(world, frame, outfit, label, lean)
+        world.limb(frame, (0, 0.55, 0), (0, 1.0, 0), 0.25, 0.6, outfit.shirt, flatten=0.75)
+    _add_torso(world, frame, outfit, lean)
+    _add_arms(world, frame, outfit, lean, stride, riding=riding)
+    _add_head(world, frame, outfit, lean)
     if not statue_scale:
         _add_belongings(world, frame, lean)
 
@@ -80,9 +79,7 @@ def add_bicycle(world: World, frame: Frame) -> None:
     paint = world.surface("plain", world.pick(_CLOTH), warmer_c=2, gloss=0.2)
     tyre = world.surface("plain", (0.02, 0.02, 0.02), warmer_c=6)
     for z in (-0.52, 0.52):
-        world.limb(
-            frame, (-0.02, 0.34, z), (0.02, 0.34, z), 0.34, 1.0, tyre, label="bicycle", cutout="spokes"
-        )
+        world.limb(frame, (-0.02, 0.34, z), (0.02, 0.34, z), 0.34, 1.0, tyre, cutout="spokes")
     bars = [
         ((0, 0.34, -0.52), (0, 0.62, -0.2)),
         ((0, 0.34, -0.52), (0, 0.3, -0.05)),
@@ -93,13 +90,11 @@ def add_bicycle(world: World, frame: Frame) -> None:
         ((-0.28, 0.98, 0.3), (0.28, 0.98, 0.3)),
     ]
     for start, end in bars:
-        world.limb(frame, start, end, 0.02, 1.0, paint, label="bicycle")
-    world.ball(frame, (0, 0.9, -0.26), (0.08, 0.04, 0.13), tyre, label="bicycle")
+        world.limb(frame, start, end, 0.02, 1.0, paint)
+    world.ball(frame, (0, 0.9, -0.26), (0.08, 0.04, 0.13), tyre)
 
 
-def _add_legs(
-    world: World, frame: Frame, outfit: _Outfit, label: str, stride: float, *, lift: float, bare: bool
-) -> None:
+def _add_legs(world: World, frame: Frame, outfit: _Outfit, stride: float, *, lift: float, bare: bool) -> None:
     """Legs that swing by ``stride`` (radians); ``lift`` raises and bends the knees, as on pedals."""
     skin, _, trousers, _, shoes = outfit
     for side, swing in ((-0.09, stride), (0.09, -stride)):
@@ -110,22 +105,22 @@ def _add_legs(
             0.09 + 0.35 * bend + 0.3 * lift,
             0.42 * np.sin(swing) + 0.4 * np.sin(swing) - bend + 0.4 * lift,
         )
-        world.limb(frame, (side, 0.92, 0), knee, 0.092, 0.72, trousers, label=label)
-        world.limb(frame, knee, ankle, 0.068, 0.62, skin if bare else trousers, label=label)
-        world.ball(frame, knee, (0.066, 0.066, 0.066), trousers, label=label)
+        world.limb(frame, (side, 0.92, 0), knee, 0.092, 0.72, trousers)
+        world.limb(frame, knee, ankle, 0.068, 0.62, skin if bare else trousers)
+        world.ball(frame, knee, (0.066, 0.066, 0.066), trousers)
         foot = (ankle[0], ankle[1] - 0.045, ankle[2] + 0.05)
-        world.ball(frame, foot, (0.05, 0.05, 0.13), shoes, label=label)
+        world.ball(frame, foot, (0.05, 0.05, 0.13), shoes)
 
 
-def _add_torso(world: World, frame: Frame, outfit: _Outfit, label: str, lean: float) -> None:
+def _add_torso(world: World, frame: Frame, outfit: _Outfit, lean: float) -> None:
     shirt = outfit.shirt
-    world.limb(frame, (0, 0.88, 0), (0, 1.2, lean / 2), 0.165, 1.12, shirt, label=label, flatten=0.66)
-    world.limb(frame, (0, 1.2, lean / 2), (0, 1.45, lean), 0.185, 0.8, shirt, label=label, flatten=0.62)
-    world.ball(frame, (0, 1.42, lean), (0.205, 0.09, 0.105), shirt, label=label)
+    world.limb(frame, (0, 0.88, 0), (0, 1.2, lean / 2), 0.165, 1.12, shirt, flatten=0.66)
+    world.limb(frame, (0, 1.2, lean / 2), (0, 1.45, lean), 0.185, 0.8, shirt, flatten=0.62)
+    world.ball(frame, (0, 1.42, lean), (0.205, 0.09, 0.105), shirt)
 
 
 def _add_arms(
-    world: World, frame: Frame, outfit: _Outfit, label: str, lean: float, stride: float, *, riding: bool
+    world: World, frame: Frame, outfit: _Outfit, lean: float, stride: float, *, riding: bool
 ) -> None:
     """Arms that swing against the legs, or reach forward."""
     skin, shirt = outfit.skin, outfit.shirt
@@ -134,18 +129,18 @@ def _add_arms(
         reach = world.uniform(0.1, 0.4) if world.chance(0.25) or riding else 0.0
         elbow = (side * 0.26, 1.15 + 0.1 * reach, lean + 0.25 * np.sin(swing) + 0.3 * reach)
         hand = (side * 0.24, 0.9 + 0.7 * reach, lean + 0.42 * np.sin(swing) + 0.1 + 0.7 * reach)
-        world.limb(frame, top, elbow, 0.058, 0.8, shirt, label=label)
-        world.limb(frame, elbow, hand, 0.046, 0.75, shirt if world.chance(0.7) else skin, label=label)
-        world.ball(frame, hand, (0.042, 0.07, 0.045), skin, label=label)
+        world.limb(frame, top, elbow, 0.058, 0.8, shirt)
+        world.limb(frame, elbow, hand, 0.046, 0.75, shirt if world.chance(0.7) else skin)
+        world.ball(frame, hand, (0.042, 0.07, 0.045), skin)
 
 
-def _add_head(world: World, frame: Frame, outfit: _Outfit, label: str, lean: float) -> None:
+def _add_head(world: World, frame: Frame, outfit: _Outfit, lean: float) -> None:
     skin, hair = outfit.skin, outfit.hair
-    world.limb(frame, (0, 1.42, lean), (0, 1.56, lean + 0.02), 0.055, 0.95, skin, label=label)
-    world.ball(frame, (0, 1.645, lean + 0.03), (0.077, 0.115, 0.095), skin, label=label)
-    world.ball(frame, (0, 1.675, lean), (0.088, 0.1, 0.1), hair, label=label)
+    world.limb(frame, (0, 1.42, lean), (0, 1.56, lean + 0.02), 0.055, 0.95, skin)
+    world.ball(frame, (0, 1.645, lean + 0.03), (0.077, 0.115, 0.095), skin)
+    world.ball(frame, (0, 1.675, lean), (0.088, 0.1, 0.1), hair)
     if world.chance(0.35):  # long hair
-        world.ball(frame, (0, 1.56, lean - 0.05), (0.09, 0.17, 0.06), hair, label=label)
+        world.ball(frame, (0, 1.56, lean - 0.05), (0.09, 0.17, 0.06), hair)
 
 
 def _clothes(world: World) -> _Outfit:
@@ -181,11 +176,11 @@ def _statue(world: World) -> _Outfit:
 def _add_belongings(world: World, frame: Frame, lean: float) -> None:
     cool = world.surface("plain", world.pick(_CLOTH), contrast=0.3, scale_m=0.2, warmer_c=3.5)
     if world.chance(0.25):
-        world.box(frame, (0, 1.24, lean - 0.2), (0.15, 0.19, 0.09), cool, label="bag")
-        world.ball(frame, (0, 1.42, lean - 0.2), (0.15, 0.07, 0.09), cool, label="bag")
-        world.box(frame, (0, 1.15, lean - 0.3), (0.11, 0.08, 0.03), cool, label="bag")
+        world.box(frame, (0, 1.24, lean - 0.2), (0.15, 0.19, 0.09), cool)
+        world.ball(frame, (0, 1.42, lean - 0.2), (0.15, 0.07, 0.09), cool)
+        world.box(frame, (0, 1.15, lean - 0.3), (0.11, 0.08, 0.03), cool)
     if world.chance(0.2):
-        world.box(frame, (0.28, 0.7, 0.1), (0.05, 0.14, 0.17), cool, label="bag")
+        world.box(frame, (0.28, 0.7, 0.1), (0.05, 0.14, 0.17), cool)
     if world.chance(0.06):
-        world.limb(frame, (0.2, 1.1, 0.3), (0.1, 2.05, 0.15), 0.012, 1.0, cool, label="bag")
-        world.limb(frame, (0.1, 1.95, 0.15), (0.1, 2.15, 0.15), 0.55, 0.1, cool, label="bag")
+        world.limb(frame, (0.2, 1.1, 0.3), (0.1, 2.05, 0.15), 0.012, 1.0, cool)
+        world.limb(frame, (0.1, 1.95, 0.15), (0.1, 2.15, 0.15), 0.55, 0.1, cool)

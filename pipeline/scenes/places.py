@@ -121,14 +121,8 @@ def _lay_meadow(world: World) -> None:
     world.ground(world.surface("blend", grass, (0.16, 0.17, 0.06), contrast=0.45, scale_m=2.5, warmer_c=-1.5))
     path = world.surface("blend", (0.3, 0.26, 0.2), (0.22, 0.2, 0.17), contrast=0.35, scale_m=1.2, warmer_c=2)
     frame = frame_at(world.uniform(-4, 4), 0, world.uniform(-0.35, 0.35))
-    world.box(frame, (0, 0.015, 60), (world.uniform(0.8, 1.8), 0.015, 90), path, label="ground")
+    world.box(frame, (0, 0.015, 60), (world.uniform(0.8, 1.8), 0.015, 90), path)
     mound = world.surface("blend", grass, (0.13, 0.12, 0.05), contrast=0.45, scale_m=1.5, warmer_c=-1.5)
     for _ in range(int(world.stream.integers(0, 5))):
         at = frame_at(world.uniform(-30, 30), world.uniform(14, 60))
-        world.ball(
-            at,
-            (0, 0, 0),
-            (world.uniform(5, 14), world.uniform(0.6, 3.5), world.uniform(4, 9)),
-            mound,
-            label="ground",
-        )
+        world.ball(at, (0, 0, 0), (world.uniform(5, 14), world.uniform(0.6, 3.5), world.uniform(4, 9)), mound)

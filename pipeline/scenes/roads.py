@@ -43,12 +43,12 @@ def lay_road(world: World, half: float, pavement: float, cross: float, *, zebra:
             middle, length = (start + end) / 2, (end - start) / 2
             slab = (8.0, KERB_M / 2, length)
             at = frame_at(side * (half + 8), middle)
-            world.box(at, (0, KERB_M / 2, 0), slab, kerb_sides, label="pavement")
+            world.box(at, (0, KERB_M / 2, 0), slab, kerb_sides)
             edges = sorted((side * half, side * (half + 16)))
             world.raise_ground((edges[0], edges[1]), (start, end), KERB_M)
             if verge != top:
                 at = frame_at(side * (half + pavement * 0.4), middle)
-                world.box(at, (0, KERB_M, 0), (pavement * 0.25, 0.03, length), verge, label="pavement")
+                world.box(at, (0, KERB_M, 0), (pavement * 0.25, 0.03, length), verge)
 
 
 def furnish_pavement(world: World, side: int, half: float, pavement: float, cross: float) -> None:

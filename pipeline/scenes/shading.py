@@ -16,6 +16,8 @@ from pipeline.scenes.world import Light, Weather
 
 _SHADOW_PIXELS = 420
 _MAX_LIGHTS = 9
+#: 1 - cosine at the edge of a spot light's beam.
+_SPOT_SPREAD = np.float32(0.3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,6 @@ def _illuminate(
         strength = np.clip(0.12 + 0.88 * cosine, 0, 1) / (squared + 0.4)
         if lamp.direction is not None:
             off_axis = 1 + dot(to_lamp, lamp.direction.astype(np.float32)) / distance
-            strength = strength * np.clip(1 - off_axis / np.float32(lamp.spread), 0, 1) ** 2
+            strength = strength * np.clip(1 - off_axis / _SPOT_SPREAD, 0, 1) ** 2
         light += lamp.colour.astype(np.float32)[:, None] * strength
     return light, facing_sun * np.float32(1 - weather.overcast)

@@ -37,7 +37,6 @@ class Solid:
     planes: np.ndarray = field(default_factory=lambda: CUBE)  # (K, 4), convex only
     taper: float = 1.0  # in [0, 1], cone only
     cutout: str = ""  # name of a pattern of holes, see textures.cutout_mask
-    label: str = ""  # what it is part of: "person", "vehicle", "tree", ...
 
 
 def first_hit(

@@ -148,7 +148,7 @@ def _add_table(world: World, eye: Frame, camera_height: float) -> None:
         scale_m=0.14,
         warmer_c=1,
     )
-    world.box(eye, (0, top - 0.5, middle), (half_width, 0.5, half_depth), wood, label="table")
+    world.box(eye, (0, top - 0.5, middle), (half_width, 0.5, half_depth), wood)
     paints = [(0.4, 0.05, 0.04), (0.1, 0.2, 0.4), (0.5, 0.4, 0.1), (0.6, 0.6, 0.56), (0.08, 0.2, 0.06)]
     for _ in range(int(world.stream.integers(2, 7))):
         x, z = world.uniform(-0.8, 0.8) * half_width, middle + world.uniform(-0.8, 0.9) * half_depth
@@ -166,12 +166,12 @@ def _add_table(world: World, eye: Frame, camera_height: float) -> None:
             half = (size, size * world.uniform(0.4, 1.8), size * world.uniform(0.15, 1.2))
             spot = eye.point((x, 0, z))
             turned = frame_at(spot[0], spot[2], world.uniform(-np.pi, np.pi))
-            world.box(turned, (0, top + half[1], 0), half, paint, label="thing")
+            world.box(turned, (0, top + half[1], 0), half, paint)
         elif shape < 0.8:
-            world.ball(eye, (x, top + size, z), (size, size, size), paint, label="thing")
+            world.ball(eye, (x, top + size, z), (size, size, size), paint)
         else:
             neck = (x, top + size * world.uniform(1.5, 3), z)
-            world.limb(eye, (x, top, z), neck, 0.5 * size, 0.6, paint, label="thing")
+            world.limb(eye, (x, top, z), neck, 0.5 * size, 0.6, paint)
 
 
 def _add_balcony(world: World, eye: Frame, floor: float) -> None:
@@ -180,5 +180,5 @@ def _add_balcony(world: World, eye: Frame, floor: float) -> None:
         "masonry", (0.35, 0.32, 0.28), (0.1, 0.1, 0.1), contrast=0.3, scale_m=0.3, warmer_c=1
     )
     metal = world.surface("plain", (0.06, 0.06, 0.065), contrast=0.2, warmer_c=-0.5)
-    world.box(eye, (0, floor - 0.1, 1.8), (2.6, 0.1, 1.3), slab, label="balcony")
-    world.box(eye, (0, floor + 0.5, 3.05), (2.6, 0.5, 0.02), metal, label="balcony", cutout="rails")
+    world.box(eye, (0, floor - 0.1, 1.8), (2.6, 0.1, 1.3), slab)
+    world.box(eye, (0, floor + 0.5, 3.05), (2.6, 0.5, 0.02), metal, cutout="rails")

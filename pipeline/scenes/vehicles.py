@@ -76,7 +76,7 @@ def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: boo
     _add_lights(world, frame, half_l, half_w, model.belt - drop - 0.2, model.belt - 0.22, on=moving)
     plate = world.surface("panel", (0.6, 0.6, 0.55), (0.03, 0.03, 0.05), scale_m=0.15, warmer_c=1)
     for end in (-half_l, half_l):
-        world.box(frame, (0, 0.5, end), (0.26, 0.06, 0.02), plate, label="vehicle")
+        world.box(frame, (0, 0.5, end), (0.26, 0.06, 0.02), plate)
 
 
 def _add_hull(
@@ -98,7 +98,7 @@ def _add_hull(
     planes = _profile_planes(profile, half_w, lean=0.03, foot=0.2)
     paint, bonnet, dark = surfaces
     sides = (*[paint] * 3, *[bonnet] * 3, *[dark] * 3, paint, paint)
-    world.convex(frame, planes, (-half_w, 0.2, -half_l), (half_w, belt, half_l), sides, label="vehicle")
+    world.convex(frame, planes, (-half_w, 0.2, -half_l), (half_w, belt, half_l), sides)
 
 
 def _add_cabin(world: World, frame: Frame, model: _Model, nose: float, paint: int, dark: int) -> None:
@@ -123,7 +123,7 @@ def _add_cabin(world: World, frame: Frame, model: _Model, nose: float, paint: in
     width = model.wide / 2 - 0.03
     planes = _profile_planes(profile, width, lean=0.03 if model.boxy else 0.24, foot=belt)
     sides = (behind, paint, pane, dark, behind, behind)
-    world.convex(frame, planes, (-width, belt, -half_l), (width, tall, half_l), sides, label="vehicle")
+    world.convex(frame, planes, (-width, belt, -half_l), (width, tall, half_l), sides)
 
 
 def _add_wheels(
@@ -143,9 +143,9 @@ def _add_wheels(
     for x in (-1, 1):
         for z in (-half_l * 0.62, half_l * 0.64):
             inner, outer = (x * (half_w - 0.24), radius, z), (x * (half_w + 0.015), radius, z)
-            world.limb(frame, inner, outer, radius, 1.0, tyre, label="vehicle")
+            world.limb(frame, inner, outer, radius, 1.0, tyre)
             cap = (x * (half_w + 0.025), radius, z)
-            world.limb(frame, outer, cap, 0.62 * radius, 0.9, hub, label="vehicle")
+            world.limb(frame, outer, cap, 0.62 * radius, 0.9, hub)
 
 
 def _add_lights(
@@ -158,12 +158,8 @@ def _add_lights(
     head = world.surface("plain", (0.6, 0.62, 0.62), glow=white, warmer_c=12 if lit else 0.5, gloss=0.3)
     rear = world.surface("plain", (0.35, 0.02, 0.02), glow=red, warmer_c=3 if lit else 0.5, gloss=0.2)
     for x in (-1, 1):
-        world.box(
-            frame, (x * (half_w - 0.25), front_y, half_l - 0.03), (0.16, 0.075, 0.06), head, label="vehicle"
-        )
-        world.box(
-            frame, (x * (half_w - 0.2), rear_y, -half_l + 0.02), (0.13, 0.1, 0.05), rear, label="vehicle"
-        )
+        world.box(frame, (x * (half_w - 0.25), front_y, half_l - 0.03), (0.16, 0.075, 0.06), head)
+        world.box(frame, (x * (half_w - 0.2), rear_y, -half_l + 0.02), (0.13, 0.1, 0.05), rear)
     if lit and world.weather.night:
         world.spot(
             frame.point((0, front_y, half_l + 0.2)), frame.rotation @ [0, -0.11, 1.0], (1.0, 0.95, 0.85), 90.0

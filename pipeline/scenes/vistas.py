@@ -66,7 +66,7 @@ def ruin(world: World) -> tuple[Camera, float]:
         low = world.uniform(0.5, 3.2)
         turn = world.uniform(-0.25, 0.25) + (np.pi / 2 if world.chance(0.5) else 0)
         half = (world.uniform(0.5, 4), low / 2, world.uniform(0.3, 0.9))
-        world.box(frame_at(x, z, turn), (0, low / 2, 0), half, stone, label="wall")
+        world.box(frame_at(x, z, turn), (0, low / 2, 0), half, stone)
     if world.weather.night:
         _light_ruin(world, radius)
     height = world.uniform(1.4, 4.5)
@@ -74,7 +74,7 @@ def ruin(world: World) -> tuple[Camera, float]:
         _add_chambers(world, height, stone)
     for _ in range(int(world.stream.integers(0, 6))):
         x, z = world.uniform(-9, 9), world.uniform(5, 25)
-        world.limb(frame_at(x, z), (0, 0, 0), (0, world.uniform(1, 6), 0), 0.45, 0.9, stone, label="column")
+        world.limb(frame_at(x, z), (0, 0, 0), (0, world.uniform(1, 6), 0), 0.45, 0.9, stone)
     scatter_people(world, (-6.0, 6.0), (4.0, 28.0), int(world.stream.integers(2, 8)))
     return draw_camera(world, x=0.0, height=height, pitch=(-0.15, 0.25), yaw=0.3), 45.0
 
@@ -123,7 +123,7 @@ def _add_tiers(world: World, stone: int) -> float:
         frame = frame_at(radius * np.sin(heading), 12 + radius * np.cos(heading), heading)
         height = top * world.uniform(0.75, 1.0)
         add_wall(world, frame, 0.225 * radius, height, thickness=1.5, arches=True, surface=stone)
-        world.box(frame, (0, 0.45 * top, 4.0), (0.13 * radius, 0.45 * top, 0.4), shade, label="wall")
+        world.box(frame, (0, 0.45 * top, 4.0), (0.13 * radius, 0.45 * top, 0.4), shade)
     return radius
 
 
@@ -146,7 +146,7 @@ def _add_chambers(world: World, eye: float, stone: int) -> None:
             half = (world.uniform(0.6, 1.1), 0.5 * eye * world.uniform(0.45, 0.85), world.uniform(1.5, 2.8))
             if world.chance(0.8):
                 frame = frame_at(x, z + 2, world.uniform(-0.08, 0.08))
-                world.box(frame, (0, half[1], 0), half, stone, label="wall")
+                world.box(frame, (0, half[1], 0), half, stone)
 
 
 def _add_containers(world: World) -> None:
@@ -162,7 +162,7 @@ def _add_containers(world: World) -> None:
                 "planks", world.pick(paints), (0.05, 0.04, 0.03), contrast=0.25, scale_m=0.28, warmer_c=2
             )
             shift = world.uniform(-0.4, 0.4)
-            world.box(frame, (shift, 1.3 + 2.6 * level, 0), (3.05, 1.29, 1.22), steel, label="container")
+            world.box(frame, (shift, 1.3 + 2.6 * level, 0), (3.05, 1.29, 1.22), steel)
 
 
 def _add_crates(world: World) -> None:
@@ -178,10 +178,4 @@ def _add_crates(world: World) -> None:
     frame = frame_at(world.uniform(-7, 7), world.uniform(4, 20), world.uniform(-1, 1))
     size = world.uniform(0.3, 0.7)
     for level in range(int(world.stream.integers(1, 4))):
-        world.box(
-            frame,
-            (world.uniform(-0.1, 0.1), size * (1 + 2 * level), 0),
-            (size, size, size),
-            wood,
-            label="crate",
-        )
+        world.box(frame, (world.uniform(-0.1, 0.1), size * (1 + 2 * level), 0), (size, size, size), wood)

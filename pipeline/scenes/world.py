@@ -37,7 +37,6 @@ class Light:
     position: np.ndarray  # (3,)
     colour: np.ndarray  # (3,)
     direction: np.ndarray | None = None  # (3,) unit vector of a spot, None for all round
-    spread: float = 0.3  # 1 - cosine at the edge of a spot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +97,7 @@ class World:
 
     def ground(self, surface: int) -> None:
         """Lay the infinite ground plane y = 0."""
-        self.solids.append(
-            Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(surface,), label="ground")
-        )
+        self.solids.append(Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(surface,)))
 
     def box(
         self,
@@ -109,13 +106,10 @@ class World:
         half: Point,
         surfaces: int | tuple[int, ...],
         *,
-        label: str,
         cutout: str = "",
-        turn: np.ndarray | None = None,
     ) -> None:
         """A box by its centre and half sizes; six surfaces in the order -x, +x, -y, +y, -z, +z, or one."""
-        rotation = frame.rotation if turn is None else frame.rotation @ turn
-        self._solid("convex", frame.point(centre), rotation * np.array(half), surfaces, label, cutout)
+        self._solid("convex", frame.point(centre), frame.rotation * np.array(half), surfaces, cutout)
 
     def convex(
         self,
@@ -124,15 +118,13 @@ class World:
         low: Point,
         high: Point,
         surfaces: int | tuple[int, ...],
-        *,
-        label: str,
     ) -> None:
         """A convex polyhedron of half spaces (K, 4) in metres, bounded by the box ``low`` to ``high``."""
         half = (np.array(high) - np.array(low)) / 2
         middle = (np.array(high) + np.array(low)) / 2
         unit = np.concatenate([planes[:, :3] * half, planes[:, 3:] - planes[:, :3] @ middle[:, None]], axis=1)
         point = frame.point((middle[0], middle[1], middle[2]))
-        self._solid("convex", point, frame.rotation * half, surfaces, label, "", planes=unit)
+        self._solid("convex", point, frame.rotation * half, surfaces, "", planes=unit)
 
     def ball(
         self,
@@ -141,13 +133,12 @@ class World:
         half: Point,
         surface: int,
         *,
-        label: str,
         cutout: str = "",
         tilt: float = 0.0,
     ) -> None:
         """An ellipsoid by its half axes, turned about its own y by ``tilt``."""
         rotation = frame.rotation @ rotate_y(tilt)
-        self._solid("ellipsoid", frame.point(centre), rotation * np.array(half), surface, label, cutout)
+        self._solid("ellipsoid", frame.point(centre), rotation * np.array(half), surface, cutout)
 
     def limb(
         self,
@@ -158,7 +149,6 @@ class World:
         taper: float,
         surfaces: int | tuple[int, ...],
         *,
-        label: str,
         cutout: str = "",
         flatten: float = 1.0,
     ) -> None:
@@ -178,7 +168,7 @@ class World:
         ahead = np.cross(side, up)
         local = np.stack([side * radius, up * length / 2, ahead * radius * flatten], axis=1)
         centre = frame.point(tuple((a + b) / 2))
-        self._solid("cone", centre, frame.rotation @ local, surfaces, label, cutout, taper=taper)
+        self._solid("cone", centre, frame.rotation @ local, surfaces, cutout, taper=taper)
 
     def claim(self, x: float, z: float, radius: float, *, heading: float = 0.0, length: float = 0.0) -> bool:
         """Reserve a strip of ground for an object. False, and nothing reserved, where something stands."""
@@ -229,7 +219,6 @@ class World:
         centre: np.ndarray,
         axes: np.ndarray,
         surfaces: int | tuple[int, ...],
-        label: str,
         cutout: str,
         *,
         planes: np.ndarray = CUBE,
@@ -245,6 +234,5 @@ class World:
                 planes=planes,
                 taper=taper,
                 cutout=cutout,
-                label=label,
             )
         )

@@ -59,36 +59,38 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            click.echo(f"error: {one_line(str(error))}", err=True)
-            ctx.exit(UNUSABLE)
         except KeyboardInterrupt as stop:
             click.echo(f"stopped: {stop}" if str(stop) else "stopped", err=True)
             ctx.exit(WITH_FAILURES)
-        except EOFError as error:
-            # Click would take it for the end of the input at a question, and say no more than "Aborted!".
-            where = f" ({error})" if str(error) else ""
-            click.echo(f"error: {_running(ctx)}: a file ends too early{where}; make it again", err=True)
-            ctx.exit(UNUSABLE)
-        except BrokenPipeError:
-            raise  # the reader of our output has gone; click ends quietly
-        except OSError as error:
-            # A full disk or a folder without write permission is no defect of the program either.
-            click.echo(f"error: {error.filename or _running(ctx)}: {error.strerror or error}", err=True)
-            ctx.exit(UNUSABLE)
-        except BrokenProcessPool:
-            click.echo(f"error: {_running(ctx)}: {KILLED}", err=True)
-            ctx.exit(UNUSABLE)
         except Exception as error:
-            if not lacks_memory(error):
+            if (told := _told(error, _running(ctx))) is None:
                 raise
-            why = f" ({first_line(error)})" if str(error) else ""
-            hint = "give fewer --jobs, smaller batches or smaller images"
-            click.echo(f"error: {_running(ctx)}: needs more memory than is free{why}; {hint}", err=True)
+            click.echo(f"error: {told}", err=True)
             ctx.exit(UNUSABLE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+def _told(error: Exception, running: str) -> str | None:
+    """What to tell of an error that is no defect of the program, in one line; None of any other."""
+    if isinstance(error, InputError):
+        return one_line(str(error))
+    why = f" ({first_line(error)})" if str(error) else ""
+    if isinstance(error, EOFError):
+        # Click would take it for the end of the input at a question, and say no more than "Aborted!".
+        return f"{running}: a file ends too early{why}; make it again"
+    if isinstance(error, BrokenPipeError):
+        return None  # the reader of our output has gone; click ends quietly
+    if isinstance(error, OSError):
+        # A full disk or a folder without write permission is no defect of the program either.
+        return f"{error.filename or running}: {error.strerror or error}"
+    if isinstance(error, BrokenProcessPool):
+        return f"{running}: {KILLED}"
+    if lacks_memory(error):
+        hint = "give fewer --jobs, smaller batches or smaller images"
+        return f"{running}: needs more memory than is free{why}; {hint}"
+    return None
 
 
 def lacks_memory(error: Exception) -> bool:

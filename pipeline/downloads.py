@@ -48,7 +48,7 @@ def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
 def _download(url: str, part: Path, path: Path) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with errors_name(part, part):
+            with errors_name(part):
                 _continue(url, part)
             return
         except urllib.error.HTTPError as error:

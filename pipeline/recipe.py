@@ -93,7 +93,9 @@ def scene_expression(text: str) -> re.Pattern[str]:
         ValueError: it is no regular expression, or one that could take years of one id.
     """
     if re.search(r"\)[*+{]|\(\?\w*x", text):
-        raise ValueError("scene repeats a group, which can take forever; repeat single characters alone")
+        raise ValueError(
+            "scene repeats a group, or may by flag x, which can take forever; repeat single characters alone"
+        )
     if len(re.findall(r"[*+{]", text)) > _MAX_REPEATS:
         raise ValueError(f"scene repeats at more than {_MAX_REPEATS} places, which can take forever")
     try:

@@ -96,15 +96,17 @@ def test_a_worker_with_other_weights_does_not_make_the_shard(
 def test_a_worker_with_another_table_of_curves_does_not_make_the_shard(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = Path("curves.txt")
-    for name in ("first", "second"):
-        levels = " ".join(map(str, np.linspace(0, 1, 1024) ** (0.5 if name == "first" else 0.6)))
-        irradiances = " ".join(map(str, np.linspace(0, 1, 1024)))
-        table.write_text(f"{name}\nkind\nI =\n{irradiances}\nB =\n{levels}\n")
-        if name == "first":
-            camera = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(table)))
-            first, second = _tasks(source, monkeypatch, replace(make_config(source), exposure=camera))[:2]
-            assert make_shard(first)
+    table, levels = Path("curves.txt"), np.linspace(0, 1, 1024)
+
+    def write_table(exponent: float) -> None:
+        irradiances, brightnesses = (" ".join(map(str, values)) for values in (levels, levels**exponent))
+        table.write_text(f"gamma\nkind\nI =\n{irradiances}\nB =\n{brightnesses}\n")
+
+    write_table(0.5)
+    camera = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(table)))
+    first, second = _tasks(source, monkeypatch, replace(make_config(source), exposure=camera))[:2]
+    assert make_shard(first)
+    write_table(0.6)
     with pytest.raises(InputError, match=r"--curves curves\.txt: a worker has another table than the plan"):
         make_shard(second)
 

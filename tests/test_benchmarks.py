@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,37 @@ import torch
 from pretended_gpu import pretended_gpu
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+#: Scripts with little to do, the fixture with the folder that they read, and a line that each prints.
+SMALL = [
+    (
+        "depth.py --shared {} --scenes 1 --repeats 1 --device cpu",
+        "few_photos",
+        r"default, infrared too( +-){3}( +0\.\d{3}){3} +-( +\d+\.\d{3}){3}",
+    ),
+    (
+        "fuse.py --part speed --pairs 2 --size 64x96 --threads 1",
+        "tmp_path",
+        r"\| bf16( \| \d+\.\d+){6} \|",
+    ),
+    ("metrics.py --size 200x200 --repeats 1", "tmp_path", r"VIF +\d\.\d{3} +0\.\d+( .*)?"),
+    ("pansharpen.py {}/data/samples/remote", "shared", r"this product( +\d\.\d{3}){2} +0\.\d{4}"),
+    (
+        "probe.py manifests/mefb.toml --root {}/data/mefb",
+        "shared",
+        r"mean +under( +\d\d\.\d\d){2} +\+\d\.\d\d( +0\.\d{3}){2}",
+    ),
+    (
+        "quality.py --tasks ivif --limit 1 --side 128 --metrics Qabf,SF",
+        "shared",
+        r"ivif: \d of 2: Qabf [+-] .*, SF [+-] .*",
+    ),
+    (
+        "synth.py --frames 2 --size 256x320 --jobs 1 --threads 1 --repeats 1",
+        "tmp_path",
+        r"product +\d+\.\d\d +1\.00x( +\d+\.\d%?){3}",
+    ),
+]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,6 +66,45 @@ def script(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(
         main=gpu, bench=gpu_bench, experiments=gpu_experiments, report=gpu_report, train=gpu_train
     )
+
+
+@pytest.fixture
+def few_photos(shared: Path, tmp_path: Path) -> Path:
+    """Third-party data with little of each kind by which depth is scored."""
+    for name in (
+        "reference/megadepth",
+        "data/llvip/visible/train/010001.jpg",
+        "data/llvip/infrared/train/010001.jpg",
+        "data/roadscene/visible_hr/FLIR_00006.jpg",
+    ):
+        link = tmp_path / "few" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(shared / name)
+    return tmp_path / "few"
+
+
+def output_of(script: str, *arguments: str) -> str:
+    """What a script prints that is run from the repository's root."""
+    run = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=290,
+        cwd=BENCHMARKS.parents[1],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "folder", "line"), SMALL, ids=[row[0].split(".")[0] for row in SMALL])
+def test_a_script_prints_its_table(
+    command: str, folder: str, line: str, request: pytest.FixtureRequest
+) -> None:
+    where = request.getfixturevalue(folder)
+    found = output_of(*(word.format(where) for word in command.split()))
+    assert re.search(f"^{line}$", found, re.MULTILINE), found
 
 
 def test_the_training_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -143,10 +214,7 @@ def test_a_section_on_a_pretended_gpu(name: str, script: SimpleNamespace, tmp_pa
 @pytest.mark.slow
 def test_the_whole_script_on_the_cpu(tmp_path: Path) -> None:
     arguments = ["--device", "cpu", "--size", "64x96", "--repeats", "1", "--out", str(tmp_path / "found")]
-    run = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "gpu.py"), *arguments], capture_output=True, text=True, timeout=290
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    found = output_of("gpu.py", *arguments)
     content = json.loads((tmp_path / "found.json").read_text())
-    assert len(content["sections"]) == run.stdout.count("\n## ") > 15
+    assert len(content["sections"]) == found.count("\n## ") > 15
     assert all(end.startswith("done") for end in content["sections"].values()), content["sections"]

@@ -1,6 +1,7 @@
 """How well depth sources order depth: python tests/benchmarks/depth.py [SOURCE ...]
 
-Prints, for every source (default: ``default``), without and with the infrared frames, and for three priors,
+Prints a row for every source (default: ``default``), and where it sees infrared frames another one with these
+(``-`` where what is shown has none), and for three priors:
 
 - same-row order on the two MegaDepth demo photos: of random point pairs in one row which differ by more than
   a tenth of the range in the published inverse depth, the share ordered the same way (0.5 = chance);
@@ -9,8 +10,10 @@ Prints, for every source (default: ``default``), without and with the infrared f
   both kinds with so little light that much of the visible frame is lost;
 - judged pairs of RoadScene and MFIFB (``judged_pairs.py``): of point pairs in one row whose order is plain to
   the eye, the share ordered so (0.5 = chance);
-- people of LLVIP and RoadScene: of points on warm upright figures, which the infrared frame shows, and points
-  beside them in the same row, the share of the former placed nearer (0.5 = chance).
+- people of LLVIP and RoadScene (``people_pairs.py``): of points on warm upright figures, which the infrared
+  frame shows, and points beside them in the same row, the share of the former placed nearer (0.5 = chance);
+- milliseconds for a held-out scene, the median of ``--repeats`` after one that does not count, all in turns,
+  and their ratio to those of ``default`` without the infrared frame.
 
 ``--previews FOLDER`` writes frame | inverse depth sheets of LLVIP and RoadScene pairs and the demo photos.
 """
@@ -18,12 +21,15 @@ Prints, for every source (default: ``default``), without and with the infrared f
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,37 +38,51 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from judged_pairs import judged_order, judged_photos
+from people_pairs import people_nearer, people_pairs
 
 from pipeline.depth import DepthEstimator, load_depth_estimator
 from pipeline.depth.augmentation import at_night
+from pipeline.depth.inference import NetworkDepth
 from pipeline.depth.losses import ordinal_error
 from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.device import resolve_device
-from pipeline.images import read_grey, read_image, read_rgb, to_uint8, write_image
+from pipeline.images import read_image, read_rgb, to_uint8, write_image
 from pipeline.randomness import random_stream
 from pipeline.scenes import Scene, render_scene
 from pipeline.ycbcr import luminance
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 #: Frame and infrared, or None -> inverse depth.
 Estimate = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-#: Points that are drawn on a figure.
-_POINTS = 300
+#: What times are compared with.
+REFERENCE = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What is scored in one row."""
+
+    estimate: Estimate
+    sees_infrared: bool = False  # the row above has what it makes of frames that come alone
 
 
 def main() -> None:
     """Score every source and prior, print one table."""
     options = _options()
     device = resolve_device(options.device)
-    methods: dict[str, Estimate] = {
-        "prior: lower is nearer": lambda frame, _: _lower(frame),
-        "prior: darker is nearer": lambda frame, _: _darker(frame),
-        "prior: sharper is nearer": lambda frame, _: _sharper(frame),
+    methods = {
+        "prior: lower is nearer": Method(estimate=lambda frame, _: _lower(frame)),
+        "prior: darker is nearer": Method(estimate=lambda frame, _: _darker(frame)),
+        "prior: sharper is nearer": Method(estimate=lambda frame, _: _sharper(frame)),
     }
-    for source in options.source or ["default"]:
+    for source in options.source or [REFERENCE]:
         estimator = load_depth_estimator(source, device=device, refine=options.refine)
-        methods[source] = _method(estimator, sees_infrared=False)
-        methods[f"{source}, infrared too"] = _method(estimator, sees_infrared=True)
+        methods[source] = _method(estimator)
+        if isinstance(estimator, NetworkDepth) and estimator.sees_infrared:
+            methods[f"{source}, infrared too"] = _method(estimator, sees_infrared=True)
+    reference = methods.get(REFERENCE) or _method(
+        load_depth_estimator(REFERENCE, device=device, refine=options.refine)
+    )
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {device}")
     demos = _demos(options.shared / "reference" / "megadepth")
     scenes = {
@@ -77,36 +97,25 @@ def main() -> None:
         for index, scene in enumerate([*scenes["natural"], *scenes["randomised"]])
     ]
     judged = judged_photos(options.shared / "data")
-    people = {name: list(_pairs(options.shared / "data" / name)) for name in ("llvip", "roadscene")}
+    people = {name: list(people_pairs(options.shared / "data" / name)) for name in ("llvip", "roadscene")}
     columns = [
         *(f"row order {name}" for name in demos),
-        "mean",
+        *(["mean"] if demos else []),
         *(f"error {name}" for name in scenes),
         *(f"judged {name}" for name in judged),
         *(f"people {name}" for name, pairs in people.items() if pairs),
-        "s/frame",
+        "ms/scene",
+        "of default",
     ]
     print(f"{'':34}" + "".join(f"{column:>19}" for column in columns))
-    for name, estimate in methods.items():
-        started = time.perf_counter()
-        orders = [_row_order(estimate(frame, None), truth) for frame, truth in demos.values()]
-        seconds = (time.perf_counter() - started) / max(1, len(demos))
-        errors = [
-            np.mean(
-                [
-                    _error(estimate(scene.visible, scene.infrared), scene.inverse_depth, i)
-                    for i, scene in enumerate(kind)
-                ]
-            )
-            for kind in scenes.values()
-        ]
-        by_eye = [judged_order(estimate, photos) for photos in judged.values()]
-        nearer = [_people_nearer(estimate, pairs) for pairs in people.values() if pairs]
-        mean = float(np.mean(orders)) if orders else float("nan")
-        row = [*orders, mean, *errors, *by_eye, *nearer, seconds]
-        print(f"{name[-34:]:34}" + "".join(f"{value:19.3f}" for value in row), flush=True)
+    times = _milliseconds(methods | {REFERENCE: reference}, scenes["natural"][0], options.repeats)
+    for name, method in methods.items():
+        scores = _scores(method, demos, scenes, judged, people)
+        scores += [times[name], times[name] / times[REFERENCE]]
+        cells = ("-" if score is None else f"{score:.3f}" for score in scores)
+        print(f"{name[-34:]:34}" + "".join(f"{cell:>19}" for cell in cells), flush=True)
         if options.previews and not name.startswith("prior"):
-            _previews(estimate, demos, people, options.previews / name.replace("/", "_"))
+            _previews(method.estimate, demos, people, options.previews / name.replace("/", "_"))
 
 
 def _options() -> argparse.Namespace:
@@ -116,6 +125,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("source", nargs="*", help="depth sources, as for synth --depth")
     parser.add_argument("--shared", type=Path, default=SHARED, help="third-party data")
     parser.add_argument("--scenes", type=int, default=48, help="held-out scenes of each kind")
+    parser.add_argument("--repeats", type=int, default=9, help="times that a scene is timed")
     parser.add_argument("--previews", type=Path, help="write previews into this folder")
     parser.add_argument("--refine", action=argparse.BooleanOptionalAction, default=True, help="guided filter")
     parser.add_argument("--device", default="auto")
@@ -131,58 +141,50 @@ def _demos(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def _method(estimator: DepthEstimator, *, sees_infrared: bool) -> Estimate:
+def _method(estimator: DepthEstimator, *, sees_infrared: bool = False) -> Method:
     def estimate(frame: np.ndarray, infrared: np.ndarray | None) -> np.ndarray:
         seen = [infrared] if sees_infrared and infrared is not None else None
         return estimator.estimate([frame], ["frame"], seen)[0]
 
-    return estimate
+    return Method(estimate=estimate, sees_infrared=sees_infrared)
+
+
+def _milliseconds(methods: dict[str, Method], scene: Scene, repeats: int) -> dict[str, float]:
+    """Of each for one scene: they take turns, of which the first does not count, and medians are taken."""
+    times: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(repeats + 1):
+        for name, method in methods.items():
+            start = time.perf_counter()
+            method.estimate(scene.visible, scene.infrared)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(all_[1:]) for name, all_ in times.items()}
+
+
+def _scores(
+    method: Method,
+    demos: dict[str, tuple[np.ndarray, np.ndarray]],
+    scenes: dict[str, list[Scene]],
+    judged: dict[str, list[Any]],
+    people: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+) -> list[float | None]:
+    """One row but for the times; None stands for what the row above has."""
+    orders: list[float | None] = [None] * (len(demos) + bool(demos))
+    by_eye: list[float | None] = [None] * len(judged)
+    estimate = method.estimate
+    if not method.sees_infrared:
+        orders = [_row_order(estimate(frame, None), truth) for frame, truth in demos.values()]
+        orders += [np.mean(orders)] if demos else []
+        by_eye = [judged_order(estimate, photos) for photos in judged.values()]
+    errors = [
+        np.mean([_error(estimate, scene, i) for i, scene in enumerate(kind)]) for kind in scenes.values()
+    ]
+    nearer = [people_nearer(estimate, pairs) for pairs in people.values() if pairs]
+    return [*orders, *errors, *by_eye, *nearer]
 
 
 def _night(scene: Scene, index: int) -> np.ndarray:
     random = random_stream(0, "benchmark", str(index), "night")
     return to_uint8(at_night(scene.visible.astype(np.float32) / 255, random))
-
-
-def _pairs(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every fourth visible and infrared frame below a folder."""
-    for path in sorted((folder / "visible").rglob("*.jpg"))[::4]:
-        yield read_rgb(path), read_grey(folder / "infrared" / path.relative_to(folder / "visible"))
-
-
-def _people_nearer(estimate: Estimate, pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Mean over figures, ties count half; feet are left out, which are as far as the ground."""
-    shares, random = [], random_stream(0, "benchmark", "", "people")
-    for frame, infrared in pairs:
-        inverse_depth = estimate(frame, infrared)
-        warm, figures = _figures(infrared)
-        for figure, (left, width) in figures:
-            rows, columns = (where[random.integers(len(where), size=_POINTS)] for where in np.nonzero(figure))
-            step = 3 + (random.uniform(0.2, 1.0, _POINTS) * width).astype(int)
-            beside = np.where(random.random(_POINTS) < 0.5, left - step, left + width + step)
-            counts = (beside >= 0) & (beside < infrared.shape[1])
-            counts[counts] = ~warm[rows[counts], beside[counts]]
-            if counts.sum() > _POINTS // 10:
-                rows, columns, beside = rows[counts], columns[counts], beside[counts]
-                nearer = np.sign(inverse_depth[rows, columns] - inverse_depth[rows, beside])
-                shares.append(np.mean(1 + nearer) / 2)
-    return float(np.mean(shares))
-
-
-def _figures(infrared: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, tuple[int, int]]]]:
-    """Where a frame is warm, and of each upright blob its upper two thirds, left column and width."""
-    smooth = cv2.GaussianBlur(infrared, (0, 0), 1.5)
-    warm = (smooth > max(120.0, 0.75 * np.percentile(smooth, 97))).astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(warm)
-    figures = []
-    for label in range(1, count):
-        left, top, width, height, area = (int(value) for value in boxes[label])
-        share = height / infrared.shape[0]
-        if 1 / 14 < share < 1 / 2 and 1.2 < height / width < 6 and area > 0.3 * width * height:
-            figure = labels == label
-            figure[top + 2 * height // 3 :] = False
-            figures.append((figure, (left, width)))
-    return cv2.dilate(warm, np.ones((5, 5), np.uint8)) > 0, figures
 
 
 def _row_order(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -191,8 +193,9 @@ def _row_order(predicted: np.ndarray, truth: np.ndarray) -> float:
     )
 
 
-def _error(predicted: np.ndarray, truth: np.ndarray, index: int) -> float:
-    return ordinal_error(predicted, truth, random_stream(0, "benchmark", str(index), "pairs"))
+def _error(estimate: Estimate, scene: Scene, index: int) -> float:
+    random = random_stream(0, "benchmark", str(index), "pairs")
+    return ordinal_error(estimate(scene.visible, scene.infrared), scene.inverse_depth, random)
 
 
 def _fit(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

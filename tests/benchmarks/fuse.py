@@ -3,16 +3,17 @@
     python tests/benchmarks/fuse.py [--part speed,memory,scaling,precision] [--threads 2] [--pairs 4]
 
 speed      seconds per pair and peak memory of whole processes: the plain baseline (eager, whole image, NCHW,
-           both branches), then ``fuse`` on a folder in float32 and bf16; ratios to the baseline
+           both branches), then ``fuse`` on a folder in float32 and bf16; ratios to the baseline. The baseline
+           fuses one pair only; what its start takes is divided by as many pairs as the folder has, too
 memory     one 6000x4000 pair under a memory budget, with published and with shipped weights: time and peak
            memory of the process
 scaling    time per pixel at 4096x4096 against 512x512
 precision  float32 against the published results, and bf16 against float32: mean, 99.9th percentile, share of
            pixels over 1/255
 
-Pairs are LLVIP frames where ../shared is present, else sample scenes. Every timing is of a fresh process, and
-baseline and product take turns, so that their ratio holds on a busy machine as well as it can. The baseline
-needs 16 GB at 1280x1024; ``--size`` takes a smaller one. gpu.py measures GPUs.
+Pairs are those of ``fuse_pairs.py``. Every timing is of a fresh process, and baseline and product take turns,
+so that their ratio holds on a busy machine as well as it can. The baseline needs 16 GB at 1280x1024;
+``--size`` takes a smaller one. gpu.py measures GPUs.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
-SHARED = Path(os.environ.get("GIFNET_SHARED", ROOT.parent / "shared"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from fuse_pairs import SHARED, write_pairs
+
 PUBLISHED = SHARED / "reference/gifnet/Final.model"
+PLAIN = "published, plain"
 
 
 def main() -> None:
@@ -55,7 +59,9 @@ def main() -> None:
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(CHILDREN[options.child](**json.loads(sys.stdin.read()))))
+        import fuse_children
+
+        print(json.dumps(getattr(fuse_children, options.child)(**json.loads(sys.stdin.read()))))
         return
     import torch
 
@@ -69,11 +75,11 @@ def speed(options: argparse.Namespace) -> None:
     """Whole processes: baseline on one pair, product on a folder, in turns."""
     size = _size(options.size)
     with tempfile.TemporaryDirectory() as folder:
-        _write_pairs(Path(folder), options.pairs, size)
-        runs: dict[str, list[dict[str, float]]] = {"published, plain": [], "fp32": [], "bf16": []}
+        write_pairs(Path(folder), options.pairs, size)
+        runs: dict[str, list[dict[str, float]]] = {PLAIN: [], "fp32": [], "bf16": []}
         for _ in range(options.repeats):
             for name, seen in runs.items():
-                if name == "published, plain":
+                if name == PLAIN:
                     seen.append(_child(options, "baseline", folder=folder, pairs=1))
                 else:
                     seen.append(
@@ -86,15 +92,27 @@ def speed(options: argparse.Namespace) -> None:
                             memory=options.memory,
                         )
                     )
-    print(f"### {options.size} pairs, whole process\n")
-    print("| run | s per pair | CPU s per pair | times faster | peak memory, GB |\n|---|---|---|---|---|")
-    plain = median(run["wall"] for run in runs["published, plain"])
+    print(f"### Folder of {options.pairs} pairs, {options.size}, whole process\n")
+    print("| run | s per pair | CPU s per pair | times faster | process, s | of it start | peak memory, GB |")
+    print("|---|---|---|---|---|---|---|")
+    plain = None
     for name, seen in runs.items():
-        pairs = 1 if name == "published, plain" else options.pairs
-        wall, cpu = (median(run[key] for run in seen) / pairs for key in ("wall", "cpu"))
-        memory = max(run["peak"] for run in seen)
-        print(f"| {name} | {wall:.2f} | {cpu:.2f} | {plain / wall:.1f} | {memory / 1e9:.2f} |", flush=True)
+        fused = 1 if name == PLAIN else options.pairs
+        wall, cpu = (
+            median(_start(run, clock) / options.pairs + run[f"work_{clock}"] / fused for run in seen)
+            for clock in ("wall", "cpu")
+        )
+        plain = plain or wall
+        process, start = median(run["wall"] for run in seen), median(_start(run, "wall") for run in seen)
+        memory = max(run["peak"] for run in seen) / 1e9
+        row = f"| {name} | {wall:.2f} | {cpu:.2f} | {plain / wall:.1f} | {process:.2f} | {start:.2f}"
+        print(f"{row} | {memory:.2f} |", flush=True)
     print()
+
+
+def _start(run: dict[str, float], clock: str) -> float:
+    """Seconds that a process spent beside its work."""
+    return run[clock] - run[f"work_{clock}"]
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -102,7 +120,7 @@ def memory(options: argparse.Namespace) -> None:
     print(f"### One {options.large} pair, budget {options.large_memory}\n")
     print("| weights | seconds | CPU seconds | peak memory in GB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        _write_pairs(Path(folder), 1, _size(options.large), tile=True)
+        write_pairs(Path(folder), 1, _size(options.large), tile=True)
         for name, weights in _both_weights().items():
             run = _child(
                 options,
@@ -126,9 +144,7 @@ def scaling(options: argparse.Namespace) -> None:
             seen.append(_child(options, "square", side=side, memory=options.memory))
     first = None
     for side, seen in runs.items():
-        wall, cpu = (
-            median(run[key] for run in seen) / side**2 * 1e6 for key in ("network_wall", "network_cpu")
-        )
+        wall, cpu = (median(run[key] for run in seen) / side**2 * 1e6 for key in ("work_wall", "work_cpu"))
         first = first or wall
         print(f"| {side}x{side} | {wall:.2f} | {cpu:.2f} | {wall / first:.2f} |", flush=True)
     print()
@@ -189,15 +205,19 @@ def _child(options: argparse.Namespace, name: str, **arguments: Any) -> dict[str
 
 @cache
 def _weights() -> Path:
-    """The published ones, or without them random ones of the same shape: the work is the same."""
+    """The published ones, or without them random ones in the authors' layout: the work is the same."""
     if PUBLISHED.exists():
         return PUBLISHED
-    from model.checkpoint import save_weights
-    from model.network import GIFNet, NetworkConfig
+    import torch
+    from network_samples import published_state
+
+    from model.network import GIFNet
+    from model.published import PUBLISHED_CONFIG
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
-    return save_weights(folder / "random.safetensors", GIFNet(NetworkConfig()), {})
+    torch.save(published_state(GIFNet(PUBLISHED_CONFIG)), folder / "random.model")
+    return folder / "random.model"
 
 
 def _both_weights() -> dict[str, Path]:
@@ -206,57 +226,10 @@ def _both_weights() -> dict[str, Path]:
     return {"published": _weights(), "shipped": DEFAULT_WEIGHTS}
 
 
-def _write_pairs(folder: Path, pairs: int, size_hw: tuple[int, int], *, tile: bool = False) -> None:
-    """Aligned pairs as folder/a (infrared) and folder/b (visible, grey), of one size."""
-    import cv2
-    import numpy as np
-
-    from pipeline.images import read_grey, to_uint8, write_image
-    from pipeline.scenes import render_scene
-
-    llvip = SHARED / "data/llvip"
-    for index in range(pairs):
-        if llvip.is_dir():
-            path = sorted((llvip / "infrared/train").iterdir())[index % 32]
-            images = [read_grey(path), read_grey(llvip / "visible/train" / path.name)]
-        else:
-            scene = render_scene(seed=0, index=index, size_hw=(480, 640))
-            images = [scene.infrared, to_uint8(scene.visible.mean(axis=2) / 255)]
-        for side, image in zip("ab", images, strict=True):
-            if tile:
-                tiles = [-(-wanted // have) for wanted, have in zip(size_hw, image.shape, strict=True)]
-                image = np.tile(image, tiles)[: size_hw[0], : size_hw[1]]
-            elif image.shape != size_hw:
-                image = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA)
-            write_image(folder / side / f"{index}.png", image)
-
-
-def _errors(**arguments: Any) -> dict[str, float]:
-    import fuse_children
-
-    with tempfile.TemporaryDirectory() as folder:
-        _write_pairs(Path(folder), arguments["pairs"], (512, 640))
-        return fuse_children.errors(**arguments, folder=folder)
-
-
-def _call(name: str) -> Callable[..., dict[str, float]]:
-    def run(**arguments: Any) -> dict[str, float]:
-        import fuse_children
-
-        return getattr(fuse_children, name)(**arguments)
-
-    return run
-
-
 def _size(text: str) -> tuple[int, int]:
     rows, columns = text.split("x")
     return int(rows), int(columns)
 
-
-CHILDREN = {
-    **{name: _call(name) for name in ("baseline", "folder", "square", "published_cases")},
-    "errors": _errors,
-}
 
 if __name__ == "__main__":
     main()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from fuse_pairs import write_pairs
 from published_baseline import published_forward
 
 from model.checkpoint import load_network
@@ -18,21 +20,21 @@ from model.fusing.fuse_config import FuseConfig, parse_memory
 from model.memory import free_memory_bytes
 from model.network import GIFNet
 from pipeline.images import read_grey, to_uint8, write_image
+from pipeline.saved_tensors import read_saved
 
 
 def baseline(weights: str, folder: str, pairs: int) -> dict[str, float]:
-    """The published architecture on the first pairs of a folder, read and written."""
-    from network_samples import published_state  # with pytest, which is no part of the other measurements
+    """The published architecture, weights in the authors' layout, on the first pairs of a folder."""
+    state = read_saved(Path(weights), torch.device("cpu"))
 
-    state = published_state(_network(weights))
-    for path in sorted(Path(folder, "a").iterdir())[:pairs]:
-        a, b = (read_grey(Path(folder, side, path.name)) for side in "ab")
-        with torch.inference_mode():
-            fused = published_forward(
-                state, *(torch.from_numpy(x / np.float32(255))[None, None] for x in (a, b))
-            )
-        write_image(Path(folder, "baseline", path.name), to_uint8(fused[0, 0].numpy()))
-    return {}
+    @torch.inference_mode()
+    def work() -> None:
+        for path in sorted(Path(folder, "a").iterdir())[:pairs]:
+            a, b = (read_grey(Path(folder, side, path.name)) / np.float32(255) for side in "ab")
+            fused = published_forward(state, *(torch.from_numpy(plane)[None, None] for plane in (a, b)))
+            write_image(Path(folder, "baseline", path.name), to_uint8(fused[0, 0].numpy()))
+
+    return _seconds(work)
 
 
 def folder(
@@ -53,10 +55,12 @@ def folder(
         jobs=jobs,
         overwrite=True,
     )
-    start = time.perf_counter()
-    summary = fuse(config, [Path(folder, "a"), Path(folder, "b")], Path(out))
-    assert summary.complete and summary.done, summary
-    return {"fuse_wall": time.perf_counter() - start}
+
+    def work() -> None:
+        summary = fuse(config, [Path(folder, "a"), Path(folder, "b")], Path(out))
+        assert summary.complete and summary.done, summary
+
+    return _seconds(work)
 
 
 def square(weights: str, side: int, memory: str | None) -> dict[str, float]:
@@ -66,13 +70,12 @@ def square(weights: str, side: int, memory: str | None) -> dict[str, float]:
     a, b = _planes(side, side)
     engine.fuse_planes(a[:256, :256], b[:256, :256])
     repeats = max(1, 1024 // side)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(repeats):
-        engine.fuse_planes(a, b)
-    return {
-        "network_wall": (time.perf_counter() - wall) / repeats,
-        "network_cpu": (time.process_time() - cpu) / repeats,
-    }
+
+    def work() -> None:
+        for _ in range(repeats):
+            engine.fuse_planes(a, b)
+
+    return {clock: seconds / repeats for clock, seconds in _seconds(work).items()}
 
 
 def published_cases(weights: str, cases: str) -> dict[str, float]:
@@ -99,14 +102,16 @@ def published_cases(weights: str, cases: str) -> dict[str, float]:
     return found
 
 
-def errors(weights: str, precision: str, pairs: int, folder: str) -> dict[str, float]:
+def errors(weights: str, precision: str, pairs: int) -> dict[str, float]:
     """A lower precision against float32."""
     network = _network(weights)
     exact, fast = (FusionEngine(network, precision=name) for name in ("fp32", precision))
-    planes = [
-        tuple(read_grey(Path(folder, side, path.name)) / np.float32(255) for side in "ab")
-        for path in sorted(Path(folder, "a").iterdir())[:pairs]
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        write_pairs(Path(folder), pairs, (512, 640))
+        planes = [
+            tuple(read_grey(Path(folder, side, path.name)) / np.float32(255) for side in "ab")
+            for path in sorted(Path(folder, "a").iterdir())
+        ]
     return error_figures(exact, fast, planes)
 
 
@@ -119,6 +124,13 @@ def error_figures(
     )
     over = float((error > 1 / 255).mean())
     return {"mean": float(error.mean()), "p999": float(np.quantile(error, 0.999)), "over": over}
+
+
+def _seconds(work: Callable[[], object]) -> dict[str, float]:
+    """Of one call, by the clock on the wall and of the process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {"work_wall": time.perf_counter() - wall, "work_cpu": time.process_time() - cpu}
 
 
 def _network(weights: str) -> GIFNet:

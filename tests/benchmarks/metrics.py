@@ -2,9 +2,9 @@
 
     python tests/benchmarks/metrics.py [--size 1280x1024] [--repeats 5] [--convention matlab-toolbox]
 
-One thread; the median over the repeats after one run that does not count. Input: two sample scenes' planes
-and their average. The last column is the other implementation's time over ours, the one before it the
-difference of the two values.
+One thread; the median over the repeats after one run that does not count. Input: the infrared and the visible
+plane of a sample scene and their average. The last column is the other implementation's time over ours, the
+one before it the difference of the two values.
 """
 
 from __future__ import annotations

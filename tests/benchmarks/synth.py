@@ -3,12 +3,11 @@
     python tests/benchmarks/synth.py [--frames 64] [--size 1024x1280] [--jobs 2] [--repeats 3]
     python tests/benchmarks/synth.py manifests/llvip.toml --root LLVIP --split train --frames 64
 
-The plain script handles one frame after the other with the same weights: read, depth at batch 1, Gaussian
-blur, probe, one set of PNG files. It stands below, shares no code with the pipeline's stages but the networks
-and the merging of a large frame's parts, and lets torch and OpenCV use ``--threads`` threads. ``plain
-frames`` makes whole frames, as the published trainer takes; ``plain tiles`` cuts the same number of tiles as
-the product before the probe and writes only those. No side refines depth edges unless ``--refine`` is given,
-which then costs the product alone.
+The plain script (``plain_synthesis.py``) handles one frame after the other with the same weights: read, depth
+at batch 1, Gaussian blur, probe, one set of PNG files. It lets torch and OpenCV use ``--threads`` threads.
+``plain frames`` makes whole frames, as the published trainer takes; ``plain tiles`` cuts the same number of
+tiles as the product before the probe and writes only those. No side refines depth edges unless ``--refine``
+is given, which then costs the product alone.
 
 Both are warmed up and take turns; medians are shown. Of two shares of the depth network, one counts its
 forward pass alone (plain scripts), the other the stage ``depth`` with shrinking and enlarging (product).
@@ -23,9 +22,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -36,123 +33,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline.depth import STRIDE
-from pipeline.depth.details import merge, part_windows
-from pipeline.depth.inference import DEFAULT_WEIGHTS
-from pipeline.depth.network import DepthNetwork, load_depth_network
+from plain_synthesis import TILE, TILES, PlainScript, Run
+
+from pipeline.depth.network import DepthNetwork
 from pipeline.engines import RunOptions
 from pipeline.manifest import list_samples
 from pipeline.plan import SynthesisConfig
-from pipeline.probe import load_probe
 from pipeline.recipe import load_manifest
 from pipeline.scenes import SampleConfig, write_samples
 from pipeline.synthesis import synthesise
 
-TILE, TILES = SynthesisConfig().tile, SynthesisConfig().tiles_per_frame
 #: Side of the square matrices whose product gives the machine's matrix rate.
 MATRIX_SIDE = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One pass over all frames."""
-
-    seconds: float  # wall time
-    stages: Mapping[str, float]  # seconds by stage, summed over processes
-    depth_stage: str  # the stage that is, or holds, the depth network
-    failed: int = 0  # samples
-
-    @property
-    def depth_share(self) -> float:
-        return self.stages[self.depth_stage] / sum(self.stages.values())
-
-
-class PlainScript:
-    """One frame after the other, with nothing but the weights from the package."""
-
-    def __init__(self, *, tiles: bool) -> None:
-        self.tiles = tiles
-        self.depth, description = load_depth_network(DEFAULT_WEIGHTS)
-        self.area = description["size_hw"][0] * description["size_hw"][1]
-        self.probe = load_probe().to(memory_format=torch.contiguous_format)
-
-    def __call__(self, frames: list[tuple[Path, Path]], out: Path) -> Run:
-        out.mkdir(parents=True)
-        stages: dict[str, float] = defaultdict(float)
-        rng = np.random.default_rng(0)
-        begin = start = time.perf_counter()
-
-        def lap(stage: str) -> None:
-            nonlocal start
-            now = time.perf_counter()
-            stages[stage] += now - start
-            start = now
-
-        for number, (visible_path, infrared_path) in enumerate(frames):
-            visible = cv2.cvtColor(cv2.imread(str(visible_path)), cv2.COLOR_BGR2RGB)
-            infrared = cv2.imread(str(infrared_path), cv2.IMREAD_GRAYSCALE)
-            lap("read")
-            pair = np.dstack([visible, infrared])
-            views = [pair, *(pair[part] for part in self.parts(visible))]
-            maps = []
-            for view in views:
-                small = cv2.resize(view, self.input_size(visible), interpolation=cv2.INTER_AREA)
-                tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
-                lap("depth scaling")
-                with torch.no_grad():
-                    maps.append(self.depth(tensor[:, :3], tensor[:, 3:])[0, 0].numpy())
-                lap("depth network")
-            log_inverse = merge(maps[0], maps[1:]) if maps[1:] else maps[0]
-            inverse = np.exp(log_inverse - log_inverse.max())
-            low, high = np.percentile(inverse, [0.5, 99.5])
-            inverse = np.clip((inverse - low) / (high - low), 0, 1)
-            inverse = cv2.resize(inverse.astype(np.float32), visible.shape[1::-1])
-            lap("depth scaling")
-            for part in range(TILES if self.tiles else 1):
-                near = (inverse > rng.uniform(0.1, 0.9))[..., None]
-                blurred = cv2.GaussianBlur(visible, (0, 0), rng.uniform(1.5, 5))
-                pictures = {
-                    "visible": visible,
-                    "infrared": infrared,
-                    "near": np.where(near, visible, blurred),
-                    "far": np.where(near, blurred, visible),
-                    "depth": (inverse * 65535).astype(np.uint16),
-                }
-                if self.tiles:
-                    row, col = (int(rng.integers(side - TILE + 1)) for side in infrared.shape)
-                    pictures = {
-                        name: picture[row : row + TILE, col : col + TILE]
-                        for name, picture in pictures.items()
-                    }
-                lap("focus")
-                pictures["over"], pictures["under"] = self.expose(pictures["visible"])
-                lap("exposure")
-                for name, picture in pictures.items():
-                    if picture.ndim == 3:
-                        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-                    cv2.imwrite(str(out / f"{number}-{part}-{name}.png"), picture)
-                lap("write")
-        return Run(seconds=time.perf_counter() - begin, stages=stages, depth_stage="depth network")
-
-    def parts(self, frame: np.ndarray) -> list[tuple[slice, slice]]:
-        """Of a large frame, which depth sees one by one too."""
-        return part_windows(frame.shape[:2], self.input_size(frame)[::-1])
-
-    def input_size(self, frame: np.ndarray) -> tuple[int, int]:
-        """Width and height of the depth network's input: its own area, the frame's aspect."""
-        scale = (self.area / (frame.shape[0] * frame.shape[1])) ** 0.5
-        width, height = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in frame.shape[1::-1])
-        return width, height
-
-    def expose(self, visible: np.ndarray) -> list[np.ndarray]:
-        ycc = cv2.cvtColor(visible.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)
-        with torch.no_grad():
-            planes = self.probe(torch.from_numpy(ycc[..., 0].copy())[None, None])
-        results = []
-        for plane in planes:
-            ycc[..., 0] = plane[0, 0].numpy()
-            results.append((cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB).clip(0, 1) * 255).round().astype(np.uint8))
-        return results
 
 
 def product(
@@ -237,8 +129,10 @@ def _report(
 
 
 def _gflop(network: DepthNetwork, height: int, width: int) -> float:
+    """Of one view, with its infrared one."""
+    visible, infrared = (torch.zeros(1, planes, height, width) for planes in (3, 1))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, height, width))
+        network(visible, infrared)
     return counter.get_total_flops() / 1e9
 
 

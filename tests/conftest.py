@@ -1,12 +1,14 @@
-"""What every test may use: the third-party reference data, where it exists."""
+"""What every test may use: the same chance each time, reference data where they exist, small datasets."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import random_shards
 import tiny_source
 import torch
 from joint_data import write_joint
@@ -19,6 +21,20 @@ SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2
 
 # Beside other processes of the suite each has a core of its own.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are chosen
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use the third-party data, themselves or by their fixtures, have the mark ``shared``."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What torch draws in a test does not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +58,12 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_joint(tmp_path_factory.mktemp("data") / "joint")
 
 
+@pytest.fixture
+def make_joint(tmp_path: Path) -> Callable[..., Path]:
+    """Writes such a dataset as it is told, see :func:`joint_data.write_joint`."""
+    return partial(write_joint, tmp_path / "joint")
+
+
 @pytest.fixture(scope="session")
 def straight(joint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four steps without interruption."""
@@ -61,3 +83,9 @@ def dataset(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dataset")
     tiny_source.run(source, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def random_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of three and two random samples; tests that change it take a copy."""
+    return random_shards.make_dataset(tmp_path_factory.mktemp("random"))

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from model.checkpoint import save_weights
+from model.engine.strips import FusionEngine
+from model.fusing.fuse_config import FuseConfig
 from model.network import GIFNet, NetworkConfig
 from pipeline.images import write_image
 
@@ -43,6 +45,11 @@ def tiny_weights(folder: Path, seed: int = 0) -> Path:
     return save_weights(folder / f"tiny{seed}.safetensors", tiny_network(seed), {})
 
 
+def on_cpu(weights: Path, **settings: object) -> FuseConfig:
+    """Settings whose results are exact: on a GPU the default is half precision."""
+    return FuseConfig(weights=weights, device="cpu", **settings)
+
+
 def picture(
     path: Path, seed: int, *, size_hw: tuple[int, int] = (20, 24), channels: int = 1, dtype: str = "uint8"
 ) -> np.ndarray:
@@ -52,3 +59,13 @@ def picture(
     image = np.random.default_rng(seed).integers(0, top, shape, dtype, endpoint=True)
     write_image(path, image)
     return image
+
+
+def fused_plane(*planes: np.ndarray) -> np.ndarray:
+    """What the tiny network makes of uint8 or uint16 planes, folded in order."""
+    engine = FusionEngine(tiny_network())
+    scaled = [(plane / np.iinfo(plane.dtype).max).astype(np.float32) for plane in planes]
+    fused = scaled[0]
+    for plane in scaled[1:] or scaled:
+        fused = engine.fuse_planes(fused, plane)
+    return fused

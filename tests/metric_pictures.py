@@ -22,6 +22,12 @@ def picture(seed: int, shape: tuple[int, int] = (50, 57)) -> np.ndarray:
     return np.rint(np.clip(128 + 110 * smooth / np.abs(smooth).max(), 40, 215)).astype(np.uint8)
 
 
+def averaged_pair() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two planes and, first, their mean as the fused one."""
+    a, b = picture(1, (150, 170)), picture(2, (150, 170))
+    return ((a.astype(int) + b) // 2).astype(np.uint8), a, b
+
+
 def planes_of(height: int, width: int, channels: int = 2) -> Tensor:
     """Two images of random planes, (2, channels, H, W) in [0, 1], the same each time."""
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * width))

@@ -27,8 +27,19 @@ def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png_chunk(kind: bytes, body: bytes) -> bytes:
+def png_chunk(kind: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def interlaced_png(image: np.ndarray) -> bytes:
+    """An 8-bit picture as seven smaller ones (PNG specification, 8.2), which no encoder at hand writes."""
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    parts = [image[row::down, column::across] for column, row, across, down in steps]
+    rows = b"".join(b"\0" + line.tobytes() for part in parts if part.size for line in part)
+    height, width = image.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 1)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
 
 
 def tiff(image: np.ndarray, *, order: str = "<", planar: int = 1, orientation: int = 1, **tags: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,29 @@ def test_files_stay_readable() -> None:
         str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines()) for path in code
     }
     assert not {name: length for name, length in lengths.items() if length > 260}
+
+
+def test_an_installation_has_every_file() -> None:
+    """What ``setup.cfg`` lists are all packages and all that lies in them, and nothing that is not there."""
+    config = ConfigParser()
+    config.read(REPOSITORY / "setup.cfg")
+    packages = set(config["options"]["packages"].split())
+    patterns = {name: globs.split(", ") for name, globs in config["options.package_data"].items()}
+    files = {
+        path
+        for folder in ("pipeline", "model", "manifests")
+        for path in (REPOSITORY / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    }
+    assert packages == {".".join(path.parent.relative_to(REPOSITORY).parts) for path in files}
+    matched = {name: _matched(name, globs) for name, globs in patterns.items()}
+    assert all(all(found) for found in matched.values()), "a pattern of files that are gone"
+    installed = set().union(*(one for found in matched.values() for one in found))
+    assert {path for path in files if path.suffix != ".py"} <= installed
+    modules = {path.stem for path in REPOSITORY.glob("*.py")}
+    assert set(config["options"]["py_modules"].split()) == modules
+
+
+def _matched(package: str, globs: list[str]) -> list[set[Path]]:
+    folder = REPOSITORY.joinpath(*package.split("."))
+    return [set(folder.glob(pattern)) for pattern in globs]

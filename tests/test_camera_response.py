@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -175,6 +176,8 @@ def test_emor_tables(tmp_path: Path) -> None:
         ("a\nb\nI =\n0 0.5 1\nB =\n0 1\n", "3 irradiances, 2 brightnesses"),
         ("a\nb\nI =\n0 0.5 1\nB =\n0 nan 1\n", "not finite"),
         ("a\nb\nI =\n0 0.5 1\nB =\n1 0.5 0\n", "does not rise"),
+        ("a\nb\nI =\n0 0.3 0.6 1\nB =\n0 0.6 0.3 1\n", "does not rise"),
+        ("a\nb\nI =\n0 0.5 0.5 1\nB =\n0 0.4 0.6 1\n", "does not rise"),
     ],
 )
 def test_unusable_tables_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -190,19 +193,19 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "says"),
     [
-        {"curves": ""},
-        {"over_ev": (-1.0, 2.0)},
-        {"under_ev": (-1.0, -4.0)},
-        {"under_ev": (-2.0, 1.0)},
-        {"full_well_e": -1.0},
-        {"full_well_e": 1e-9},
-        {"full_well_e": 0.5, "read_noise_e": 0.0},
-        {"full_well_e": 290.0, "read_noise_e": 30.0},
-        {"read_noise_e": float("nan")},
+        ({"curves": ""}, "curves: empty"),
+        ({"over_ev": (-1.0, 2.0)}, "over_ev -1.0..2.0"),
+        ({"under_ev": (-1.0, -4.0)}, "under_ev -1.0..-4.0"),
+        ({"under_ev": (-2.0, 1.0)}, "under_ev -2.0..1.0"),
+        ({"full_well_e": -1.0}, "full well -1.0 and"),
+        ({"full_well_e": 1e-9}, "full well 1e-09 and"),
+        ({"full_well_e": 0.5, "read_noise_e": 0.0}, "full well 0.5 and read noise 0.0"),
+        ({"full_well_e": 290.0, "read_noise_e": 30.0}, "full well 290.0 and read noise 30.0"),
+        ({"read_noise_e": float("nan")}, "read noise nan"),
     ],
 )
-def test_config_refuses_what_cannot_be(bad: dict) -> None:
-    with pytest.raises(InputError):
+def test_config_refuses_what_cannot_be(bad: dict, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
         CameraConfig(**bad)

@@ -1,24 +1,20 @@
-"""The command line: every command is documented, errors are one line, and the demo's chain holds together."""
+"""The command line: every command is documented, options reach the configs, errors are one line."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from PIL import Image
+from command_runs import COMMANDS, REPOSITORY, run
 
 import cli
-from model.calibration.calibrate import MOVES
-from model.calibration.recipe import FUSION_TRAINING
-from model.checkpoint import load_network, read_metadata
 from model.evaluation.scoring import EvaluateConfig
+from model.fuse import FuseSummary
 from model.fusing.fuse_config import FuseConfig
 from model.report import ReportConfig
 from model.training.train_config import TrainConfig
@@ -29,30 +25,11 @@ from pipeline.exposure import ExposureConfig
 from pipeline.focus import FocusConfig
 from pipeline.plan import SynthesisConfig
 from pipeline.probe_training_config import ProbeTrainingConfig
-from pipeline.scenes import SampleConfig, render_scene
+from pipeline.scenes import SampleConfig
 from pipeline.shard_schema import ATTRIBUTES, FIELDS
-from pipeline.shards import load_arrays, read_index
 from pipeline.thin_lens import ThinLens
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
-
-
-def all_commands(
-    group: click.Group = cli.main, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from all_commands(command, (*path, name))
-        else:
-            yield (*path, name), command
-
-
-COMMANDS = dict(all_commands())
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -138,6 +115,39 @@ def test_switches_and_weights_of_training_reach_the_config(monkeypatch: pytest.M
     ]
 
 
+def test_every_option_of_fusing_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[FuseConfig, list[Path], Path]] = []
+
+    def record(config: FuseConfig, inputs: list[Path], out: Path) -> FuseSummary:
+        given.append((config, inputs, out))
+        return FuseSummary(done=["1"])
+
+    monkeypatch.setattr("model.fuse.fuse", record)
+    words = "fuse -a near -b far -c third -c fourth -o fused --task medical --main-task ivif --weights w.pth"
+    words += " --precision bf16 --device cuda:1 --memory 1.5GB --colour upstream --range-16bit 100:9000"
+    words += " --bits 16 --resize b --suffix .tif --overwrite --jobs 3"
+    result = run(*words.split())
+    assert result.exit_code == 0 and "done 1, skipped 0, failed 0: fused" in result.stdout, result.output
+    config = FuseConfig(
+        task="medical",
+        main_task="ivif",
+        weights=Path("w.pth"),
+        precision="bf16",
+        device="cuda:1",
+        memory_bytes=1_500_000_000,
+        colour="upstream",
+        range_16bit="100:9000",
+        bits=16,
+        resize="b",
+        suffix=".tif",
+        overwrite=True,
+        jobs=3,
+    )
+    assert given == [(config, [Path("near"), Path("far"), Path("third"), Path("fourth")], Path("fused"))]
+    settings = dataclasses.fields(FuseConfig)
+    assert not [one.name for one in settings if getattr(config, one.name) == one.default], "not tried"
+
+
 def test_modes_default_to_those_of_their_configs() -> None:
     defaults = {parameter.name: parameter.default for parameter in COMMANDS["synth",].params}
     assert defaults["focus"] == FocusConfig().mode
@@ -193,118 +203,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     ]
     result = run(*filled)
     assert result.exit_code == 2, result.output
-    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    assert isinstance(result.exception, SystemExit)
     lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and words in lines[0], result.output
     assert "Traceback" not in result.output
-
-
-def test_a_zero_byte_shard_is_named(tmp_path: Path) -> None:
-    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
-    assert run("sample", scenes, "--pairs", 2, "--size", "64x96").exit_code == 0
-    depth = f"files:{scenes / 'inverse_depth'}"
-    made = run("synth", scenes / "manifest.toml", "-o", dataset, "--depth", depth, "--tile", 32, "--jobs", 1)
-    assert made.exit_code in (0, 1), made.output
-    shard = next(dataset.glob("*.h5"))
-    shard.write_bytes(b"")
-    result = run("inspect", dataset, "--verify")
-    assert result.exit_code == 1
-    assert str(shard) in result.stderr
-    training = run("train", dataset, "-o", tmp_path / "run", "--steps", 1, "--crop", 32, "--device", "cpu")
-    assert training.exit_code == 2
-    assert str(shard) in training.stderr
-
-
-def test_lens_and_camera_are_set_by_options(tmp_path: Path) -> None:
-    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
-    assert run("sample", scenes, "--pairs", 1, "--size", "64x96").exit_code == 0
-    arguments = ["synth", scenes / "manifest.toml", "-o", dataset, "--tile", 32, "--jobs", 1]
-    arguments += ["--depth", f"files:{scenes / 'inverse_depth'}"]
-    lens = {"focal_length_mm": 50.0, "f_number_min": 0.05, "f_number_max": 8.0}
-    lens |= {"nearest_m": 1.0, "farthest_m": 90.0}
-    camera = {"over_ev": [0.5, 1.0], "under_ev": [-2.0, -1.0], "full_well_e": 5000.0, "read_noise_e": 3.0}
-    for name, value in {**lens, **camera}.items():
-        values = value if isinstance(value, list) else [value]
-        arguments += [f"--{name.replace('_', '-')}", *values]
-    made = run(*arguments, "--focus", "thin-lens", "--exposure", "camera-response")
-    assert made.exit_code in (0, 1), made.output
-    config = read_index(dataset)["config"]
-    assert lens.items() <= config["focus"]["lens"].items()
-    assert camera.items() <= config["exposure"]["camera"].items()
-
-
-def test_the_blur_of_either_focus_is_set_by_options(tmp_path: Path) -> None:
-    scenes, dataset = tmp_path / "scenes", tmp_path / "dataset"
-    assert run("sample", scenes, "--pairs", 1, "--size", "64x96").exit_code == 0
-    arguments = ["synth", scenes / "manifest.toml", "--tile", 32, "--tiles-per-frame", 3, "--jobs", 1]
-    arguments += ["--depth", f"files:{scenes / 'inverse_depth'}"]
-    blur = ["--blur-sigma-min-px", 2.5, "--blur-sigma-max-px", 2.75]
-    assert run(*arguments, "-o", dataset, *blur).exit_code in (0, 1)
-    sigma = load_arrays(dataset, ["blur_sigma_px"])["blur_sigma_px"]
-    assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
-    lens = ["--focus", "thin-lens", "--f-number-min", 0.01]
-    assert run(*arguments, "-o", tmp_path / "lens", *lens, *blur).exit_code in (0, 1)
-    sigma = load_arrays(tmp_path / "lens", ["blur_sigma_px"])["blur_sigma_px"]
-    assert len(sigma) and 2.5 <= sigma.min() <= sigma.max() <= 2.75
-
-
-def test_weights_list_names_size_digest_and_card() -> None:
-    result = run("weights", "list")
-    assert result.exit_code == 0
-    for name in ("depth", "probe"):
-        assert re.search(rf"^{name} +[\d.]+ MB +[0-9a-f]{{64}} ", result.stdout, flags=re.MULTILINE)
-        assert f"{name}.md" in result.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a minute alone; other work on the machine is no fault of it
-def test_demo(tmp_path: Path) -> None:
-    result = run("demo", "-o", tmp_path)
-    assert result.exit_code == 0, result.output
-    assert len(re.findall(r"^\$ gifnet ", result.stdout, flags=re.MULTILINE)) == 7
-    for name in ("samples.png", "fused.png", "results.md", "report.html", "run/weights.safetensors"):
-        assert (tmp_path / name).stat().st_size > 1000
-
-
-def test_weights_of_each_kind_are_made_by_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Short versions of the commands that made the shipped weights."""
-    monkeypatch.setattr("model.calibration.calibrate.ROUNDS", 1)
-    monkeypatch.setattr("model.calibration.calibrate.MOVES", MOVES[-4:])
-    monkeypatch.setattr("model.weights_commands.FUSION_TRAINING", (*FUSION_TRAINING, "--crop", 48))
-    data = tmp_path / "data"
-    for index in range(3):
-        scene = render_scene(seed=5, index=index, size_hw=(176, 208))
-        for folder, picture in (
-            ("roadscene/visible", scene.visible),
-            ("roadscene/infrared", scene.infrared),
-            ("mefb/over", np.minimum(scene.visible.astype(int) * 2, 255).astype(np.uint8)),
-            ("mefb/under", scene.visible // 3),
-        ):
-            (data / folder).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(data / folder / f"scene{index}.jpg", quality=95)
-    options = ["--steps", 1, "--batch-size", 2, "--device", "cpu"]
-    result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
-    assert result.exit_code == 0, result.output
-    assert "harvard/ct-mri" in result.stderr
-    whole, half = tmp_path / "fusion/run/weights.safetensors", tmp_path / "fusion/gifnet.safetensors"
-    network = load_network(half)
-    assert network.config.head == "pyramid" and network.config.feature_growth == 14
-    assert half.stat().st_size < 0.6 * whole.stat().st_size
-    assert {**read_metadata(whole), **read_metadata(half)} == read_metadata(half)
-
-    manifest = REPOSITORY / "manifests/mefb.toml"
-    out = tmp_path / "probe.safetensors"
-    options = ["--steps", 1, "--held-out-every", 2, "--device", "cpu"]
-    result = run("weights", "train-probe", manifest, "--root", data / "mefb", "-o", out, *options)
-    assert result.exit_code == 0 and out.is_file(), result.output
-
-    out = tmp_path / "depth.safetensors"
-    options = ["--steps", 1, "--scenes", 2, "--infrared-steps", 1, "--infrared-scenes", 2]
-    options += ["--batch-size", 2, "--held-out", 1, "--device", "cpu"]
-    result = run("weights", "train-depth", "-o", out, *options)
-    assert result.exit_code == 0 and out.is_file(), result.output
-
-    result = run("weights", "train-fusion", tmp_path / "fusion/run", "-o", tmp_path / "again")
-    assert result.exit_code == 2 and "holds none of roadscene" in result.output

@@ -11,18 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runs import REPOSITORY, run
 
-import cli
 from pipeline.command_line import PART, SIZE, TwoNumbers
 from pipeline.files import InputError, atomic_path
 from pipeline.synthesis import SynthesisSummary
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +109,7 @@ def test_a_folder_with_the_name_of_a_recipe_does_not_hide_it(
     assert "mefb.toml" in result.stderr, "the recipe was read"
 
 
-def test_output_that_an_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+def test_output_that_an_encoding_lacks_is_escaped() -> None:
     command = [sys.executable, "cli.py", "inspect", os.fsdecode(b"caf\xe9")]
     for encoding in ("utf-8:strict", "cp1252"):
         environment = os.environ | {"PYTHONIOENCODING": encoding}

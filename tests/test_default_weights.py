@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-import cli
 from model.checkpoint import DEFAULT_WEIGHTS, load_network, read_metadata
 from model.engine.strips import FusionEngine
-from model.evaluation.baselines import average
+from model.evaluation.baselines import laplacian_pyramid
 from model.metrics.similarity import ground_truth_psnr
 from model.training.planes import to_luminance
 from pipeline.focus import gaussian_blur
@@ -32,23 +30,20 @@ def fuse(engine: FusionEngine, a: np.ndarray, b: np.ndarray, main: str = "dp") -
     return to_uint8(engine.fuse_planes(*planes, main=main))  # type: ignore[arg-type]
 
 
-def test_they_are_listed_with_their_card() -> None:
-    output = CliRunner().invoke(cli.main, ["weights", "list"]).output
-    for name in ("depth", "gifnet", "probe"):
-        assert f"{name} " in output
-    assert "no card" not in output and DEFAULT_WEIGHTS.stat().st_size < 5e6
+def test_they_are_small_and_say_how_they_were_made() -> None:
+    assert DEFAULT_WEIGHTS.stat().st_size < 5e6
     assert read_metadata(DEFAULT_WEIGHTS)["config"]["objective"] == "fidelity"
 
 
 @pytest.mark.parametrize("main", ["dp", "mm"])
-def test_a_focus_pair_becomes_sharp(engine: FusionEngine, scene: Scene, main: str) -> None:
+def test_a_focus_pair_becomes_sharper_than_by_pyramids(engine: FusionEngine, scene: Scene, main: str) -> None:
     near_mask = scene.inverse_depth > np.median(scene.inverse_depth)
     blurred = gaussian_blur(scene.visible, 3.0)
     frames = [np.where(mask[..., None], scene.visible, blurred) for mask in (near_mask, ~near_mask)]
     near, far, truth = to_luminance(np.stack([*frames, scene.visible]))
     for a, b in ((near, far), (far, near)):
         ours = ground_truth_psnr(fuse(engine, a, b, main), truth)
-        assert ours > ground_truth_psnr(average(a, b), truth) + (3 if main == "dp" else 0)
+        assert ours > ground_truth_psnr(laplacian_pyramid(a, b), truth) + 2
 
 
 def test_warm_things_stand_out(engine: FusionEngine, scene: Scene) -> None:
@@ -60,7 +55,11 @@ def test_warm_things_stand_out(engine: FusionEngine, scene: Scene) -> None:
     assert contrast > visible[warm].mean() - visible[around].mean() + 10
 
 
-@pytest.mark.parametrize(("a", "b"), [(0, 0), (255, 255), (90, 90), (40, 200)])
-def test_flat_images_stay_flat_and_between_their_levels(engine: FusionEngine, a: int, b: int) -> None:
-    fused = fuse(engine, np.full((48, 40), a, np.uint8), np.full((48, 40), b, np.uint8)).astype(int)
-    assert np.ptp(fused) <= 12 and min(a, b) - 25 <= fused.min() and fused.max() <= max(a, b) + 25
+@pytest.mark.parametrize("main", ["dp", "mm"])
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (255, 255), (90, 90), (40, 200), (255, 0)])
+def test_flat_images_stay_flat_and_between_their_levels(
+    engine: FusionEngine, a: int, b: int, main: str
+) -> None:
+    fused = fuse(engine, np.full((48, 40), a, np.uint8), np.full((48, 40), b, np.uint8), main)
+    (level,) = np.unique(fused)
+    assert min(a, b) <= level <= max(a, b)

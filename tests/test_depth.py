@@ -1,4 +1,4 @@
-"""Depth sources: scaling, edges, files of every kind, networks in any batch, faults."""
+"""Depth networks: the same bits in any batch, infrared frames, frames of any size, the hourglass."""
 
 from __future__ import annotations
 
@@ -8,29 +8,20 @@ import numpy as np
 import pytest
 import torch
 from depth_frames import depth_of, smooth_frame
+from depth_networks import CPU, ENCODER, random_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.depth import load_depth_estimator
 from pipeline.depth.hourglass import Hourglass
-from pipeline.depth.inference import DEFAULT_WEIGHTS, fit_size
-from pipeline.depth.losses import ordinal_error
-from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
-from pipeline.depth.training import FIRST_HELD_OUT
-from pipeline.files import InputError, sha256_file
-from pipeline.scenes import render_scene
-
-CPU = torch.device("cpu")
-ENCODER = "regnetx_002"
+from pipeline.depth.inference import fit_size
+from pipeline.depth.network import load_depth_network, save_depth_network
+from pipeline.files import sha256_file
 
 
 @pytest.fixture(scope="module")
 def random_network(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A depth source with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "depth.safetensors"
-    save_depth_network(path, DepthNetwork(ENCODER), encoder=ENCODER, size_hw=(64, 96), training={})
-    return f"timm:{ENCODER}:{path}"
+    return random_source(tmp_path_factory.mktemp("weights"))
 
 
 def test_the_same_frame_gives_the_same_bits_in_any_batch(random_network: str) -> None:
@@ -63,14 +54,8 @@ def test_the_number_of_threads_changes_no_bit(random_network: str) -> None:
 
 @pytest.fixture(scope="module")
 def pair_network(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A depth source with random weights, of the correction by infrared frames too."""
-    torch.manual_seed(0)
-    network = DepthNetwork(ENCODER)
-    assert network.correction is not None
-    torch.nn.init.normal_(network.correction.head.weight, std=0.3)
-    path = tmp_path_factory.mktemp("weights") / "depth.safetensors"
-    save_depth_network(path, network, encoder=ENCODER, size_hw=(64, 96), training={})
-    return f"timm:{ENCODER}:{path}"
+    """One whose correction by infrared frames does something."""
+    return random_source(tmp_path_factory.mktemp("weights"), corrects=True)
 
 
 def test_an_infrared_frame_has_a_say_but_for_itself_alone(pair_network: str) -> None:
@@ -151,55 +136,6 @@ def test_megadepth_inverts_log_depth(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert correlation > 0.98  # all but the saturated hundredth is linear
 
 
-def test_saved_weights_come_back(random_network: str) -> None:
-    path = random_network.split(":", 2)[2]
-    network, description = load_depth_network(path)
-    assert description["encoder"] == ENCODER and description["size_hw"] == [64, 96]
-    assert not network.training
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        *("", "nothing", "files", "files:", "default:x", "megadepth", "timm:regnetx_002", "hf:", "Default"),
-        *("files:/nonexistent", "megadepth:/nonexistent", "timm:regnetx_002:/nonexistent"),
-    ],
-)
-def test_unknown_or_missing_sources(source: str) -> None:
-    with pytest.raises(InputError):
-        load_depth_estimator(source, device=CPU)
-
-
-def test_weights_of_another_kind_are_refused(tmp_path: Path, random_network: str) -> None:
-    path = Path(random_network.split(":", 2)[2])
-    with pytest.raises(InputError, match=f"weights of encoder {ENCODER}, not resnet18"):
-        load_depth_estimator(f"timm:resnet18:{path}", device=CPU)
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="not a safetensors file, or a damaged one"):
-        load_depth_estimator(f"timm:{ENCODER}:{damaged}", device=CPU)
-    with pytest.raises(InputError, match=r"not the MegaDepth hourglass|not a PyTorch weights file"):
-        load_depth_estimator(f"megadepth:{path}", device=CPU)
-
-
-def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = DepthNetwork(ENCODER)
-    with torch.no_grad():
-        network.head.weight[0, 0] = float("nan")
-    path = tmp_path / "nan.safetensors"
-
-    def save() -> None:
-        save_depth_network(path, network, encoder=ENCODER, size_hw=(64, 96), training={})
-
-    with pytest.raises(InputError, match=r"not written, head\.weight holds NaN"):
-        save()
-    assert not path.exists()
-    monkeypatch.setattr("pipeline.depth.network.check_finite", lambda *_: None)
-    save()
-    with pytest.raises(InputError, match=r"head\.weight holds NaN"):
-        load_depth_network(path)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_gpu_agrees_with_cpu_and_with_itself(random_network: str) -> None:
     gpu = load_depth_estimator(random_network, device=torch.device("cuda"))
@@ -210,35 +146,3 @@ def test_gpu_agrees_with_cpu_and_with_itself(random_network: str) -> None:
         np.testing.assert_array_equal(result, depth_of(gpu, frame))
     on_cpu = load_depth_estimator(random_network, device=CPU).estimate(frames, ids)
     assert max(np.abs(a - b).mean() for a, b in zip(together, on_cpu, strict=True)) < 0.01
-
-
-# --- the shipped weights --------------------------------------------------------------------------------
-
-
-def test_default_weights_see_near_and_far() -> None:
-    estimator = load_depth_estimator("default", device=CPU)
-    random = np.random.default_rng(0)
-    errors = []
-    for index in range(8):
-        scene = render_scene(seed=0, index=FIRST_HELD_OUT + index, size_hw=(192, 256))
-        errors.append(ordinal_error(depth_of(estimator, scene.visible), scene.inverse_depth, random))
-    assert np.mean(errors) < 0.25  # half the error of a guess; tests/benchmarks/depth.py has the real measure
-    assert DEFAULT_WEIGHTS.stat().st_size < 20e6
-
-
-def test_default_weights_see_people_in_the_dark_by_their_warmth() -> None:
-    estimator = load_depth_estimator("default", device=CPU)
-    height, width = 240, 320
-    rows, columns = np.mgrid[0:height, 0:width]
-    rng = np.random.default_rng(0)
-    dark = rng.integers(0, 9, (height, width, 3)).astype(np.uint8)
-    ground = (30 + 60 * rows / height).astype(np.uint8)
-    body = (abs(columns - 160) < 14) & (rows > 90) & (rows < 190)
-    head = (columns - 160) ** 2 + (rows - 82) ** 2 < 10**2
-    infrared = np.where(body | head, np.uint8(220), ground)
-    alone = depth_of(estimator, dark)
-    together = estimator.estimate([dark], ["a"], [infrared])[0]
-    beside = (rows > 75) & (rows < 150) & (abs(abs(columns - 160) - 45) < 15)
-    upper = (body | head) & (rows < 150)
-    steps = [depth[upper].mean() - depth[beside].mean() for depth in (alone, together)]
-    assert steps[1] > 0.03 + steps[0]

@@ -165,7 +165,8 @@ def test_damaged_headers_are_named(tmp_path: Path) -> None:
         try:
             estimator.estimate([smooth_frame(8, 9)], ["a"])
         except InputError as error:
-            refused += str(error).startswith(f"{path}: ")
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+            refused += 1
     assert refused > 100
 
 

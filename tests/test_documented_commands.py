@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from test_cli import COMMANDS, REPOSITORY
+from command_runs import COMMANDS, REPOSITORY
 
 TEXTS = [
     REPOSITORY / "README.md",

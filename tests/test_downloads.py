@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runs import run
 
-import cli
 from pipeline import files
 from pipeline.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
 from pipeline.files import InputError
@@ -58,6 +58,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is asked itself, also where the environment names a proxy."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
 
 
 @pytest.fixture
@@ -180,18 +187,18 @@ def test_errors_are_one_line(server: Server, tmp_path: Path) -> None:
 def test_the_command_tells_url_licence_and_digest(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.main, ["weights", "fetch", *arguments, "-o", str(tmp_path)])
+    def fetch(*arguments: str) -> Result:
+        return run("weights", "fetch", *arguments, "-o", tmp_path)
 
     assert MEGADEPTH_URL.endswith("/best_generalization_net_G.pth")
     path = tmp_path / "weights"
     monkeypatch.setattr("pipeline.weights_commands.MEGADEPTH_URL", url_of(server))
     for unknown in ((), ("--sha256", "")):
-        first = run("megadepth", *unknown)
+        first = fetch("megadepth", *unknown)
         assert first.exit_code == 2 and not path.exists()
         assert f"{url_of(server)}: licence: {MEGADEPTH_LICENCE}\n" in first.stderr
         assert f"{path}.part: no SHA-256 is known of {url_of(server)}" in first.stderr
         assert f"--sha256 {DIGEST}\n" in first.stderr and not first.stdout
-    last = run("megadepth", "--sha256", DIGEST)
+    last = fetch("megadepth", "--sha256", DIGEST)
     assert last.exit_code == 0 and last.stdout == f"{path}\n" and path.read_bytes() == CONTENT
-    assert run("other").exit_code == 2
+    assert fetch("other").exit_code == 2

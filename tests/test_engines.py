@@ -54,7 +54,7 @@ def test_what_fails_on_a_cluster_is_told_once(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().err == ""
 
 
-def test_a_schedulers_address_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedulers_address_that_is_none_is_one_line() -> None:
     pytest.importorskip("distributed")
     dask = pytest.importorskip("dask")
     with dask.config.set({"scheduler-address": "foo"}):

@@ -1,11 +1,9 @@
-"""Evaluating folders of methods, and the tables made of it."""
+"""Evaluating folders of methods: scores, colour, ground truths, and what is refused."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,8 @@ from metric_pictures import STEMS, picture, write_set
 
 from model.evaluate import evaluate, parse_method, parse_methods
 from model.evaluation.baselines import BASELINES
-from model.evaluation.evaluation_tables import summarise
 from model.evaluation.scoring import EvaluateConfig, score_pair
-from model.metrics import METRICS, compute_metrics
+from model.metrics import compute_metrics
 from model.metrics.conventions import metrics_of
 from pipeline.files import InputError
 from pipeline.images import write_image
@@ -56,64 +53,6 @@ def test_repeats_for_any_number_of_jobs(tmp_path: Path) -> None:
         out = evaluate(config, a, b, methods, tmp_path / str(jobs) / "r.json")  # type: ignore[arg-type]
         texts.append(out.with_suffix(".jsonl").read_text())
     assert texts[0] == texts[1]
-
-
-def test_tables(tmp_path: Path) -> None:
-    methods = write_set(tmp_path)
-    out = evaluate(FEW, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
-    table = out.with_suffix(".md").read_text()
-    assert "| EN ↑ⁿˢ |" in table and "| MSE ↓ |" in table and "| SSIM ↑ |" in table
-    assert "*average + noise*" in table and "mean \\| \\<b>" in table
-    scores, _, shares = table.partition("Share of pairs on which a method is ahead of Laplacian pyramid:")
-    rows = [line for line in scores.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + len(methods) + len(BASELINES)
-    for column in range(2, 2 + len(FEW.metrics)):
-        cells = [row.replace("\\|", "").split("|")[column] for row in rows[2:]]
-        assert 1 <= sum("**" in cell for cell in cells) < len(cells)
-    summary = json.loads(out.read_text())
-    won = [line for line in shares.splitlines() if line.startswith("|")][2:]
-    assert len(won) == len(methods)
-    for row, method in zip(won, methods, strict=True):
-        cells = row.replace("\\|", "").split("|")[2:-1]
-        expected = [summary["win_rates"][name][method]["Laplacian pyramid"] for name in FEW.metrics]
-        assert [cell.strip() for cell in cells] == [f"{share:.0%}" for share in expected]
-    with open(out.with_suffix(".csv"), newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [line["method"] for line in lines] == summary["methods"]
-    assert {line["kind"] for line in lines} == {"method", "baseline"}
-    assert float(lines[1]["SSIM"]) == summary["means"]["mean | <b>"]["SSIM"]
-
-
-def test_names_are_shown_as_they_are_in_markdown(tmp_path: Path) -> None:
-    write_set(tmp_path)
-    name = r"R&D &amp; <i>*_~`[x](y)|\\"
-    out = evaluate(FEW, tmp_path / "a", tmp_path / "b", {name: tmp_path / "copy"}, tmp_path / "r.json")
-    cell = out.with_suffix(".md").read_text().splitlines()[2].removeprefix("| ").partition(" | ")[0]
-    # CommonMark: a backslash takes the meaning from the punctuation behind it.
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", cell) == name
-    assert not re.search(r"(?<!\\)[&<*_~`\[|]", re.sub(r"\\\\", "", cell))
-
-
-def test_summary_statistics_by_hand() -> None:
-    metrics = {name: METRICS[name] for name in ("EN", "MSE")}
-    values = {"x": [(1.0, 4.0), (3.0, 4.0)], "average": [(1.0, 9.0), (2.0, 1.0)]}
-    values |= {"average + noise": [(2.0, 9.0), (3.0, 2.0)], "average + unsharp": [(0.0, 9.0), (3.0, 0.0)]}
-    rows = [
-        {"image": str(i), "method": method, "EN": scores[i][0], "MSE": scores[i][1]}
-        for i in range(2)
-        for method, scores in values.items()
-    ]
-    summary = summarise(rows, list(values), metrics)
-    assert summary["means"]["x"] == {"EN": 2.0, "MSE": 4.0}
-    assert summary["standard_errors"]["x"] == {"EN": pytest.approx(1.0), "MSE": 0.0}
-    # EN: a tie and a win; MSE, lower is better: a win and a defeat.
-    assert summary["win_rates"]["EN"]["x"]["average"] == 0.75
-    assert summary["win_rates"]["MSE"]["x"]["average"] == 0.5
-    assert summary["win_rates"]["MSE"]["average"]["x"] == 0.5
-    assert summary["rises_with"]["EN"] == {"noise": 1.0, "sharpening": 0.5}
-    assert summary["marks"] == {"EN": ["noise"], "MSE": ["sharpening"]}
-    one = summarise(rows[:4], list(values), metrics)
-    assert one["standard_errors"]["x"]["EN"] is None
 
 
 def test_a_baseline_that_is_only_noisier_or_sharper_is_shown_as_such(tmp_path: Path) -> None:
@@ -181,36 +120,6 @@ def test_threads_of_opencv_are_left_as_they_were(tmp_path: Path) -> None:
         cv2.setNumThreads(before)
 
 
-def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp_path: Path) -> None:
-    methods = write_set(tmp_path)
-    config = EvaluateConfig(metrics=("EN", "MS-SSIM"), jobs=1)
-    out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
-    summary = json.loads(out.read_text())
-    assert [metric["name"] for metric in summary["metrics"]] == ["EN"]
-    assert summary["left_out"] == {"MS-SSIM": "needs 176 pixels a side"}
-    assert "MS-SSIM is left out: needs 176 pixels a side" in out.with_suffix(".md").read_text()
-    with pytest.raises(InputError, match="too small for MS-SSIM"):
-        evaluate(
-            EvaluateConfig(metrics=("MS-SSIM",), jobs=1),
-            tmp_path / "a",
-            tmp_path / "b",
-            methods,
-            tmp_path / "s.json",
-        )
-
-
-def test_so_is_the_ground_truth_metric_that_needs_more_pixels(tmp_path: Path) -> None:
-    methods = write_set(tmp_path, shape=(9, 12))
-    config = EvaluateConfig(metrics=("EN", "SSIM"), jobs=1)
-    sources = tmp_path / "a", tmp_path / "b"
-    out = evaluate(config, *sources, methods, tmp_path / "r.json", ground_truth=tmp_path / "copy")
-    summary = json.loads(out.read_text())
-    assert [metric["name"] for metric in summary["metrics"]] == ["EN", "PSNR-GT"]
-    assert summary["left_out"] == dict.fromkeys(("SSIM", "SSIM-GT"), "needs 11 pixels a side")
-    assert summary["means"]["copy of b"]["PSNR-GT"] == 150.0
-    assert "SSIM-GT is left out: needs 11 pixels a side" in out.with_suffix(".md").read_text()
-
-
 def test_numbers_in_files_are_json(tmp_path: Path) -> None:
     methods = write_set(tmp_path)
     out = evaluate(FEW, tmp_path / "a", tmp_path / "a", methods, tmp_path / "r.json")
@@ -250,8 +159,13 @@ def test_bad_arguments(tmp_path: Path) -> None:
             evaluate(FEW, a, b, {name: tmp_path / "copy"}, out)
     with pytest.raises(InputError, match="NAME=DIR"):
         evaluate(FEW, a, b, {" ": tmp_path / "copy"}, out)
-    for bad in ({"convention": "x"}, {"metrics": ("XX",)}, {"colour": "lab"}, {"jobs": 0}):
-        with pytest.raises(InputError):
+    for bad, says in (
+        ({"convention": "x"}, "--convention x: unknown"),
+        ({"metrics": ("XX",)}, "XX: no metric of convention standard"),
+        ({"colour": "lab"}, "--colour lab: unknown"),
+        ({"jobs": 0}, "--jobs 0: give"),
+    ):
+        with pytest.raises(InputError, match=says):
             EvaluateConfig(**bad)
     assert parse_method("SeAFusion=a/b=c") == ("SeAFusion", Path("a/b=c"))
     assert list(parse_methods(["b=1", "a=2"])) == ["b", "a"]

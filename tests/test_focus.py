@@ -136,17 +136,17 @@ def test_a_lens_that_cannot_give_the_blur_says_which_f_numbers_would(limits: tup
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "says"),
     [
-        {"mode": "bokeh"},
-        {"blur_sigma_min_px": 0.0},
-        {"blur_sigma_min_px": 4.0, "blur_sigma_max_px": 3.0},
-        {"min_side_share": 0.5},
-        {"max_draws": 0},
+        ({"mode": "bokeh"}, "focus mode 'bokeh' is unknown"),
+        ({"blur_sigma_min_px": 0.0}, "blur sigma 0.0..5.0 px"),
+        ({"blur_sigma_min_px": 4.0, "blur_sigma_max_px": 3.0}, "blur sigma 4.0..3.0 px"),
+        ({"min_side_share": 0.5}, "min_side_share 0.5"),
+        ({"max_draws": 0}, "max_draws 0"),
     ],
 )
-def test_config_refuses_what_cannot_work(bad: dict) -> None:
-    with pytest.raises(InputError):
+def test_config_refuses_what_cannot_work(bad: dict, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
         FocusConfig(**bad)
 
 

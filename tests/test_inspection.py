@@ -9,22 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from tiny_source import FRAMES, make_source, run
+from command_runs import run
+from tiny_source import FRAMES
 
-import cli
 from pipeline import inspection
 from pipeline.files import InputError, read_json, write_json
 from pipeline.images import read_image, read_rgb, write_image
 from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
 from pipeline.shards import INDEX_NAME, read_index, shard_name
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dataset")
-    run(make_source(tmp_path_factory.mktemp("source")), out)
-    return out
 
 
 def _with_index(dataset: Path, folder: Path, **changes: object) -> Path:
@@ -80,7 +72,7 @@ def test_a_preview_that_cannot_be_written_is_told_first(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(inspection, "describe", lambda _: pytest.fail("the dataset was read"))
-    result = CliRunner().invoke(cli.main, ["inspect", str(dataset), "--preview", str(tmp_path / name)])
+    result = run("inspect", dataset, "--preview", tmp_path / name)
     assert result.exit_code == 2 and result.stderr.startswith(f"error: {tmp_path}"), result.output
 
 

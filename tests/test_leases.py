@@ -29,11 +29,8 @@ def test_only_one_owner(tmp_path: Path) -> None:
 
 def test_given_back_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / "unit.lease"
-    try:
-        with lease(path):
-            raise RuntimeError
-    except RuntimeError:
-        pass
+    with pytest.raises(RuntimeError), lease(path):
+        raise RuntimeError
     with lease(path) as held:
         assert held
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command_runs import run
 from fusing import tiny_weights
 from manifest_files import touch, write
 from metric_pictures import picture
 
-import cli
 from model.inputs.manifest_pairs import SOURCE_ROLES, manifest_pairs
 from pipeline.files import InputError
 from pipeline.images import write_image
@@ -26,10 +25,6 @@ LYTRO = (
     'name = "mine"\n[roles]\n'
     'near = "lytro-{id}-A.png"\nfar = "lytro-{id}-B.png"\nground_truth = "truth/{id}.png"\n'
 )
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 def write_set(root: Path, count: int = 3, size_hw: tuple[int, int] = (40, 45)) -> dict[str, np.ndarray]:

@@ -58,7 +58,6 @@ def assert_same(first: dict[str, float], second: dict[str, float], tolerance: fl
         assert second[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
 
 
-@pytest.mark.shared
 def test_published_numbers(shared: Path) -> None:
     """A public Matlab toolbox's values for two published methods on four TNO pairs."""
     root = shared / "reference" / "metrics"

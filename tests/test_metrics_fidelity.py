@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import piq
 import pytest
+import sewar
+import torch
 from metric_pictures import picture
 
 from model.metrics import fidelity
@@ -21,15 +24,12 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_agrees_with_sewar(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    sewar = pytest.importorskip("sewar")
     fused, source = pair
     expected = 2 * sewar.vifp(source, fused)
     assert fidelity.information_fidelity(fused, source, source) == pytest.approx(expected, abs=1e-6)
 
 
 def test_agrees_with_piq(pair: tuple[np.ndarray, np.ndarray]) -> None:
-    piq = pytest.importorskip("piq")
-    torch = pytest.importorskip("torch")
     fused, source = (torch.from_numpy(image.astype(np.float64))[None, None] for image in pair)
     expected = 2 * piq.vif_p(fused, source, data_range=255).item()
     assert fidelity.information_fidelity(*pair, pair[1]) == pytest.approx(expected, abs=1e-4)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import piq
 import pytest
+import torch
 from metric_pictures import picture
 from skimage.metrics import structural_similarity
 
@@ -88,8 +90,6 @@ def test_ssim_window_by_window() -> None:
 
 
 def test_ms_ssim_agrees_with_piq() -> None:
-    piq = pytest.importorskip("piq")
-    torch = pytest.importorskip("torch")
     source = picture(1, (208, 240))
     fused = np.clip(source + np.random.default_rng(0).normal(0, 12, source.shape), 0, 255).astype(np.uint8)
     x, y = (torch.from_numpy(image.astype(np.float64))[None, None] for image in (fused, source))

@@ -177,7 +177,6 @@ def test_sizes_are_checked_before_anything_is_decoded(
         read_bands(path)
 
 
-@pytest.mark.shared
 def test_published_sample(shared: Path) -> None:
     folder = shared / "data/samples/remote"
     whole = read_bands(folder / "ms.tif").values

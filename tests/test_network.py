@@ -199,7 +199,7 @@ def test_bfloat16_stays_near_float32(published_or_random: GIFNet) -> None:
     assert (fused - expected).abs().mean() < 5e-3
 
 
-@pytest.fixture(params=["random", "published"])
+@pytest.fixture(params=["random", pytest.param("published", marks=pytest.mark.shared)])
 def published_or_random(request: pytest.FixtureRequest) -> GIFNet:
     return random_network(seed=11) if request.param == "random" else request.getfixturevalue("published")
 

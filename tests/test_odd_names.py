@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fusing import picture, tiny_weights
-from test_report import Page, content_of
+from report_pages import Page, content_of
 
 import cli
 
@@ -62,17 +62,18 @@ def test_messages_are_one_line_whatever_a_name_holds(
 ) -> None:
     for name in ("a/x\ny.png", "a/l\x1b[2Jz.png"):
         picture(tmp_path / name, 0)
-    picture(tmp_path / "b/x\ny.png", 0, size_hw=(24, 24))
+    picture(tmp_path / "b/x\ny.png", 0, size_hw=(24, 28))
     (tmp_path / "a/o.webp").touch()
     pair = ("-a", tmp_path / "a", "-b", tmp_path / "b", "-o", tmp_path / "out")
+    settings = ("--weights", tiny_weights(tmp_path), "--device", "cpu")
     with pytest.raises(SystemExit) as end:
-        cli.main.main(["fuse", *map(str, pair), "--weights", str(tiny_weights(tmp_path))])
+        cli.main.main(["fuse", *map(str, pair + settings)])
     assert end.value.code == 1
     failed, unmatched, passed_over = (
         line
         for line in capsys.readouterr().err.splitlines()
         if line.startswith(("failed", "unmatched", "passed over"))
     )
-    assert r"x\ny.png is 24x20" in failed or r"x\ny.png is 20x24" in failed or r"x\ny.png is 24x24" in failed
+    assert r"a/x\ny.png is 24x20, " in failed and r"b/x\ny.png is 28x24; sizes must be equal" in failed
     assert r"l\x1b[2Jz is not in b" in unmatched
     assert passed_over.endswith("for their ending: 1 .webp")

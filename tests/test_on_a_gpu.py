@@ -1,4 +1,4 @@
-"""Every stage on a pretended GPU: nothing mixes host and device, larger pictures cost no more kernels."""
+"""Fusing and synthesis on a pretended GPU: nothing mixes host and device, size costs no more kernels."""
 
 from __future__ import annotations
 
@@ -8,36 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exposure_manifest import exposure_manifest
 from fusing import picture, tiny_network, tiny_weights
-from joint_data import write_joint
 from pretended_gpu import pretended_gpu
 from tiny_source import make_source
-from training_runs import tiny, without_times
 
 from model.checkpoint import load_network
 from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.network import GIFNet
-from model.trainer import train
-from model.training.distributed import Team
-from model.training.feed import TrainingData
-from model.training.information import pyramid_energy
-from model.training.start import start_network
-from model.training.step import AlternatingStep
-from pipeline.depth.network import load_depth_network
-from pipeline.depth.training import train_depth
-from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.device import repeatable
 from pipeline.engines import RunOptions
 from pipeline.graphs import WARM_UPS, Recorded
 from pipeline.images import read_image
 from pipeline.padding import reflection_pad
 from pipeline.plan import SynthesisConfig
-from pipeline.probe import load_probe
-from pipeline.probe_training import train_probe
-from pipeline.probe_training_config import ProbeTrainingConfig
 from pipeline.shards import load_arrays, verify
 from pipeline.synthesis import synthesise
 
@@ -155,45 +140,6 @@ def test_work_is_recorded_once_for_each_shape() -> None:
     assert len(runs) == 2 * (WARM_UPS + 1) and account.launches == 4
 
 
-@pytest.fixture(scope="module")
-def wide_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_joint(tmp_path_factory.mktemp("wide") / "joint", tile=48)
-
-
-@pytest.mark.parametrize(
-    ("settings", "free_bytes"),
-    [
-        ({"amp": "fp16"}, 1 << 36),
-        ({"amp": "off", "dp_task": "both"}, 1000),  # the data stay on the host
-        ({"amp": "bf16", "objective": "fidelity", "head": "pyramid", "ema_decay": 0.9}, 1 << 36),
-    ],
-)
-def test_training_and_resuming(
-    settings: dict[str, object], free_bytes: int, wide_tiles: Path, tmp_path: Path
-) -> None:
-    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, "validate_every": 4, **settings}
-    on_cpu = without_times(
-        train(tiny(**{**settings, "steps": 1, "amp": "off"}), wide_tiles, tmp_path / "a").parent
-    )
-    with pretended_gpu(free_bytes):
-        for steps in (2, 4):
-            run = train(
-                tiny(**settings, steps=steps, device="cuda"), wide_tiles, tmp_path / "b", resume=steps == 4
-            )
-    on_gpu = without_times(run.parent)
-    assert [record["step"] for record in on_gpu] == [1, 2, 3, 4]
-    for name in ("mm_task", "mm_public", "w_ir"):  # before the first update: pretended gradients are 0
-        assert on_gpu[0][name] == pytest.approx(on_cpu[0][name], rel=2e-2), name
-
-
-def test_a_run_begun_on_the_cpu_goes_on(wide_tiles: Path, tmp_path: Path) -> None:
-    settings = {"feature_growth": 2, "decoder_channels": 4, "crop": 48, "amp": "auto"}
-    train(tiny(**settings, steps=2), wide_tiles, tmp_path)
-    with pretended_gpu():
-        train(tiny(**settings, steps=3, device="cuda"), wide_tiles, tmp_path, resume=True)
-    assert [record["step"] for record in without_times(tmp_path)] == [1, 2, 3]
-
-
 def test_attention_asks_for_what_fused_kernels_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """Documented for attn_mask: kernels other than the unfused one want its last dimension contiguous."""
     plain, seen = torch.nn.functional.scaled_dot_product_attention, []
@@ -237,40 +183,3 @@ def test_synthesis_differs_from_the_cpu_by_rounding_alone(tmp_path: Path) -> Non
     for name, on_cpu in arrays[0].items():
         tolerance = {"inverse_depth": 5e-3, "visible_over": 1}.get(name, 0)
         np.testing.assert_allclose(on_cpu.astype(float), arrays[1][name].astype(float), atol=tolerance)
-
-
-def test_depth_and_probe_are_trained(tmp_path: Path) -> None:
-    config = DepthTrainingConfig(
-        encoder="regnetx_002", size_hw=(64, 64), inference_size_hw=(64, 96), render_size_hw=(80, 80),
-        scenes=3, held_out=1, steps=2, infrared_scenes=2, infrared_steps=2, batch_size=2, save_every=1,
-        pairs=200, device="cuda",
-    )  # fmt: skip
-    scenes = exposure_manifest(tmp_path / "scenes")
-    with pretended_gpu():
-        assert load_depth_network(train_depth(config, tmp_path / "depth.safetensors"))
-        probe = ProbeTrainingConfig(
-            steps=2, scenes_per_step=2, patches_per_scene=2, held_out_every=2, device="cuda"
-        )
-        assert load_probe(train_probe(probe, scenes, None, tmp_path / "probe.safetensors"))
-
-
-def test_a_step_waits_for_the_device_once(wide_tiles: Path) -> None:
-    """And a validation once, however many batches it has; both launch recorded graphs."""
-    config = tiny(crop=48, device="cuda", amp="bf16")
-    with pretended_gpu() as account:
-        data = TrainingData(config, [wide_tiles], device=torch.device("cuda"))
-        step = AlternatingStep(
-            start_network(config).to("cuda"), config, measure=pyramid_energy, team=Team("cuda")
-        )
-        batches = [data.batch(number) for number in range(3)]
-        step(batches[0], 1e-3)
-        step.validate(step.network, batches)
-        account.waits.clear()
-        launches = account.launches
-        step.begin(batches[1], 1e-3)
-        data.prepare(2)
-        assert not account.waits and account.launches == launches + 3
-        step.finish()
-        losses = step.validate(step.network, batches)
-        assert not account.waits and account.launches == launches + 6  # reading a list does not count here
-        assert losses["total"] > 0

@@ -7,12 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fusing import tiny_network, tiny_weights
+from fusing import on_cpu, tiny_network, tiny_weights
 from multiband_scenes import scene
 
 from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fusing.fuse_config import FuseConfig
 from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.pansharpen import add_detail, give_back_values, match_histogram, pansharpen
 
@@ -48,7 +47,7 @@ def test_a_band_keeps_its_values_and_gains_detail() -> None:
     assert values.std() > band.std()
 
 
-def test_bands_are_sharpened_one_by_one(tmp_path: Path) -> None:
+def test_bands_are_sharpened_one_by_one() -> None:
     values, pan = scene(4), scene(1)[0]
     engine = FusionEngine(tiny_network())
     sharpened = pansharpen(engine, Bands(values), Bands(pan[None], PIXEL_SCALE))
@@ -91,12 +90,12 @@ def test_files_folders_of_bands_and_sizes(tmp_path: Path) -> None:
     for index, band in enumerate(values):
         write_bands(tmp_path / "bands" / f"b{index}.tif", Bands(band[None]))
     weights = tiny_weights(tmp_path)
-    config = FuseConfig(weights=weights, task="pansharpen", range_16bit="percentile")
+    config = on_cpu(weights, task="pansharpen", range_16bit="percentile")
     small = fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out")
     assert (
         "bands is 15x10, panchromatic is 30x21" in small.failed["ms"] and "--resize a" in small.failed["ms"]
     )
-    config = FuseConfig(weights=weights, task="pansharpen", range_16bit="percentile", resize="a")
+    config = on_cpu(weights, task="pansharpen", range_16bit="percentile", resize="a")
     assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out").done == ["ms"]
     assert fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").done == ["bands"]
     from_file, from_bands = (read_bands(tmp_path / "out" / f"{name}.tif") for name in ("ms", "bands"))
@@ -122,7 +121,7 @@ def test_the_place_is_that_of_either_and_no_data_that_of_the_bands(
 ) -> None:
     write_bands(tmp_path / "ms.tif", Bands(scene(2), *bands))
     write_bands(tmp_path / "pan.tif", Bands(scene(1), *pan))
-    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
     assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out.tif").complete
     result = read_bands(tmp_path / "out.tif")
     assert (result.geography, result.no_data) == (geography, bands[1])
@@ -179,7 +178,7 @@ def test_bands_that_do_not_fit_together_are_named(tmp_path: Path, capsys: pytest
     write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
     write_bands(tmp_path / "bands/2.tif", Bands(scene(1, "uint16")))
     write_bands(tmp_path / "pan.tif", Bands(scene(1)))
-    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
     fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out")
     assert "1.tif has type uint8, " in (said := capsys.readouterr().err) and "2.tif has uint16; bands" in said
 
@@ -209,7 +208,7 @@ def test_bands_whose_no_data_values_differ_are_told(tmp_path: Path) -> None:
     write_bands(tmp_path / "bands/1.tif", Bands(scene(1)))
     write_bands(tmp_path / "bands/2.tif", Bands(scene(1), no_data=ZERO_IS_NONE))
     write_bands(tmp_path / "pan.tif", Bands(scene(1)))
-    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
     failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
     assert "1.tif has no-data value none, " in failed["bands"] and "2.tif has 0; bands" in failed["bands"]
 
@@ -218,6 +217,6 @@ def test_a_preview_among_bands_is_no_band(tmp_path: Path) -> None:
     for name, count in (("1", 1), ("2", 1), ("preview", 3)):
         write_bands(tmp_path / f"bands/{name}.tif", Bands(scene(count)))
     write_bands(tmp_path / "pan.tif", Bands(scene(1)))
-    config = FuseConfig(weights=tiny_weights(tmp_path), task="pansharpen")
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
     failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
     assert "preview.tif: 3 channels in a folder of single bands; move it out" in failed["bands"]

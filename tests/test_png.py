@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from picture_files import encoded, exif, pixels
+from picture_files import encoded, exif, interlaced_png, pixels, png_chunk
 from PIL import Image
 
 from pipeline.files import InputError
@@ -21,19 +21,15 @@ from pipeline.png import decode_plain_png, encode_png, lacks_rows
 _CHANNELS = [1, 3]
 
 
-def chunk(kind: bytes, data: bytes = b"") -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def with_chunk(data: bytes, kind: bytes, content: bytes) -> bytes:
     """Put a chunk behind IHDR."""
-    return data[:33] + chunk(kind, content) + data[33:]
+    return data[:33] + png_chunk(kind, content) + data[33:]
 
 
 def with_idat(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
     """Change what IDAT holds, with a checksum that fits."""
     start, stop = data.index(b"IDAT") + 4, data.rindex(b"IEND") - 8
-    return data[: start - 8] + chunk(b"IDAT", change(data[start:stop])) + chunk(b"IEND")
+    return data[: start - 8] + png_chunk(b"IDAT", change(data[start:stop])) + png_chunk(b"IEND")
 
 
 def decode(data: bytes) -> np.ndarray | None:
@@ -148,18 +144,8 @@ def test_streams_that_fill_no_picture_are_left_to_others(channels: int) -> None:
         lambda _: b"",
     ):
         assert decode(with_idat(data, change)) is None
-    assert decode(data[:33] + chunk(b"IEND")) is None
-    assert decode(data[:33] + chunk(b"IEND") + data[33:]) is None
-
-
-def interlaced(image: np.ndarray) -> bytes:
-    """A grey picture as seven smaller ones (PNG specification, 8.2)."""
-    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    parts = [image[row::down, column::across] for column, row, across, down in steps]
-    rows = b"".join(b"\0" + line.tobytes() for part in parts if part.size for line in part)
-    header = struct.pack(">IIBBBBB", *image.shape[::-1], 8, 0, 0, 0, 1)
-    packed = zlib.compress(rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND")
+    assert decode(data[:33] + png_chunk(b"IEND")) is None
+    assert decode(data[:33] + png_chunk(b"IEND") + data[33:]) is None
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (5, 3), (21, 34)])
@@ -167,7 +153,7 @@ def interlaced(image: np.ndarray) -> bytes:
 def test_pictures_that_lack_rows_are_refused(kind: str, size_hw: tuple[int, int], tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, size_hw, np.uint8)
     if kind == "interlaced":
-        data = interlaced(grey)
+        data = interlaced_png(grey)
         np.testing.assert_array_equal(read_back(data, tmp_path), grey)
     else:
         picture = Image.fromarray(grey.astype(np.uint16) * 257 if kind == "I;16" else grey)

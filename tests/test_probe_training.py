@@ -158,7 +158,7 @@ def test_an_output_that_cannot_be_made_is_told_before_the_training(
     [{"steps": 0}, {"patch_px": 9}, {"learning_rate": 0.0}, {"average_decay": 1.0}, {"held_out_every": 1}],
 )
 def test_config_refuses_what_cannot_work(bad: dict) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=next(iter(bad))):
         ProbeTrainingConfig(**bad)
 
 

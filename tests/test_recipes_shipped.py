@@ -179,7 +179,6 @@ def test_tno_patterns_do_not_overlap(tmp_path: Path) -> None:
         assert sorted(ids(listing)) == sorted(f"{role}{index}" for index in range(len(patterns)))
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "folder", "split", "roles", "count"),
     [

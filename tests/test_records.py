@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from damaged_files import flip_a_bit
 from tiny_source import FRAMES, make_config, run
 
 from pipeline import records, work_units
@@ -141,7 +142,7 @@ def test_a_record_of_anything_else_counts_as_absent(tmp_path: Path, content: str
 def test_damaged_shards_are_made_anew_at_once(source: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
     for shard in (0, 3):
-        _damage(tmp_path / shard_name(shard, 4))
+        flip_a_bit(tmp_path / shard_name(shard, 4))
     assert run(source, tmp_path).index is not None
     assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
 
@@ -152,7 +153,7 @@ def test_a_part_leaves_the_damaged_shards_of_others_and_names_them(
 ) -> None:
     shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
     for shard in damaged:
-        _damage(tmp_path / shard_name(shard, 4))
+        flip_a_bit(tmp_path / shard_name(shard, 4))
     first = run(source, tmp_path, part=(1, 2))
     with pytest.raises(InputError, match=r"no index\.json; run synth again to finish it"):
         read_index(tmp_path)
@@ -163,9 +164,3 @@ def test_a_part_leaves_the_damaged_shards_of_others_and_names_them(
     second = run(source, tmp_path, part=(2, 2))
     assert second.index is not None and not second.problems
     assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
-
-
-def _damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import EVIL, evaluation, training_run
+from browser_pages import BROWSER, DRIVER, all_of, one, open_page, select, start, webdriver
+from report_pages import EVIL, evaluation, training_run
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from model.report import report
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -52,33 +31,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "evaluation": report(evaluation(root / "e", name=EVIL, ground_truth=True), root / "e.html"),
         "training": report(training_run(root / "run"), root / "t.html"),
     }
-
-
-def open_page(browser: Any, page: Path, width: int = 1280, dark: bool = False) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [theme]})
-    browser.get(page.as_uri())
-
-
-def all_of(browser: Any, selector: str) -> list[Any]:
-    return browser.find_elements(By.CSS_SELECTOR, selector)
-
-
-def one(browser: Any, selector: str) -> Any:
-    return browser.find_element(By.CSS_SELECTOR, selector)
-
-
-def select(browser: Any, label: str, text: str) -> None:
-    """Choose an option by the label of its list and the beginning of its text."""
-    for field in all_of(browser, "label.field"):
-        if field.text.startswith(label):
-            for option in field.find_elements(By.TAG_NAME, "option"):
-                if option.text.startswith(text):
-                    option.click()
-                    return
-    raise AssertionError(f"no option {text} in {label}")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -228,14 +180,14 @@ def test_a_training_page_has_curves_gates_and_pictures(browser: Any, pages: dict
     titles = [title.text for title in all_of(browser, ".chart strong")]
     assert "Cross-fusion gates λ" in titles and "something new" in titles
     gates = all_of(browser, ".chart")[0]
-    assert len(gates.find_elements(By.CSS_SELECTOR, ".curve")) == 2
-    assert [item.text for item in gates.find_elements(By.CSS_SELECTOR, ".legend li")] == [
+    assert len(all_of(gates, ".curve")) == 2
+    assert [item.text for item in all_of(gates, ".legend li")] == [
         "λ of MM",
         "λ of DP",
     ]
-    chart = gates.find_element(By.TAG_NAME, "svg")
+    chart = one(gates, "svg")
     webdriver.ActionChains(browser).move_to_element(chart).perform()
-    assert gates.find_element(By.CSS_SELECTOR, ".readout").text.startswith("step ")
+    assert one(gates, ".readout").text.startswith("step ")
     slider = one(browser, "#pictures input[type=range]")
     assert one(browser, "#pictures output").text == "step 30"
     slider.send_keys(Keys.ARROW_LEFT)

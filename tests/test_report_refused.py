@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from fusing import tiny_weights
 from metric_pictures import picture
-from test_report import content_of, evaluation, training_run
+from report_pages import content_of, evaluation, training_run
 
 import cli
 from model.report import ReportConfig, report
@@ -53,8 +53,11 @@ def test_unusable_input(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text("")
     with pytest.raises(InputError, match="no step is recorded"):
         report(run, tmp_path / "r.html")
-    for bad in ({"picture_side_px": 3}, {"pictures_limit_mb": 0}):
-        with pytest.raises(InputError):
+    for bad, says in (
+        ({"picture_side_px": 3}, "--picture-side-px 3: use 64"),
+        ({"pictures_limit_mb": 0}, "--pictures-limit-mb 0: use more"),
+    ):
+        with pytest.raises(InputError, match=says):
             ReportConfig(**bad)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from response_tables import write_gamma
 from tiny_source import FRAMES, make_config, run
 
 from pipeline import samples
@@ -134,22 +135,15 @@ def test_a_plan_knows_the_response_curves_by_their_content(source: Path, tmp_pat
         exposure = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(path)))
         return replace(make_config(source), exposure=exposure)
 
-    def write_table(path: Path, gamma: float) -> Path:
-        light = np.linspace(0, 1, 16)
-        irradiance, brightness = (" ".join(f"{v:.6f}" for v in values) for values in (light, light**gamma))
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"camera\ngamma\nI =\n{irradiance}\nB =\n{brightness}\n")
-        return path
-
-    out, table = tmp_path / "out", write_table(tmp_path / "dorf.txt", 0.5)
+    out, table = tmp_path / "out", write_gamma(tmp_path / "dorf.txt", 0.5)
     run(source, out, config(table))
     digest = read_index(out)["digest"]
-    same = write_table(tmp_path / "elsewhere" / "cameras.txt", 0.5)
+    same = write_gamma(tmp_path / "elsewhere" / "cameras.txt", 0.5)
     run(source, out, config(same))
     assert read_index(out)["digest"] == digest
     assert {sample["response_curve"] for sample in iterate_samples(out)} == {"camera"}
 
-    write_table(table, 0.7)
+    write_gamma(table, 0.7)
     with pytest.raises(InputError, match=r"exposure\.camera\.curves: sha256:\w{64} then, sha256:\w{64} now"):
         run(source, out, config(table))
     with pytest.raises(InputError, match=r"absent\.txt: response curves cannot be read"):

@@ -152,7 +152,6 @@ def test_too_small() -> None:
         FusionEngine(tiny_network(0)).fuse_planes(*random_planes(4, 30))
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("case", CASES)
 def test_published_results(shared: Path, case: str) -> None:
     network = load_network(shared / "reference/gifnet/Final.model")

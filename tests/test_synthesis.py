@@ -1,13 +1,8 @@
-"""Stage one: identical however it is run, everything accounted for, nothing lost when it is killed."""
+"""Stage one: what the supplement says, identical wherever it is run, and finished work is not done again."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,20 +12,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from synthesis_runs import bytes_of
 from tiny_source import FRAMES, SIZE, make_config, make_source, run
 
-from pipeline.files import WEIGHTS_DIR, InputError, _temporary
+from pipeline.files import WEIGHTS_DIR, InputError
 from pipeline.focus import FocusConfig, gaussian_blur
 from pipeline.images import read_rgb
 from pipeline.inspection import iterate_samples
 from pipeline.shard_file import open_shard
 from pipeline.shards import load_arrays, read_index, shard_name, verify
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
 
 
 def test_every_sample_is_written_and_verified(dataset: Path) -> None:
@@ -87,32 +77,6 @@ def test_over_is_brighter_and_under_is_darker(dataset: Path) -> None:
         assert sample["visible_over"].mean() > sample["visible"].mean() > sample["visible_under"].mean()
 
 
-@pytest.mark.parametrize("jobs", [2, 3])
-def test_workers_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path, jobs: int) -> None:
-    run(source, tmp_path, jobs=jobs)
-    assert bytes_of(tmp_path) == bytes_of(dataset)
-    assert read_index(tmp_path)["digest"] == read_index(dataset)["digest"]
-
-
-def test_parts_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path) -> None:
-    first = run(source, tmp_path, part=(1, 2))
-    assert first.index is None
-    with pytest.raises(InputError, match="run synth again"):
-        read_index(tmp_path)
-    second = run(source, tmp_path, part=(2, 2))
-    assert second.index is not None
-    assert bytes_of(tmp_path) == bytes_of(dataset)
-
-
-def test_a_part_answers_for_its_own_failures(source: Path, tmp_path: Path) -> None:
-    shutil.copytree(source.parent, tmp_path / "source")
-    manifest, out = tmp_path / "source" / "manifest.toml", tmp_path / "out"
-    (tmp_path / "source/visible/6.png").write_text("no picture")  # in the last of four shards
-    assert len(run(manifest, out, part=(2, 2)).problems) == 2
-    first = run(manifest, out, part=(1, 2))
-    assert first.index is not None and first.failed == 2 and not first.problems
-
-
 def test_another_place_does_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(source.parent, tmp_path / "moved")
     moved = tmp_path / "moved" / "manifest.toml"
@@ -153,7 +117,7 @@ def test_another_config_stops_with_the_keys_that_differ(source: Path, dataset: P
     assert bytes_of(tmp_path) == bytes_of(dataset)
 
 
-def test_a_replaced_source_makes_its_shard_again(source: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_replaced_source_makes_its_shard_again(source: Path, tmp_path: Path) -> None:
     shutil.copytree(source.parent, tmp_path / "source")
     manifest = tmp_path / "source" / "manifest.toml"
     run(manifest, tmp_path / "out", make_config(manifest))
@@ -189,78 +153,3 @@ def test_weights_that_were_replaced_are_loaded_again(tmp_path: Path) -> None:
         run(manifest, tmp_path / str(number), config)
         digests.append(read_index(tmp_path / str(number))["digest"])
     assert digests[0] != digests[1]
-
-
-COMMAND = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from tiny_source import run
-run(Path({manifest!r}), Path({out!r}))
-"""
-
-
-def _killed_and_resumed(source: Path, out: Path, after_s: float) -> bool:
-    """Start a run in another process, kill it after a while, and finish it here; whether it was cut short."""
-    code = COMMAND.format(tests=str(Path(__file__).parent), manifest=str(source), out=str(out))
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (out / "plan.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(after_s)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    cut_short = not (out / "index.json").exists()
-    run(source, out)
-    return cut_short
-
-
-def test_killed_and_resumed_gives_the_same_bytes(source: Path, dataset: Path, tmp_path: Path) -> None:
-    cut_short = [
-        _killed_and_resumed(source, tmp_path / str(number), after_s)
-        for number, after_s in enumerate((0.0, 0.15))
-    ]
-    assert cut_short[0]
-    for number in range(2):
-        assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
-        assert not list((tmp_path / str(number)).glob("*.lease"))
-        assert not list((tmp_path / str(number)).glob(".shard-*")), "what killed processes left is cleared"
-
-
-def test_a_finished_dataset_is_cleared_of_what_killed_processes_left(
-    source: Path, dataset: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(dataset, tmp_path, dirs_exist_ok=True)
-    before = {path.name for path in tmp_path.iterdir()}
-    litter = [".clock-1", "shard-00000-of-00004.lease.stale-1"]
-    for name in ("plan.json", "index.json", "failures.jsonl"):
-        litter.append(_temporary(tmp_path / name).name)
-    others = {".hidden", "notes.tmp-1"}
-    for name in (*litter, *others):
-        (tmp_path / name).touch()
-    run(source, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*before, *litter, *others}, "their owners may live"
-    for name in (*litter, *others):
-        os.utime(tmp_path / name, (1, 1))
-    run(source, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == before | others
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments(source: Path, dataset: Path, tmp_path: Path) -> None:
-    rng, cut_short = np.random.default_rng(0), 0
-    start = time.monotonic()
-    run(source, tmp_path / "whole")
-    whole_s = time.monotonic() - start
-    for number in range(20):
-        cut_short += _killed_and_resumed(source, tmp_path / str(number), float(rng.uniform(0, whole_s)))
-        assert bytes_of(tmp_path / str(number)) == bytes_of(dataset)
-    assert cut_short >= 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["dask", "ray"])
-def test_engines_do_not_change_a_byte(source: Path, dataset: Path, tmp_path: Path, engine: str) -> None:
-    pytest.importorskip("distributed" if engine == "dask" else "ray")
-    run(source, tmp_path, engine=engine, jobs=2)
-    assert bytes_of(tmp_path) == bytes_of(dataset)

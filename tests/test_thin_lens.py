@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_a_foreground_in_focus_keeps_its_pixels_and_gives_none_away() -> None:
     other = picture.copy()
     other[:, :119] = 255 - other[:, :119]  # all but the column whose pixels the edge itself may mix
     assert np.array_equal(defocus(other, _radius(depth, NEAR, 2.0))[:, 120:], result[:, 120:])
+
+
+def test_what_an_edge_mixes_is_not_blurred_into_the_background() -> None:
+    """A pixel that a camera mixes of both planes counts for the far one: its light would spread as a halo."""
+    depth = _two_planes()
+    picture = np.full((*depth.shape, 3), 40, np.uint8)
+    picture[:, :120], picture[:, 120] = 220, 150
+    result = defocus(picture, _radius(depth, NEAR, 2.0))
+    assert np.array_equal(result[:, :120], picture[:, :120])
+    assert (result[:, 120:] == 40).all()
 
 
 def test_a_defocused_foreground_spills_outward_and_shows_what_is_behind() -> None:
@@ -192,15 +203,15 @@ def test_too_little_relief_for_the_lens_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "says"),
     [
-        {"nearest_m": 0.05},
-        {"farthest_m": 1.0},
-        {"farthest_m": float("inf")},
-        {"sensor_width_mm": 0.0},
-        {"f_number_min": 4.0, "f_number_max": 2.0},
+        ({"nearest_m": 0.05}, "nearest 0.05 m"),
+        ({"farthest_m": 1.0}, "farthest 1.0 m"),
+        ({"farthest_m": float("inf")}, "farthest inf m"),
+        ({"sensor_width_mm": 0.0}, "sensor width 0.0 mm must be positive"),
+        ({"f_number_min": 4.0, "f_number_max": 2.0}, "f-numbers 4.0..2.0 must rise"),
     ],
 )
-def test_lens_refuses_what_cannot_be(bad: dict) -> None:
-    with pytest.raises(InputError):
+def test_lens_refuses_what_cannot_be(bad: dict, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
         ThinLens(**bad)

@@ -1,4 +1,4 @@
-"""Training: the published step, what a run leaves, mixed precision, settings."""
+"""Training: the published step, what a run leaves, fine-tuning, mixed precision."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import pytest
 import torch
 from training_runs import digest, tiny, without_times
 
-from model.blocks.head import HEADS
 from model.checkpoint import load_network, load_with_facts, read_metadata, save_weights
 from model.digest import weights_digest
 from model.network import GIFNet, NetworkConfig
 from model.trainer import train
-from model.training import train_config
-from model.training.curves import LOSSES, draw_curves, summarise
+from model.training.curves import LOSSES
 from model.training.distributed import Team
 from model.training.feed import Batch, TrainingData
 from model.training.information import load_measure, pyramid_energy
@@ -28,7 +26,7 @@ from model.training.run_folder import RunFolder
 from model.training.start import start_network
 from model.training.step import AlternatingStep
 from model.training.train_config import TrainConfig
-from model.training.training_log import TrainingLog, read_metrics
+from model.training.training_log import read_metrics
 from model.training.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
@@ -38,7 +36,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PUBLISHED = OBJECTIVES["published"]
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("main", ["mm", "dp"])
 def test_step_reproduces_the_published_outputs_and_losses(shared: Path, main: Any) -> None:
     reference = shared / "reference/gifnet"
@@ -128,7 +125,7 @@ def test_a_network_that_cannot_learn_is_told(joint: Path, tmp_path: Path, capsys
     assert "the fused image is a constant" not in capsys.readouterr().err
 
 
-def test_a_run_leaves_everything_that_it_promises(straight: Path, joint: Path) -> None:
+def test_a_run_leaves_everything_that_it_promises(straight: Path) -> None:
     folder = RunFolder(straight)
     records = read_metrics(folder.metrics)
     assert [record["step"] for record in records] == [1, 2, 3, 4]
@@ -193,6 +190,20 @@ def test_long_gradients_are_shortened_and_told_as_they_were(joint: Path) -> None
     assert float(norm) == pytest.approx(1e-3, rel=1e-3) and told["dp_gradient_norm"] > 2e-3
 
 
+def test_a_validation_is_the_mean_over_its_samples(joint: Path) -> None:
+    config, device = tiny(), torch.device("cpu")
+    network = start_network(config)
+    step = AlternatingStep(network, config, measure=pyramid_energy, team=Team("cpu"))
+    batch = TrainingData(config, [joint], device=device).batch(0)
+    one, rest = step.validate(network, [batch[:1]]), step.validate(network, [batch[1:]])
+    both = step.validate(network, [batch[:1], batch[1:]])
+    for name in both:
+        assert both[name] == pytest.approx((one[name] + (len(batch) - 1) * rest[name]) / len(batch))
+    whole = step.validate(network, [batch])
+    told = step(batch, 1e-12)
+    assert [whole[name] for name in LOSSES] == pytest.approx([told[name] for name in LOSSES], rel=1e-4)
+
+
 def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = straight / "weights.safetensors"
     unsaid: dict[str, Any] = {"feature_growth": None, "decoder_channels": None}
@@ -234,126 +245,3 @@ def test_mixed_precision_follows_float32(joint: Path, tmp_path: Path, amp: str, 
         assert all(record["mm_gradient_norm"] for record in records[5:])  # the scale of fp16 has settled
         losses[name] = np.array([[record[key] for key in LOSSES] for record in records])
     assert (np.abs(losses[amp] - losses["off"]) < 0.1 * losses["off"] + 0.01).all()
-
-
-def test_learning_rate_is_a_function_of_the_step() -> None:
-    constant = tiny(lr=2.0, steps=10)
-    assert {constant.learning_rate(step) for step in range(10)} == {2.0}
-    warm = tiny(lr=2.0, steps=10, warmup_steps=4)
-    assert [warm.learning_rate(step) for step in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
-    cosine = tiny(lr=2.0, steps=10, warmup_steps=2, schedule="cosine")
-    rates = [cosine.learning_rate(step) for step in range(11)]
-    assert rates[:3] == [1.0, 2.0, 2.0]
-    assert rates[6] == pytest.approx(1.0) and rates[10] == pytest.approx(0.0)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert tiny(schedule="cosine", steps=4, warmup_steps=3).learning_rate(3) == 1e-3
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"steps": 0},
-        {"crop": 16},
-        {"crop": 40, "objective": "fidelity"},
-        {"batch_size": 1, "objective": "fidelity"},
-        {"batch_size": 10**13},
-        {"seed": 2**63},
-        {"information_weights": "densenet.pth"},
-        {"amp": "fp8"},
-        {"dp_task": "ivif"},
-        {"warmup_steps": 60, "steps": 60, "schedule": "cosine"},
-        {"lr": 0.0},
-        {"lr": math.nan},
-        {"ema_decay": 1.0},
-        {"clip_norm": -1.0},
-        {"mm_task_weight": -1.0},
-        {"mm_task_weight": math.nan},
-        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "mm_public_weight": 0.0, "dp_public_weight": 0.0},
-        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "public_ssim_weight": 0.0, "public_mse_weight": 0.0},
-        {"mm_task_weight": 0.0, "dp_task_weight": 0.0, "mm_public_weight": 0.0, "objective": "fidelity"},
-        {"public_mse_weight": 2.0, "mm_public_weight": 0.0, "dp_public_weight": 0.0},
-        {"public_ssim_weight": 0.0, "mm_public_weight": 0.0, "objective": "fidelity"},
-        {"structure_weight": 9.0},
-        {"dp_public_weight": 0.0, "objective": "fidelity"},
-        {"validation_share": 1.0},
-        {"dp_folder": "pairs", "dp_task": "meif"},
-    ],
-    ids=str,
-)
-def test_settings_out_of_range_are_refused_in_one_line(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=next(iter(settings))) as error:
-        TrainConfig(**settings)
-    assert "\n" not in str(error.value)
-
-
-def test_overflowed_fp16_gradients_are_counted_and_written_as_null() -> None:
-    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
-    records = [
-        {**base, "step": 1, "mm_gradient_norm": None, "dp_gradient_norm": None},
-        {**base, "step": 2, "mm_gradient_norm": 2.0, "dp_gradient_norm": 1.0},
-    ]
-    assert summarise(records)["skipped_updates"] == 2
-    assert summarise([]) == {}
-
-
-def test_validations_that_were_not_finite_do_not_count(tmp_path: Path) -> None:
-    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
-    base |= {"mm_gradient_norm": 1.0, "dp_gradient_norm": 1.0}
-    validations = [dict.fromkeys((f"validation_{name}" for name in (*LOSSES, "total")), v) for v in (None, 2)]
-    records = [{**base, **losses, "step": step} for step, losses in enumerate(validations, 1)]
-    assert summarise(records)["best_validation"] == {"step": 2, "total": 2}
-    assert summarise(records[:1])["best_validation"] is None
-    assert draw_curves(records, tmp_path / "curves.png").is_file()
-
-
-def test_a_validation_that_is_not_finite_is_never_the_best(
-    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    totals = iter((math.nan, 2.0))
-    monkeypatch.setattr(AlternatingStep, "validate", lambda *_: {"total": next(totals)})
-    train(tiny(steps=2, validate_every=1), joint, tmp_path)
-    assert read_metadata(tmp_path / "best.safetensors")["step"] == 2
-    assert read_json(tmp_path / "summary.json")["best_validation"] == {"step": 2, "total": 2.0}
-
-
-def test_damaged_metrics_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    for line, says in (
-        (b"not json", "not JSON"),
-        (b"\xff\xfe", "not JSON"),
-        (b"5", "not the record of a step"),
-        (b'{"stop": 5}', "not the record of a step"),
-    ):
-        path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
-        with pytest.raises(InputError, match=rf"metrics.jsonl:2: {says}"):
-            read_metrics(path)
-    with pytest.raises(InputError, match="cannot be read"):
-        read_metrics(tmp_path / "absent.jsonl")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-def test_a_full_disk_names_the_log(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left") as error, TrainingLog(RunFolder(tmp_path), 0) as log:
-        log._file.close()
-        log._file = open("/dev/full", "w")  # noqa: SIM115 - the log closes it
-        log.write({"step": 1})
-    assert error.value.filename == str(tmp_path / "metrics.jsonl")
-
-
-def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train(tiny(steps=2), joint, tmp_path)
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert set(LOSSES) <= set(events.Tags()["scalars"])
-    assert [event.step for event in events.Scalars("mm_task")] == [1, 2]
-
-
-def test_names_and_defaults_that_need_no_torch_are_those_of_the_code() -> None:
-    assert tuple(OBJECTIVES) == train_config.OBJECTIVES
-    assert set(train_config.HEADS) == set(HEADS)
-    shape = NetworkConfig()
-    assert all(getattr(shape, name) == default for name, default in train_config.SHAPE.items())
-    assert load_measure(train_config.MEASURES[0], weights="", device=torch.device("cpu")) is pyramid_energy
-    assert TrainConfig.information in train_config.MEASURES

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from damaged_files import flip_a_bit
 from joint_data import write_joint
 from training_runs import digest, stop_at, tiny
 
@@ -49,12 +50,6 @@ NO_RECORDS = (
 def run(straight: Path, tmp_path: Path) -> Path:
     """A finished run of four steps, validated at 2 and 4."""
     return shutil.copytree(straight, tmp_path / "run")
-
-
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def replace_line(path: Path, number: int, line: str) -> None:
@@ -103,7 +98,7 @@ def test_weights_are_those_of_the_end(
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(InputError, match=r"checkpoints are gone; .*safetensors, of step 4 of 8$"):
         train(tiny(steps=8), joint, run, resume=True)
-    damage(run / "weights.safetensors")
+    flip_a_bit(run / "weights.safetensors")
     with pytest.raises(InputError, match=r"checkpoints are gone; .* with another -o$"):
         train(tiny(steps=8), joint, run, resume=True)
 
@@ -116,7 +111,7 @@ def test_lost_or_damaged_best_weights_are_replaced(
     if lost:
         best.unlink()
     else:
-        damage(best)
+        flip_a_bit(best)
     # Worse than what is lost, and still the best that there is.
     monkeypatch.setattr("model.training.step.AlternatingStep.validate", lambda *_: {"total": 1e6})
     train(tiny(steps=6), joint, run, resume=True)
@@ -187,7 +182,7 @@ def test_float32_is_no_advice_to_float32(
     assert RunFolder(tmp_path).checkpoint(0).is_file()
 
 
-def test_files_that_are_no_weights_are_told_in_words(joint: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_weights_are_told_in_words(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong (old).txt"
     wrong.write_text("hello there")
     with pytest.raises(InputError) as error:

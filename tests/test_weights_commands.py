@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from fusing import tiny_network
+from command_runs import run
+from fusing import tiny_network, tiny_weights
 
-import cli
+from model.digest import weights_digest
 from model.export_onnx import export_onnx
+from model.network import GIFNet
 from pipeline.files import InputError
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +55,21 @@ def test_a_model_that_cannot_be_written_is_not_exported(
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=says):
         export_onnx(tiny_network(), tmp_path / name, size_hw=size_hw)
+
+
+def test_options_of_an_export_reach_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, Path, dict[str, object]]] = []
+
+    def record(network: GIFNet, path: Path, **options: object) -> Path:
+        given.append((weights_digest(network), path, options))
+        return path
+
+    monkeypatch.setattr("model.export_onnx.export_onnx", record)
+    out = tmp_path / "network.onnx"
+    options = ("--main-task", "ivif", "--size", "16x24", "--onnx")
+    result = run("weights", "export", "--weights", tiny_weights(tmp_path), "-o", out, *options)
+    assert result.exit_code == 0 and result.stdout == f"{out}\n", result.output
+    assert given == [(weights_digest(tiny_network()), out, {"main": "mm", "size_hw": (16, 24)})]
 
 
 @pytest.mark.parametrize(("rank", "printed"), [("0", "weights.safetensors\n"), ("1", "")])

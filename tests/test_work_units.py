@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from response_tables import write_gamma
 from tiny_source import make_config, make_source, run
 
 from pipeline import synthesis, work_units
@@ -96,17 +96,11 @@ def test_a_worker_with_other_weights_does_not_make_the_shard(
 def test_a_worker_with_another_table_of_curves_does_not_make_the_shard(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, levels = Path("curves.txt"), np.linspace(0, 1, 1024)
-
-    def write_table(exponent: float) -> None:
-        irradiances, brightnesses = (" ".join(map(str, values)) for values in (levels, levels**exponent))
-        table.write_text(f"gamma\nkind\nI =\n{irradiances}\nB =\n{brightnesses}\n")
-
-    write_table(0.5)
+    table = write_gamma(Path("curves.txt"), 0.5)
     camera = ExposureConfig(mode="camera-response", camera=CameraConfig(curves=str(table)))
     first, second = _tasks(source, monkeypatch, replace(make_config(source), exposure=camera))[:2]
     assert make_shard(first)
-    write_table(0.6)
+    write_gamma(table, 0.6)
     with pytest.raises(InputError, match=r"--curves curves\.txt: a worker has another table than the plan"):
         make_shard(second)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.distributed import TCPStore
 
 from model.checkpoint import load_network
 from model.digest import weights_digest
+from model.trainer import train
 from model.training.feed import Batch, TrainingData
 from model.training.train_config import TrainConfig
-from model.training.training_log import read_metrics
+from model.training.training_log import TrainingLog, read_metrics
+from pipeline.files import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Settings of runs that take a second or two.
@@ -65,25 +69,38 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], Non
 def spawn(
     joint: Path, out: Path, settings: dict[str, Any], stderr: int | None = None, **environment: str
 ) -> subprocess.Popen[bytes]:
-    """A training in a process of its own; ``resume`` among the settings is train's."""
-    settings = {**TINY, "steps": 4, **settings}
+    """A training in a process of its own, see :func:`train_here`."""
     code = (
-        "import sys, json, os, torch\n"
-        "torch.set_num_threads(1)\n"
-        "from pathlib import Path\n"
-        "from model.trainer import TrainConfig, train\n"
-        "from pipeline.files import InputError\n"
-        "settings = json.loads(sys.argv[3])\n"
-        "resume = settings.pop('resume', False)\n"
-        "try:\n"
-        "    train(TrainConfig(**settings), Path(sys.argv[1]), Path(sys.argv[2]), resume=resume)\n"
-        "except InputError as error:\n"
-        "    print(error, file=sys.stderr, flush=True)\n"
-        # An interpreter that ends right after a collective may be aborted by gloo's threads.
-        "    os._exit(1)\n"
+        f"import sys; sys.path.insert(1, {str(Path(__file__).parent)!r})\n"
+        "from training_runs import train_here; train_here(*sys.argv[1:])"
     )
     arguments = [sys.executable, "-c", code, str(joint), str(out), json.dumps(settings)]
     return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment}, stderr=stderr)
+
+
+def train_here(joint: str, out: str, written: str) -> None:
+    """Train in this process.
+
+    ``resume`` among the settings is train's; with ``kill_after`` the process is killed as soon as its log has
+    so many lines.
+    """
+    torch.set_num_threads(1)
+    settings = json.loads(written)
+    resume, kill_after = settings.pop("resume", False), settings.pop("kill_after", None)
+    write = TrainingLog.write
+
+    def write_and_die(log: TrainingLog, record: dict[str, Any]) -> None:
+        write(log, record)
+        if record["step"] == kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pytest.MonkeyPatch().setattr(TrainingLog, "write", write_and_die)
+    try:
+        train(tiny(**settings), Path(joint), Path(out), resume=resume)
+    except InputError as error:
+        print(error, file=sys.stderr, flush=True)
+        # An interpreter that ends right after a collective may be aborted by gloo's threads.
+        os._exit(1)
 
 
 def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str, Any]) -> None:
@@ -91,8 +108,12 @@ def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str,
 
     ``outs`` is what each sees as the folder of the run.
     """
-    processes = [spawn(joint, outs[rank], settings, **one) for rank, one in enumerate(_ranks(count))]
-    codes = [process.wait(timeout=280) for process in processes]
+    with _torchrun(count) as environments:
+        processes = [
+            spawn(joint, out, settings, **environment)
+            for out, environment in zip(outs, environments, strict=True)
+        ]
+        codes = [process.wait(timeout=280) for process in processes]
     for code, process in zip(codes, processes, strict=True):
         if code:
             raise subprocess.CalledProcessError(code, process.args)
@@ -100,29 +121,27 @@ def run_processes(count: int, joint: Path, outs: list[Path], settings: dict[str,
 
 def run_apart(joint: Path, out: Path, settings: list[dict[str, Any]]) -> tuple[list[int], str]:
     """The same with settings of their own; exit statuses and all that was said."""
-    processes = [
-        spawn(joint, out, mine, stderr=subprocess.PIPE, **environment)
-        for mine, environment in zip(settings, _ranks(len(settings)), strict=True)
-    ]
-    said = [process.communicate(timeout=280)[1].decode() for process in processes]
+    with _torchrun(len(settings)) as environments:
+        processes = [
+            spawn(joint, out, mine, stderr=subprocess.PIPE, **environment)
+            for mine, environment in zip(settings, environments, strict=True)
+        ]
+        said = [process.communicate(timeout=280)[1].decode() for process in processes]
     return [process.returncode for process in processes], "".join(said)
 
 
-def _ranks(count: int) -> list[dict[str, str]]:
-    """What torchrun puts into the environment of each process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [{"RANK": str(rank), "LOCAL_RANK": str(rank), **common} for rank in range(count)]
+@contextmanager
+def _torchrun(count: int) -> Iterator[list[dict[str, str]]]:
+    """What torchrun puts into the environment of each process; within the block it keeps their store, too.
+
+    So the port is bound before anyone is told of it, and nobody else can take it.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    common |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+    yield [{"RANK": str(rank), "LOCAL_RANK": str(rank), **common} for rank in range(count)]
 
 
-def kill_after_lines(joint: Path, out: Path, lines: int) -> None:
-    """SIGKILL a training as soon as its log has so many lines."""
-    process = spawn(joint, out, {})
-    deadline = time.monotonic() + 250
-    while not (out / "metrics.jsonl").is_file() or (out / "metrics.jsonl").read_text().count("\n") < lines:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+def run_killed(joint: Path, out: Path, lines: int) -> None:
+    """A training that SIGKILL ends as soon as its log has so many lines."""
+    assert spawn(joint, out, {"kill_after": lines}).wait(timeout=250) == -signal.SIGKILL

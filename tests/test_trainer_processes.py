@@ -1,0 +1,81 @@
+"""One training on several processes: it learns what one would, and what does not fit is told."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from training_runs import run_apart, run_processes, tiny
+
+from model.checkpoint import load_network, save_weights
+from model.trainer import train
+from model.training.curves import LOSSES
+from model.training.distributed import Team
+from model.training.objectives import FidelityObjective, PublishedObjective
+from model.training.start import start_network
+from model.training.training_log import read_metrics
+from pipeline.files import InputError, read_json
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_several_processes_need_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="is not set; start it with torchrun, or unset WORLD_SIZE"):
+        Team("cpu")
+
+
+def test_two_processes_learn_what_one_does(joint: Path, tmp_path: Path) -> None:
+    config = {"steps": 3, "batch_size": 4, "lr": 1e-4}
+    run_processes(2, joint, [tmp_path / "two"] * 2, config)
+    train(tiny(**config), joint, tmp_path / "one")
+    one, two = (read_metrics(tmp_path / run / "metrics.jsonl") for run in ("one", "two"))
+    for first, second in zip(one, two, strict=True):
+        for name in (*LOSSES, "w_ir"):
+            assert second[name] == pytest.approx(first[name], rel=1e-5), (name, first["step"])
+        assert second["mm_gradient_norm"] == pytest.approx(first["mm_gradient_norm"], rel=1e-4)
+    states = [load_network(tmp_path / run / "weights.safetensors").state_dict() for run in ("one", "two")]
+    for name, value in states[0].items():
+        # Adam divides by the gradient's size, so rounding moves weights whose gradient is rounding alone.
+        assert (states[1][name] - value).abs().median() < 1e-7, name
+    assert read_json(tmp_path / "two/summary.json")["processes"] == 2
+
+
+def test_machines_that_do_not_share_the_folder_are_told(joint: Path, tmp_path: Path) -> None:
+    config = {"steps": 2, "batch_size": 4}
+    train(tiny(**config), joint, tmp_path / "first")
+    made = (tmp_path / "first/weights.safetensors").stat().st_mtime_ns
+    with pytest.raises(subprocess.CalledProcessError):
+        run_processes(2, joint, [tmp_path / "first", tmp_path / "second"], {**config, "resume": True})
+    assert (tmp_path / "first/weights.safetensors").stat().st_mtime_ns == made
+    assert not (tmp_path / "second").exists()
+
+
+def test_processes_that_were_started_differently_are_told(joint: Path, tmp_path: Path) -> None:
+    settings = [{"batch_size": 4, **mine} for mine in ({"seed": 3}, {"seed": 7, "lr": 0.01})]
+    codes, said = run_apart(joint, tmp_path / "run", settings)
+    assert codes == [1, 1] and said.count("processes differ in lr, seed; let them share") == 2
+    assert not list((tmp_path / "run").glob("*"))
+    # Files may lie elsewhere on each machine, but hold the same.
+    for name, seed in (("a", 1), ("b", 2)):
+        save_weights(tmp_path / f"{name}.safetensors", start_network(tiny(seed=seed)), {})
+    settings = [{"batch_size": 4, "init": str(tmp_path / f"{name}.safetensors")} for name in "ab"]
+    codes, said = run_apart(joint, tmp_path / "run", settings)
+    assert codes == [1, 1] and said.count("processes differ in weights; let them share") == 2
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    team = Team("cpu")
+    team.size, team.rank = 2, 1
+    assert team.part(8) == slice(4, 8)
+    for objective, size, better in (
+        (PublishedObjective(), 3, 4),
+        (FidelityObjective(), 3, 8),
+        (FidelityObjective(), 6, 8),
+        (FidelityObjective(), 9, 10),
+    ):
+        says = f"batch_size {size}, .* over 2 processes evenly; use --batch-size {better}$"
+        with pytest.raises(InputError, match=says):
+            team.check_batch(size, objective.mm_samples)
+        team.check_batch(better, objective.mm_samples)

@@ -1,0 +1,90 @@
+"""The log of a training and its summary: means at either end, validations, damage, TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_runs import tiny
+
+from model.checkpoint import read_metadata
+from model.trainer import train
+from model.training.curves import LOSSES, draw_curves, summarise
+from model.training.run_folder import RunFolder
+from model.training.step import AlternatingStep
+from model.training.training_log import TrainingLog, read_metrics
+from pipeline.files import InputError, read_json
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_summary_has_the_means_of_the_first_and_last_ten_steps() -> None:
+    records = [{"step": step, **dict.fromkeys(LOSSES, float(step))} for step in range(1, 26)]
+    ends = {"first_10_mean": 5.5, "last_10_mean": 20.5}
+    assert summarise(records)["losses"] == dict.fromkeys(LOSSES, ends)
+
+
+def test_overflowed_fp16_gradients_are_counted_and_written_as_null() -> None:
+    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
+    records = [
+        {**base, "step": 1, "mm_gradient_norm": None, "dp_gradient_norm": None},
+        {**base, "step": 2, "mm_gradient_norm": 2.0, "dp_gradient_norm": 1.0},
+    ]
+    assert summarise(records)["skipped_updates"] == 2
+    assert summarise([]) == {}
+
+
+def test_validations_that_were_not_finite_do_not_count(tmp_path: Path) -> None:
+    base: dict[str, Any] = {"lambda_mm": 0.5, "lambda_dp": 0.5, "seconds": 1.0, **dict.fromkeys(LOSSES, 1.0)}
+    base |= {"mm_gradient_norm": 1.0, "dp_gradient_norm": 1.0}
+    validations = [dict.fromkeys((f"validation_{name}" for name in (*LOSSES, "total")), v) for v in (None, 2)]
+    records = [{**base, **losses, "step": step} for step, losses in enumerate(validations, 1)]
+    assert summarise(records)["best_validation"] == {"step": 2, "total": 2}
+    assert summarise(records[:1])["best_validation"] is None
+    assert draw_curves(records, tmp_path / "curves.png").is_file()
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = iter((math.nan, 2.0))
+    monkeypatch.setattr(AlternatingStep, "validate", lambda *_: {"total": next(totals)})
+    train(tiny(steps=2, validate_every=1), joint, tmp_path)
+    assert read_metadata(tmp_path / "best.safetensors")["step"] == 2
+    assert read_json(tmp_path / "summary.json")["best_validation"] == {"step": 2, "total": 2.0}
+
+
+def test_damaged_metrics_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for line, says in (
+        (b"not json", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"5", "not the record of a step"),
+        (b'{"stop": 5}', "not the record of a step"),
+    ):
+        path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+        with pytest.raises(InputError, match=rf"metrics.jsonl:2: {says}"):
+            read_metrics(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_metrics(tmp_path / "absent.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_names_the_log(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error, TrainingLog(RunFolder(tmp_path), 0) as log:
+        log._file.close()
+        log._file = open("/dev/full", "w")  # noqa: SIM115 - the log closes it
+        log.write({"step": 1})
+    assert error.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tiny(steps=2), joint, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(LOSSES) <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("mm_task")] == [1, 2]

@@ -1,0 +1,44 @@
+"""Video files for tests, and wrappers of what OpenCV reads and writes them with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    """(H, W, 3) uint8 RGB."""
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (grabbed := capture.read())[0]:
+        frames.append(cv2.cvtColor(grabbed[1], cv2.COLOR_BGR2RGB))
+    return frames
+
+
+def video(
+    path: Path, frames: int = 5, size_hw: tuple[int, int] = (32, 48), rate: float = 12.0, seed: int = 0
+) -> Path:
+    """Smooth random frames; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
+    rng = np.random.default_rng(seed)
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size_hw[::-1]
+    )
+    for _ in range(frames):
+        writer.write(cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4))
+    writer.release()
+    return path
+
+
+class Wrapped:
+    """An object of OpenCV, whose classes cannot be derived from without crashes."""
+
+    of: Any
+    frames = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        self.inner = self.of(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from child_processes import start
 from tiny_source import run
 
 from pipeline import work_units
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -23,15 +21,8 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def spawn(function: Callable[..., None], *arguments: object) -> subprocess.Popen[str]:
-    """Call one of the functions below in a process of its own."""
-    code = (
-        f"import sys; sys.path.insert(1, {str(Path(__file__).parent)!r})\n"
-        f"import synthesis_runs; synthesis_runs.{function.__name__}(*sys.argv[1:])"
-    )
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    """One of the functions below in a process of its own, which heads a group."""
+    return start(function, *arguments, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def synthesise(manifest: str, out: str) -> None:

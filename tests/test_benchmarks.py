@@ -98,7 +98,11 @@ def output_of(script: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "folder", "line"), SMALL, ids=[row[0].split(".")[0] for row in SMALL])
+@pytest.mark.parametrize(
+    ("command", "folder", "line"),
+    [pytest.param(*row, marks=() if row[1] == "tmp_path" else pytest.mark.shared) for row in SMALL],
+    ids=[row[0].split(".")[0] for row in SMALL],
+)
 def test_a_script_prints_its_table(
     command: str, folder: str, line: str, request: pytest.FixtureRequest
 ) -> None:

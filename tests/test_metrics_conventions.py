@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_runs import run
 from metric_pictures import picture
 
-import cli
 from model.evaluation.baselines import BASELINES
 from model.metrics import GROUND_TRUTH_METRICS, METRICS, compute_metrics, conventions
 from model.metrics.conventions import CONVENTIONS, Convention, metrics_of
@@ -171,7 +170,7 @@ def test_every_metric_is_listed_with_its_unit_and_its_better_side(page: str) -> 
     assert [name for name, *_ in rows] == list(metrics)
     assert {name for name, *_, better in rows if better == "lower"} == {"Nabf", "Qcv", "MSE"}
     assert {name for name, _, unit, _ in rows if unit == "dB"} == {"PSNR", "PSNR-GT"}
-    shown = CliRunner().invoke(cli.main, ["evaluate", "--help"]).output
+    shown = run("evaluate", "--help").output
     assert ", ".join(BASELINES) in " ".join(shown.split())
     words = (
         shown.partition("--metric")[2].partition("--colour")[0].replace(",", " ").replace(";", " ").split()

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_runs import run
 from fusing import tiny_weights
 from metric_pictures import picture
 from report_pages import content_of, evaluation, training_run
 
-import cli
 from model.report import ReportConfig, report
 from pipeline.files import InputError, write_json
 from pipeline.images import write_image
@@ -167,10 +166,9 @@ def test_the_name_of_the_page_is_checked_before_anything_is_read(
         "model.inputs.folders.pair_folders",
     ):
         monkeypatch.setattr(name, never)
-    pairs = ["--features", "-a", str(tmp_path), "-b", str(tmp_path)]
+    pairs = ["--features", "-a", tmp_path, "-b", tmp_path]
     for options in ([], pairs):
-        arguments = ["report", str(tmp_path / "r.json"), "-o", str(tmp_path / "r.txt"), *options]
-        result = CliRunner().invoke(cli.main, arguments)
+        result = run("report", tmp_path / "r.json", "-o", tmp_path / "r.txt", *options)
         assert result.exit_code == 2 and "ending in .html" in result.stderr, result.output
 
 
@@ -183,6 +181,6 @@ def test_options_that_would_do_nothing_or_harm_are_refused(tmp_path: Path) -> No
         ([weights, "-o", tmp_path / "r.html", "--features", *pair[:2]], "give the pairs with -a and -b"),
         ([weights, "-o", tmp_path / "a/r.html", "--features", *pair], "would be among the inputs in"),
     ):
-        result = CliRunner().invoke(cli.main, ["report", *map(str, arguments)])
+        result = run("report", *arguments)
         assert result.exit_code == 2 and words in result.stderr, result.output
     assert not list(tmp_path.rglob("*.html"))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from child_processes import start
 from torch.distributed import TCPStore
 
 from model.checkpoint import load_network
@@ -24,7 +25,6 @@ from model.training.train_config import TrainConfig
 from model.training.training_log import TrainingLog, read_metrics
 from pipeline.files import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 #: Settings of runs that take a second or two.
 TINY: dict[str, Any] = {
     "batch_size": 2,
@@ -70,12 +70,9 @@ def spawn(
     joint: Path, out: Path, settings: dict[str, Any], stderr: int | None = None, **environment: str
 ) -> subprocess.Popen[bytes]:
     """A training in a process of its own, see :func:`train_here`."""
-    code = (
-        f"import sys; sys.path.insert(1, {str(Path(__file__).parent)!r})\n"
-        "from training_runs import train_here; train_here(*sys.argv[1:])"
+    return start(
+        train_here, joint, out, json.dumps(settings), stderr=stderr, env={**os.environ, **environment}
     )
-    arguments = [sys.executable, "-c", code, str(joint), str(out), json.dumps(settings)]
-    return subprocess.Popen(arguments, cwd=REPOSITORY, env={**os.environ, **environment}, stderr=stderr)
 
 
 def train_here(joint: str, out: str, written: str) -> None:

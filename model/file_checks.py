@@ -1,18 +1,18 @@
 """Checks of weights files and training states, which are not trusted.
 
-Nothing but tensors and plain values is ever unpickled, and nothing that a file claims is allocated before it
-is checked.
+Nothing but tensors and plain values is ever unpickled, and what a file claims is allocated within limits
+alone: for a network those of :class:`NetworkConfig`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError
@@ -89,8 +89,9 @@ def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> G
     Raises:
         InputError: one is missing, too many, of another shape or type, or not finite.
     """
-    with torch.device("meta"):  # shapes alone
-        expected = GIFNet(config).state_dict()
+    with _NoStart():
+        network = GIFNet(config)
+    expected = network.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         due, found = expected.get(name), tensors.get(name)
         if due is None or found is None or due.shape != found.shape or due.dtype != found.dtype:
@@ -101,6 +102,24 @@ def build(config: NetworkConfig, tensors: Mapping[str, Tensor], path: Path) -> G
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(f"{path}: {name} has values that are not finite; use an earlier checkpoint")
-    network = GIFNet(config)
     network.load_state_dict(dict(tensors))
     return network.eval()
+
+
+class _NoStart(TorchFunctionMode):
+    """Layers without the values that a training would start from: their memory is reserved, not yet used.
+
+    Not on PyTorch's device of shapes alone: some of its functions load the compiler, 1.6 s of imports.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)

@@ -8,7 +8,10 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pipeline.images import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: What stage two may use of stage one: the interface between them and what both are built on.
@@ -75,6 +78,23 @@ def test_help_imports_neither_torch_nor_h5py(command: list[str]) -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_fusing_does_not_wait_for_the_compiler(tmp_path: Path) -> None:
+    """PyTorch imports it for some functions of tensors that have a shape alone, in twice fusing's start."""
+    for side in "ab":
+        write_image(tmp_path / f"{side}.png", np.full((16, 16), 99, np.uint8))
+    arguments = ["fuse", *("-a", "a.png"), *("-b", "b.png"), *("-o", "fused.png"), *("--device", "cpu")]
+    code = (
+        f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\nimport cli\n"
+        f"cli.main({arguments!r}, standalone_mode=False)\n"
+        "assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "fused.png").is_file()
 
 
 def test_files_stay_readable() -> None:

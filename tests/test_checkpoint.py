@@ -103,6 +103,7 @@ def test_edited_headers_are_refused(weights: Path, edit: dict[str, str], says: s
     ("network_json", "says"),
     [
         ({"feature_growth": 2, "heads": 4, "depth": 2}, "does not fit"),
+        ({"feature_growth": 256, "decoder_channels": 512, "depth": 16, "window": 32}, "does not fit"),
         ({"feature_growth": 10**9}, "feature_growth is"),
         ({"window": 10**6}, "window is"),
         ({"colour": True}, "colour"),
@@ -113,7 +114,7 @@ def test_edited_headers_are_refused(weights: Path, edit: dict[str, str], says: s
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(weights: Path, network_json: Any, says: str) -> None:
-    """Even with a digest that is right, and before anything is built."""
+    """Even with a digest that is right, and before anything is taken from the file."""
     _rewrite(weights, header={"network": json.dumps(network_json)}, sign=True)
     refuses(load_network, weights, says)
 

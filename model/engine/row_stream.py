@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from model.engine import cpu_layers
 from model.engine.folded import Affine
 from model.engine.gpu_layers import copy_, pointwise
 
@@ -59,19 +61,20 @@ def padded_blocks(
     assert received == height, f"{received} rows of {height}"
 
 
-def convolve(x: Tensor, affine: Affine, *, groups: int = 1) -> Tensor:
-    """Convolution without padding, (1, C, h, w) -> (1, C', h', w')."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        # torch.conv2d avoids oneDNN for a 1x1 on a single thread, at half the speed.
-        return torch.mkldnn_convolution(x, *affine, (0, 0), (1, 1), (1, 1), groups)
+def convolve(x: Tensor, affine: Affine, *, groups: int = 1, slope: float | None = None) -> Tensor:
+    """Convolution without padding, (1, C, h, w) -> (1, C', h', w'); ReLU with a ``slope``, leaky unless 0."""
+    if x.device.type == "cpu":
+        return cpu_layers.convolve(x, affine, groups=groups, slope=slope)
     if affine.weight.shape[2:] == (1, 1):
-        return pointwise(x.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)
-    return torch.conv2d(x, *affine, groups=groups)
+        out = pointwise(x.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)
+    else:
+        out = torch.conv2d(x, *affine, groups=groups)
+    return out if slope is None else F.leaky_relu_(out, slope) if slope else out.relu_()
 
 
-def convolved(strips: Strips, height: int, affine: Affine) -> Iterator[Tensor]:
-    """3x3 convolution with reflection padding."""
-    return map(partial(convolve, affine=affine), padded_blocks(strips, height, halo=1))
+def convolved(strips: Strips, height: int, affine: Affine, *, slope: float | None = None) -> Iterator[Tensor]:
+    """3x3 convolution with reflection padding, and ReLU as in :func:`convolve`."""
+    return map(partial(convolve, affine=affine, slope=slope), padded_blocks(strips, height, halo=1))
 
 
 def copy_rows(target: Tensor, source: Tensor) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.blocks.attention import attend_heads, in_chunks
-from model.engine.folded import Affine, StreamWeights
+from model.engine import cpu_layers
+from model.engine.folded import StreamWeights
 from model.engine.gpu_layers import add_pointwise_, copy_, pointwise, pointwise_relu
 from model.engine.row_stream import convolve
 
 #: Rows and columns around a strip that the 5x5 local path reads.
 HALO = 2
-#: Windows that a core takes through the block at once: what they need stays in its second-level cache.
-WINDOWS_PER_CORE = 32
+#: Bytes of a map that a core takes through the block at once: few enough to stay in its cache, enough to keep
+#: it busy between two meetings with the others.
+PART_BYTES = 1 << 20
 
 
 class StreamStrip:
@@ -56,10 +57,10 @@ class StreamStrip:
             new values of the windows and their queries, (windows, N, C) each.
         """
         x, value, mixed = (_gather(grid[part]) for grid in (self._x, self._value, self._local))
-        key = _pointwise(x, self.weights.query_key)
+        key = (pointwise if x.is_cuda else cpu_layers.pointwise)(x, self.weights.query_key)
         if query is None:
             query, key = key.split(x.shape[2], dim=2)
-        mixed.add_(attend(query, key, value, position_bias))
+        add_attended_(mixed, query, key, value, position_bias)
         return _finish(x, mixed, self.weights), query
 
 
@@ -69,10 +70,12 @@ def parts(grid: Tensor) -> Iterator[tuple[slice, slice]]:
     if grid.device.type != "cpu":
         yield slice(rows), slice(columns)
         return
-    at_once = WINDOWS_PER_CORE * torch.get_num_threads()
+    at_once = torch.get_num_threads() * PART_BYTES // (grid[0, 0].numel() * grid.itemsize)
+    count = -(-columns // max(1, at_once))
+    edges = [index * columns // count for index in range(count + 1)]
     for row in range(rows):
-        for start in range(0, columns, at_once):
-            yield slice(row, row + 1), slice(start, start + at_once)
+        for start, stop in itertools.pairwise(edges):
+            yield slice(row, row + 1), slice(start, stop)
 
 
 def window_grid(x: Tensor, window: int) -> Tensor:
@@ -90,31 +93,11 @@ def put(windows: Tensor, grid: Tensor) -> None:
         grid.copy_(windows)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Softmax(Q K^T + bias) V per window and head; (windows, N, C) each -> (windows, N, C)."""
-    if query.is_cuda:
-        return in_chunks(attend_heads, query, key, value, bias, scale=1.0)
-    size = query.shape[2] // bias.shape[0]
-    out = torch.empty_like(value)
-    for head, position_bias in enumerate(bias):
-        channels = slice(head * size, (head + 1) * size)
-        q, k, v = (tensor[:, :, channels] for tensor in (query, key, value))
-        if q.dtype != torch.float32:
-            q, k = q.contiguous(), k.contiguous()  # oneDNN's matrix product is slow on rows with gaps
-        scores = torch.baddbmm(position_bias, q, k.transpose(1, 2))
-        torch.bmm(scores.softmax(-1), v, out=out[:, :, channels])
-    return out
-
-
-def relu_(x: Tensor, slope: float = 0.0) -> Tensor:
-    """ReLU in place; leaky with a slope."""
-    if slope:
-        return F.leaky_relu_(x, slope)
-    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
-        # The sign is the same bit in an integer, and for those the comparison is five times as fast.
-        x.view(torch.int16).clamp_(min=0)
-        return x
-    return x.relu_()
+def add_attended_(mixed: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """mixed + Softmax(Q K^T + bias) V per window and head, in place; (windows, N, C) each."""
+    if mixed.is_cuda:
+        return mixed.add_(in_chunks(attend_heads, query, key, value, bias, scale=1.0))
+    return cpu_layers.add_attended_(mixed, query, key, value, bias)
 
 
 def _gather(windows: Tensor) -> Tensor:
@@ -132,15 +115,6 @@ def _finish(x: Tensor, mixed: Tensor, weights: StreamWeights) -> Tensor:
     if x.is_cuda:
         add_pointwise_(x, mixed, weights.project)
         return add_pointwise_(x, pointwise_relu(x, weights.expand), weights.contract)
-    x.add_(_pointwise(mixed, weights.project))
-    return x.add_(_pointwise(relu_(_pointwise(x, weights.expand)), weights.contract))
-
-
-def _pointwise(windows: Tensor, affine: Affine) -> Tensor:
-    """1x1 convolution of (windows, N, C) -> (windows, N, C')."""
-    if windows.is_cuda:
-        return pointwise(windows, affine)
-    # As a convolution of small images: for these shapes up to twice as fast as the matrix product.
-    side = math.isqrt(windows.shape[1])
-    images = windows.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    return convolve(images, affine).permute(0, 2, 3, 1).flatten(1, 2)
+    cpu_layers.add_pointwise_(x, mixed, weights.project)
+    hidden = cpu_layers.pointwise(x, weights.expand, slope=0.0)
+    return cpu_layers.add_pointwise_(x, hidden, weights.contract)

@@ -10,6 +10,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from model.engine import cpu_layers
 from model.engine.folded import Affine, FoldedNetwork, StreamWeights
 from model.engine.gpu_layers import add_pointwise_
 from model.engine.row_stream import (
@@ -21,7 +22,7 @@ from model.engine.row_stream import (
     padded_blocks,
     split_channels,
 )
-from model.engine.strip_block import HALO, StreamStrip, parts, put, relu_, window_grid
+from model.engine.strip_block import HALO, StreamStrip, parts, put, window_grid
 
 
 class StripLayers:
@@ -90,9 +91,7 @@ class StripLayers:
         strips = self._merge(refined, RowReader(features))
         *hidden, last = self.network.decoder
         for affine in hidden:
-            strips = map(
-                partial(relu_, slope=self.network.head.slope), convolved(strips, self.height, affine)
-            )
+            strips = convolved(strips, self.height, affine, slope=self.network.head.slope)
         maps = itemgetter((slice(None), slice(self.network.head.channels)))
         return map(maps, convolved(strips, self.height, last))
 
@@ -103,7 +102,7 @@ class StripLayers:
             nonlocal left
             merged = merged[:, :, :left, : self.width]
             left -= merged.shape[2]
-            return relu_(_add_features(merged, features.take(merged.shape[2]), self.network.merge_features))
+            return _add_features(merged, features.take(merged.shape[2]), self.network.merge_features)
 
         # The rows that were reflected below the image come last, and may be strips of their own.
         whole = convolved(refined, self.map_height, self.network.merge_refined)
@@ -127,7 +126,7 @@ class _Inside:
 
 def _grow(block: Tensor, affine: Affine) -> Tensor:
     """A densely connected convolution: its input beside its output."""
-    before, grown = block[:, :, 1:-1, 1:-1], relu_(convolve(block, affine))
+    before, grown = block[:, :, 1:-1, 1:-1], convolve(block, affine, slope=0.0)
     if block.device.type == "cpu":
         return torch.cat([before, grown], dim=1)
     channels = before.shape[1]
@@ -143,8 +142,8 @@ def _grow(block: Tensor, affine: Affine) -> Tensor:
 
 
 def _add_features(merged: Tensor, features: Tensor, affine: Affine) -> Tensor:
-    """``merged`` plus the 1x1 convolution of the features, (1, C, rows, W) each."""
+    """``merged`` plus the 1x1 convolution of the features, (1, C, rows, W) each, and ReLU."""
     if merged.device.type == "cpu":
-        return merged.add_(convolve(features, affine))
+        return cpu_layers.relu_(cpu_layers.add_convolved_(merged, features, affine))
     pixels = merged.permute(0, 2, 3, 1).contiguous()  # a copy only where the map was cropped
-    return add_pointwise_(pixels, features.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)
+    return add_pointwise_(pixels, features.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2).relu_()

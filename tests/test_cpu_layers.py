@@ -1,0 +1,100 @@
+"""Layers of the CPU's engine: the plain formulas in float64, with oneDNN and without."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.engine.cpu_layers import add_attended_, add_convolved_, add_pointwise_, convolve, pointwise, relu_
+from model.engine.folded import Affine
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float64], ids=str)
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """The engine's types, and one that oneDNN does not have."""
+    if request.param == torch.float64:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    return request.param
+
+
+def drawn(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Numbers around 0; maps, of four dimensions, channels last."""
+    numbers = (torch.rand(shape) - 0.5).to(dtype)
+    return numbers.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else numbers
+
+
+def affine_of(out: int, channels: int, side: int, *, dtype: torch.dtype, bias: bool = True) -> Affine:
+    """A random convolution."""
+    return Affine(drawn(out, channels, side, side, dtype=dtype), drawn(out, dtype=dtype) if bias else None)
+
+
+def exact(x: Tensor, affine: Affine, groups: int = 1) -> Tensor:
+    """The convolution in float64."""
+    bias = None if affine.bias is None else affine.bias.double()
+    return F.conv2d(x.double(), affine.weight.double(), bias, groups=groups)
+
+
+def is_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    """Equal up to a few roundings of the type."""
+    assert found.dtype == dtype
+    step = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.double(), expected, rtol=step, atol=step * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (5, 10)])
+def test_convolutions_and_what_follows_them(side: int, groups: int, dtype: torch.dtype) -> None:
+    x, affine = drawn(1, 10, 9, 13, dtype=dtype), affine_of(10, 10 // groups, side, dtype=dtype)
+    plain = exact(x, affine, groups)
+    assert (plain < 0).any() and (plain > 0).any()
+    is_close(convolve(x, affine, groups=groups), plain, dtype)
+    is_close(convolve(x, affine, groups=groups, slope=0.0), plain.relu(), dtype)
+    is_close(convolve(x, affine, groups=groups, slope=0.2), F.leaky_relu(plain, 0.2), dtype)
+    without = convolve(x[..., 1:-1, 2:-1], Affine(affine.weight, None), groups=groups)  # of a part of a map
+    is_close(without, exact(x[..., 1:-1, 2:-1], Affine(affine.weight, None), groups), dtype)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("crop", [(9, 13), (7, 11)], ids=["whole", "part"])
+def test_sums_are_made_in_place(crop: tuple[int, int], bias: bool, dtype: torch.dtype) -> None:
+    rows, columns = crop
+    whole = drawn(1, 6, 9, 13, dtype=dtype)
+    before, part = whole.clone(), whole[:, :, :rows, :columns]
+    inputs = drawn(1, 10, 12, 13, dtype=dtype)[:, :, 3 : 3 + rows, :columns]
+    affine = affine_of(6, 10, 1, dtype=dtype, bias=bias)
+    expected = before[:, :, :rows, :columns].double() + exact(inputs, affine)
+    assert add_convolved_(part, inputs, affine).data_ptr() == whole.data_ptr()
+    is_close(part, expected, dtype)
+    whole[:, :, :rows, :columns] = before[:, :, :rows, :columns]
+    assert torch.equal(whole, before)  # nothing beside the part has changed
+
+
+def test_windows_are_images(dtype: torch.dtype) -> None:
+    windows, inputs = drawn(5, 16, 6, dtype=dtype), drawn(5, 16, 10, dtype=dtype)
+    affine = affine_of(6, 10, 1, dtype=dtype)
+    product = inputs.double() @ affine.weight.flatten(1).double().t() + affine.bias.double()
+    is_close(pointwise(inputs, affine), product, dtype)
+    is_close(pointwise(inputs, affine, slope=0.0), product.relu(), dtype)
+    expected = windows.double() + product
+    assert add_pointwise_(windows, inputs, affine) is windows
+    is_close(windows, expected, dtype)
+
+
+def test_attention_is_added(dtype: torch.dtype) -> None:
+    both, value, mixed = (drawn(5, 16, channels, dtype=dtype) for channels in (36, 18, 18))
+    query, key = both.split(18, dim=2)
+    bias = drawn(3, 16, 16, dtype=dtype)
+    q, k, v = (x.double().unflatten(2, (3, 6)).transpose(1, 2) for x in (query, key, value))
+    scores = q @ k.transpose(2, 3) + bias.double()
+    expected = mixed.double() + (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    assert add_attended_(mixed, query, key, value, bias) is mixed
+    is_close(mixed, expected, dtype)
+
+
+def test_relu_in_place(dtype: torch.dtype) -> None:
+    x = torch.tensor([-3.5, -1e-30, -0.0, 0.0, 1e-30, 2.5, float("inf"), -float("inf")], dtype=dtype)
+    expected = x.clamp(min=0)
+    assert relu_(x) is x and torch.equal(x, expected)

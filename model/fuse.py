@@ -137,10 +137,8 @@ class _Overlap:
                     continue
                 seconds = time.perf_counter() - start
                 self.writing.append((job, writers.submit(self._write, job, result, found, seconds)))
-                if len(self.writing) > self.at_once + WRITES_BEHIND:
-                    self._finish_write()
-            while self.writing:
-                self._finish_write()
+                self._finish_writes(behind=self.at_once + WRITES_BEHIND)
+            self._finish_writes(behind=0)
 
     def _read(self, job: Job) -> tuple[list[str | None], Any]:
         for path in job.inputs:
@@ -156,16 +154,18 @@ class _Overlap:
         except OSError:
             job.output.unlink(missing_ok=True)
             raise
-
-    def _finish_write(self) -> None:
-        job, future = self.writing.popleft()
-        try:
-            future.result()
-        except _FAILURES as error:
-            self._fail(job, error)
-            return
-        self.summary.done.append(job.name)
         self.progress.advance(note=job.name)
+
+    def _finish_writes(self, *, behind: int) -> None:
+        """Take note of the writes that have ended, and wait until no more than ``behind`` have not."""
+        while self.writing and (len(self.writing) > behind or self.writing[0][1].done()):
+            job, future = self.writing.popleft()
+            try:
+                future.result()
+            except _FAILURES as error:
+                self._fail(job, error)
+            else:
+                self.summary.done.append(job.name)
 
     def _fail(self, job: Job, error: Exception) -> None:
         reason = self.summary.failed[job.name] = _reason(job, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -31,16 +32,18 @@ class Progress:
             else None
         )
         self._start = self._last_line = time.monotonic()
+        self._counting = threading.Lock()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count ``count`` more units; ``note`` is shown beside them (a loss, a name)."""
-        self.done += count
-        if self._bar is not None:
-            if note:
-                self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(count)
-        elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
-            self._line(note)
+        """Count ``count`` more units, from any thread; ``note`` is shown beside them (a loss, a name)."""
+        with self._counting:
+            self.done += count
+            if self._bar is not None:
+                if note:
+                    self._bar.set_postfix_str(note, refresh=False)
+                self._bar.update(count)
+            elif time.monotonic() - self._last_line >= LINE_INTERVAL_S:
+                self._line(note)
 
     def message(self, text: str) -> None:
         """Print one line without tearing the bar."""

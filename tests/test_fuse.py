@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
 from pipeline.files import InputError
 from pipeline.images import read_image
+from pipeline.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -146,6 +149,27 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, weights: Path, monkeypatch: py
     monkeypatch.setattr("model.fusing.fuse_recipes.write_image", full)
     with pytest.raises(OSError, match="No space left"):
         fuse(on_cpu(weights), [tmp_path / "a.png"], tmp_path / "out.png")
+
+
+def test_a_result_counts_as_soon_as_it_is_written(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "123":
+        picture(tmp_path / f"a/{name}.png", 1)
+    # The first one waits for nothing, each further one for the count of the one before it.
+    counts, compute, advance = threading.Semaphore(1), Pictures.fuse, Progress.advance
+
+    def announced(progress: Progress, *arguments: Any, **named: Any) -> None:
+        advance(progress, *arguments, **named)
+        counts.release()
+
+    def patient(recipe: Pictures, loaded: Any) -> Any:
+        assert counts.acquire(timeout=60)
+        return compute(recipe, loaded)
+
+    monkeypatch.setattr(Progress, "advance", announced)
+    monkeypatch.setattr(Pictures, "fuse", patient)
+    assert fuse(on_cpu(weights), [tmp_path / "a"], tmp_path / "out").done == list("123")
 
 
 def test_paths_may_be_text(tmp_path: Path, weights: Path) -> None:

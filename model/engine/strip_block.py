@@ -70,8 +70,8 @@ def parts(grid: Tensor) -> Iterator[tuple[slice, slice]]:
     if grid.device.type != "cpu":
         yield slice(rows), slice(columns)
         return
-    at_once = torch.get_num_threads() * PART_BYTES // (grid[0, 0].numel() * grid.itemsize)
-    count = -(-columns // max(1, at_once))
+    at_once = max(1, torch.get_num_threads() * PART_BYTES // (grid[0, 0].numel() * grid.itemsize))
+    count = -(-columns // at_once)
     edges = [index * columns // count for index in range(count + 1)]
     for row in range(rows):
         for start, stop in itertools.pairwise(edges):

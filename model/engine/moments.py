@@ -45,10 +45,11 @@ class _Parts:
         for part in strip.split(max(1, MOMENT_VALUES * strip.shape[2] // strip.numel()), dim=2):
             values = part.float()
             mean = values.mean()
+            distances = torch.sub(values, mean, out=None if values is part else values)
             self._counts.append(values.numel())
             # Numbers, for a small tensor that outlives its strip cuts a large free block of the heap, and the
             # next strip needs a new one: a gigabyte in an image.
-            self._parts.append(torch.stack([mean, (values - mean).square_().sum()]).tolist())
+            self._parts.append(torch.stack([mean, distances.square_().sum()]).tolist())
 
     def statistics(self) -> Statistics:
         means, squares = torch.tensor(self._parts).double().unbind(1)

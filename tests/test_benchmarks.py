@@ -17,6 +17,8 @@ import pytest
 import torch
 from pretended_gpu import pretended_gpu
 
+from model.network import GIFNet, NetworkConfig
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 #: Scripts with little to do, the fixture with the folder that they read, and a line that each prints.
@@ -66,6 +68,19 @@ def script(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(
         main=gpu, bench=gpu_bench, experiments=gpu_experiments, report=gpu_report, train=gpu_train
     )
+
+
+def test_operations_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from gpu_fuse import _macs_per_pixel
+
+    count = _macs_per_pixel(GIFNet(NetworkConfig()), SimpleNamespace(quick=True))
+    encoder, embed = 9 * 32 * (2 + 34 + 66), 9 * 98 * 196
+    # Queries, keys and values of each stream, but for the queries of the first block's second one.
+    block = 98 * 98 + 98 * 196 * 2 + 25 * 98 + 2 * 64 * 98
+    blocks = 3 * block + (3 + 2 + 3) * 98 * 98
+    decoder = 98 * 98 + 9 * (98 * 98 + 98 * 64 + 64 * 32 + 32 * 16 + 16)
+    assert 1 <= count / (encoder + embed + blocks + decoder) < 1.05  # windows over the border
 
 
 @pytest.fixture

@@ -67,34 +67,34 @@ def test_stage_two_knows_only_the_interface_of_stage_one(path: Path) -> None:
 
 @pytest.mark.parametrize("command", [[], ["synth"], ["train"], ["fuse"], ["evaluate"], ["weights"]], ids=str)
 def test_help_imports_neither_torch_nor_h5py(command: list[str]) -> None:
-    code = (
+    _runs_alone(
         "import sys\nimport cli\n"
         f"try: cli.main({[*command, '--help']!r})\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "heavy = {'torch', 'h5py', 'timm', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
 
 
 def test_fusing_does_not_wait_for_the_compiler(tmp_path: Path) -> None:
     """PyTorch imports it for some functions of tensors that have a shape alone, in twice fusing's start."""
-    for side in "ab":
-        write_image(tmp_path / f"{side}.png", np.full((16, 16), 99, np.uint8))
-    arguments = ["fuse", *("-a", "a.png"), *("-b", "b.png"), *("-o", "fused.png"), *("--device", "cpu")]
-    code = (
-        f"import sys\nsys.path.insert(0, {str(REPOSITORY)!r})\nimport cli\n"
-        f"cli.main({arguments!r}, standalone_mode=False)\n"
+    a, b, fused = (str(tmp_path / f"{name}.png") for name in ("a", "b", "fused"))
+    for path in (a, b):
+        write_image(Path(path), np.full((16, 16), 99, np.uint8))
+    _runs_alone(
+        "import sys\nimport cli\n"
+        f"cli.main({['fuse', '-a', a, '-b', b, '-o', fused, '--device', 'cpu']!r}, standalone_mode=False)\n"
         "assert 'torch' in sys.modules and 'torch._dynamo' not in sys.modules"
     )
+    assert Path(fused).is_file()
+
+
+def _runs_alone(code: str) -> None:
+    """Code passes in a Python of its own."""
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "fused.png").is_file()
 
 
 def test_files_stay_readable() -> None:

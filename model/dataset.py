@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.files import InputError
-from pipeline.shard_file import Shard, open_shard
+from pipeline.shard_file import Shard
 from pipeline.shard_schema import FIELDS
-from pipeline.shards import read_index
+from pipeline.shards import open_listed, read_index
 
 #: Files that a process keeps open; systems often allow a process 1024 of them.
 _MAX_OPEN = 32
@@ -54,7 +54,7 @@ class JointDataset(Dataset[dict[str, Any]]):
                 f"{self.folder}: fields is {fields!r}; give a list of names, such as [{fields!r}]"
             )
         shards = read_index(self.folder)["shards"]
-        self._names = [entry["name"] for entry in shards]
+        self._entries = [{key: entry[key] for key in ("name", "samples")} for entry in shards]
         self._ends = np.cumsum([entry["samples"] for entry in shards], dtype=np.int64)
         if not len(self):
             raise InputError(f"{self.folder}: the dataset holds no samples")
@@ -91,13 +91,8 @@ class JointDataset(Dataset[dict[str, Any]]):
             # After a fork the files are the parent's, which must not be closed here: leave them alone.
             self._open, self._owner = OrderedDict(), os.getpid()
         if position not in self._open:
-            path = self.folder / self._names[position]
             files = ExitStack()
-            shard = files.enter_context(open_shard(path))
-            size = int(np.diff(self._ends, prepend=0)[position])
-            if shard.num_samples != size:
-                files.close()
-                raise InputError(f"{path}: {shard.num_samples} samples, but the index says {size}")
+            shard = files.enter_context(open_listed(self.folder, self._entries[position]))
             self._open[position] = files, shard
         self._open.move_to_end(position)
         while len(self._open) > _MAX_OPEN:

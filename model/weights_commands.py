@@ -9,8 +9,9 @@ import click
 from model.calibration.recipe import FUSION_SETS, FUSION_TRAINING, HELD_OUT_SHARE, sets_in
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from model.training.train_config import TrainConfig
-from pipeline.command_line import FILE, FOLDER, SIZE, check_jobs, finish, run_commands, setting
+from pipeline.command_line import FILE, FOLDER, SIZE, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, check_output, sha256_file
+from pipeline.workers import check_jobs
 
 
 @click.command("list")

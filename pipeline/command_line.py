@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import os
 import re
@@ -21,11 +20,9 @@ import click
 from click.core import ParameterSource
 
 from pipeline.files import InputError, first_line, one_line
+from pipeline.workers import KILLED, lacks_memory
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
-KILLED = "a worker process was killed, perhaps for want of memory; run it again, with fewer --jobs"
-#: What torch and OpenCV say of memory that is not there, in errors of no kind of their own.
-_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Insufficient memory")
 
 
 class _Path(click.Path):
@@ -93,13 +90,6 @@ def _told(error: Exception, running: str) -> str | None:
     return None
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error says that the memory of this machine or of its GPU does not suffice."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
 def _running(ctx: click.Context) -> str:
     """A group and the command of it that is run."""
     return " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
@@ -146,12 +136,6 @@ def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable
     return click.option(
         *(flags or (f"--{name.replace('_', '-')}",)), default=default, show_default=shown, **attributes
     )
-
-
-def check_jobs(jobs: int) -> None:
-    """Refuse what is no number of worker processes, nor -1, which is one for each core."""
-    if jobs == 0 or jobs < -1:
-        raise InputError(f"--jobs {jobs}: give the number of worker processes, or -1 for all cores")
 
 
 def finish(failures: bool) -> None:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import joblib
 
-from pipeline.command_line import KILLED, check_jobs
 from pipeline.files import InputError, first_line
+from pipeline.workers import KILLED, check_jobs
 
 ENGINES = ("local", "dask", "ray")
 #: On Ray, units for each worker between two moments at which their results are seen.

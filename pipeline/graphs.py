@@ -13,51 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.files import InputError, first_line
+from pipeline.files import first_line
 
 #: Runs before the record: kernels are chosen, libraries make their workspaces.
 WARM_UPS = 2
-
-
-class Recorded:
-    """A function of tensors on a GPU, recorded at its first call, and again when a shape changes.
-
-    Inputs are copied to where the record reads them, so the caller keeps its own; results are not copied.
-
-    Args:
-        function: launches kernels on its inputs and returns tensors. It neither waits for the device nor
-            decides anything by values, and it may be run more often than it is called.
-        device: of all tensors.
-        pool: memory shared with other records, none of which is launched before the results of the one
-            before are used up; see :func:`torch.cuda.graph_pool_handle`.
-    """
-
-    def __init__(
-        self, function: Callable[..., Sequence[Tensor | None]], device: torch.device, *, pool: Any = None
-    ) -> None:
-        self._function, self._device, self._pool = function, device, pool
-        self._inputs: list[Tensor] = []
-        self._launch: Callable[[], Sequence[Tensor | None]] | None = None
-
-    def __call__(self, *inputs: Tensor) -> Sequence[Tensor | None]:
-        """The function's results: the same tensors each time, valid until the next call.
-
-        Raises:
-            InputError: the function cannot be recorded.
-        """
-        if self._launch is None or [x.shape for x in self._inputs] != [x.shape for x in inputs]:
-            self._inputs = [x.clone() for x in inputs]
-            try:
-                self._launch = record(lambda: self._function(*self._inputs), self._device, pool=self._pool)
-            except torch.OutOfMemoryError:
-                raise  # without a graph it would not fit either
-            except RuntimeError as error:
-                raise InputError(
-                    f"{self._device}: no CUDA graph ({first_line(error)}); use --no-cuda-graphs"
-                ) from error
-        else:
-            torch._foreach_copy_(self._inputs, list(inputs))
-        return self._launch()
 
 
 class Repeating:
@@ -86,7 +45,7 @@ class Repeating:
         Args:
             given: on the host or the device; it is copied.
             kind: inputs of equal kind have equal shapes and types and are computed alike.
-            compute: the input on the device -> the result, as ``function`` of :class:`Recorded`.
+            compute: the input on the device -> the result, as ``work`` of :func:`record`.
             records: whether a record pays.
 
         Returns:
@@ -128,7 +87,11 @@ def record(
     """Run ``work`` a few times and record it; returns what launches the record.
 
     Args:
-        work, device, pool: as ``function``, ``device`` and ``pool`` of :class:`Recorded`; inputs are bound.
+        work: launches kernels on tensors that stay where they are, and returns tensors: the same ones at each
+            launch. It neither waits for the device nor decides anything by values, and it is run a few times.
+        device: of all tensors.
+        pool: memory shared with other records, none of which is launched before the results of the one
+            before are used up; see :func:`torch.cuda.graph_pool_handle`.
 
     Raises:
         RuntimeError: it cannot be recorded.

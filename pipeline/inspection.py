@@ -14,9 +14,8 @@ from pipeline.files import InputError, refuse_numbers_beyond, write_json
 from pipeline.images import write_image
 from pipeline.progress import Progress
 from pipeline.records import first_few
-from pipeline.shard_file import open_shard
 from pipeline.shard_schema import FIELDS
-from pipeline.shards import damaged_index, dataset_digest, load_arrays, read_index
+from pipeline.shards import damaged_index, dataset_digest, load_arrays, open_listed, read_index
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (
@@ -82,9 +81,7 @@ def iterate_samples(
         first += entry["samples"]
         if not wanted:
             continue
-        with open_shard(folder / entry["name"]) as shard:
-            if shard.num_samples != entry["samples"]:
-                raise InputError(f"{shard.path}: not as many samples as in the index; run inspect --verify")
+        with open_listed(folder, entry) as shard:
             for number in wanted:
                 yield {name: shard.read(name, number, number + 1)[0] for name in fields or shard.fields}
 

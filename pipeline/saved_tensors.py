@@ -17,9 +17,10 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from pipeline.files import InputError, canonical_json
+from pipeline.workers import lacks_memory
 
 #: What libraries raise for files of tensors that are damaged or not their own.
-UNREADABLE = (
+_DAMAGE = (
     SafetensorError,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -55,11 +56,20 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a {what}") from None
-    except UNREADABLE:
+    except _DAMAGE as error:
+        _raise_unless_damaged(error, path)
         raise InputError(f"{path}: not a {what}, or damaged; name another file") from None
     if _claims_too_much(content):
         raise InputError(f"{path}: a tensor is larger than what is stored of it; save it anew")
     return content
+
+
+def _raise_unless_damaged(error: Exception, path: Path | str) -> None:
+    """Pass on what is no fault of the file: memory that is not there, a file that may not be read."""
+    if lacks_memory(error):
+        raise error
+    if isinstance(error, OSError) and error.filename is not None:  # opening it; those of damage name no file
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and your permissions")
 
 
 def _claims_too_much(value: Any) -> bool:
@@ -100,7 +110,8 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
         return load(data), read_header(data).get("__metadata__", {})
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a safetensors file") from None
-    except UNREADABLE as error:
+    except _DAMAGE as error:
+        _raise_unless_damaged(error, path)
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
 
 

@@ -7,15 +7,17 @@ holds the size and SHA-256 of every file and a digest of every array. Only a fin
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.files import InputError, canonical_json, check_folder, read_json, sha256_file, sha256_text
-from pipeline.shard_file import array_digest, open_shard
+from pipeline.shard_file import Shard, array_digest, open_shard
 from pipeline.shard_schema import FORMAT, FORMAT_VERSION, INDEX_NAME
 
 #: Shards that are read at a time.
@@ -72,6 +74,21 @@ def dataset_digest(shards: Sequence[Mapping[str, Any]]) -> str:
     return sha256_text(canonical_json([entry["arrays"] for entry in shards]))
 
 
+@contextmanager
+def open_listed(folder: Path | str, entry: Mapping[str, Any]) -> Iterator[Shard]:
+    """Open a shard of a dataset by its entry in the index.
+
+    Raises:
+        InputError: it is missing or damaged, or holds another number of samples than the index says.
+    """
+    with open_shard(Path(folder) / entry["name"]) as shard:
+        if shard.num_samples != (told := entry["samples"]):
+            raise InputError(
+                f"{shard.path}: {shard.num_samples} samples, the index says {told}; run synth again"
+            )
+        yield shard
+
+
 def load_arrays(folder: Path | str, fields: Sequence[str]) -> dict[str, np.ndarray]:
     """Read the given fields of all samples of a finished dataset, verified against the index.
 
@@ -92,7 +109,8 @@ def each_shard(
     *,
     keep: Callable[[np.ndarray], np.ndarray] = lambda array: array,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The given fields of one shard after the other, verified against the index; some are read ahead.
+    """The given fields of one shard after the other, verified against the index; as many as there are
+    readers, ``MAX_READERS`` at most, are read ahead.
 
     Args:
         index: of the folder, :func:`read_index`.
@@ -107,9 +125,7 @@ def each_shard(
 
     def read(entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
         kept = {}
-        with open_shard(Path(folder) / entry["name"]) as shard:
-            if shard.num_samples != entry["samples"]:
-                raise InputError(f"{shard.path}: not as long as the index says; run inspect --verify")
+        with open_listed(folder, entry) as shard:
             for name in fields:
                 array = shard.read(name)
                 if array_digest(array) != entry["arrays"].get(name):
@@ -118,9 +134,16 @@ def each_shard(
         return kept
 
     # HDF5 reads one thing at a time, but what takes longest, digests and what is kept, needs no lock.
-    with ThreadPoolExecutor(min(MAX_READERS, os.cpu_count() or 1)) as pool:
+    readers = min(MAX_READERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(readers) as pool:
+        ahead: deque[Future[dict[str, np.ndarray]]] = deque()
         try:
-            yield from pool.map(read, entries)
+            for entry in entries:
+                ahead.append(pool.submit(read, entry))
+                if len(ahead) > readers:  # no more: memory holds what is read
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -178,11 +201,7 @@ def _verify_shard(path: Path, entry: Mapping[str, Any], told: Mapping[str, Any])
     # First of all: nothing of a file that was tampered with is read.
     if sha256_file(path) != entry["sha256"]:
         return [f"{path}: bytes differ from the index; delete it and run synth again"]
-    with open_shard(path) as shard:
-        if shard.num_samples != entry["samples"]:
-            return [
-                f"{path}: {shard.num_samples} samples, the index says {entry['samples']}; run synth again"
-            ]
+    with open_listed(path.parent, entry) as shard:
         if others := [name for name in told if shard.attributes[name] != told[name]]:
             return [f"{path}: its {', '.join(others)} not as the index says; run synth again"]
         digests = {name: array_digest(shard.read(name)) for name in shard.fields}

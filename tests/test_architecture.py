@@ -37,6 +37,7 @@ SHARED_MODULES = {
     "manifest",
     "recipe",
     "command_line",
+    "workers",
     "ycbcr",
     "colour_profiles",
 }

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.depth import scenes as depth_scenes
 from pipeline.depth import training as depth_training
 from pipeline.depth.losses import ordinal_error
 from pipeline.depth.network import load_depth_network, save_depth_network
 from pipeline.depth.photographs import photographs_digest, read_photographs
+from pipeline.depth.scenes import SceneSet, render_scene_set
 from pipeline.depth.training import FIRST_HELD_OUT, train_depth
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
@@ -180,6 +182,20 @@ def test_another_config_on_the_same_output_stops(trained: Path, tmp_path: Path) 
     changed = DepthTrainingConfig(**{**TINY.__dict__, "learning_rate": 1e-4})
     with pytest.raises(InputError, match="another learning_rate"):
         train_depth(changed, out)
+
+
+def test_scenes_of_another_renderer_are_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rendered() -> SceneSet:
+        return render_scene_set(tmp_path, seed=0, first=0, count=1, size_hw=(32, 32), randomised=False)
+
+    before = rendered()
+    monkeypatch.setattr(depth_scenes, "render_scene", lambda **_: pytest.fail("rendered again"))
+    np.testing.assert_array_equal(rendered().visible, before.visible)
+    monkeypatch.setattr(depth_scenes, "REVISION", depth_scenes.REVISION + 1)
+    with pytest.raises(pytest.fail.Exception, match="rendered again"):
+        rendered()
 
 
 def test_views_get_the_detail_of_photographs(trained: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import joblib
 import pytest
 from click.testing import CliRunner
 
-from pipeline.command_line import KILLED, Commands
+from pipeline.command_line import Commands
 from pipeline.engines import RunOptions, run_units
 from pipeline.files import InputError
+from pipeline.workers import KILLED
 
 
 def _square(number: int) -> int:

@@ -140,7 +140,7 @@ def test_an_index_with_another_number_of_samples_is_no_traceback(dataset: Path, 
     shards = read_index(dataset)["shards"]
     shards[0]["samples"] = 9
     folder = _with_index(dataset, tmp_path, shards=shards)
-    with pytest.raises(InputError, match="run inspect --verify"):
+    with pytest.raises(InputError, match="4 samples, the index says 9; run synth again"):
         list(iterate_samples(folder))
 
 

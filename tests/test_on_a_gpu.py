@@ -17,9 +17,10 @@ from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.network import GIFNet
+from model.training.recorded import Recorded
 from pipeline.device import repeatable
 from pipeline.engines import RunOptions
-from pipeline.graphs import WARM_UPS, Recorded
+from pipeline.graphs import WARM_UPS
 from pipeline.images import read_image
 from pipeline.padding import reflection_pad
 from pipeline.plan import SynthesisConfig

@@ -15,7 +15,15 @@ from random_shards import ATTRIBUTE_VALUES, TILE, make_dataset, make_sample
 from pipeline.files import InputError, write_json
 from pipeline.shard_file import open_shard, write_shard
 from pipeline.shard_schema import ATTRIBUTES, FIELDS, fields_of
-from pipeline.shards import INDEX_NAME, each_shard, load_arrays, read_index, shard_name, verify
+from pipeline.shards import (
+    INDEX_NAME,
+    MAX_READERS,
+    each_shard,
+    load_arrays,
+    read_index,
+    shard_name,
+    verify,
+)
 
 
 @pytest.mark.parametrize("compress", ["none", "gzip"])
@@ -109,8 +117,22 @@ def test_shards_are_read_in_order_and_as_long_as_the_index_says(random_dataset: 
         np.concatenate([part["visible"] for part in parts]), whole["visible"][[0, 3]]
     )
     index["shards"][1]["samples"] += 1
-    with pytest.raises(InputError, match="not as long as the index says"):
+    with pytest.raises(InputError, match="2 samples, the index says 3"):
         list(each_shard(folder, index, ["id"]))
+
+
+def test_no_more_is_read_ahead_than_there_are_readers(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path, (1,) * (3 * MAX_READERS))
+    read: list[np.ndarray] = []
+
+    def keep(array: np.ndarray) -> np.ndarray:
+        read.append(array)
+        return array
+
+    parts = each_shard(folder, read_index(folder), ["id"], keep=keep)
+    for taken, _ in enumerate(parts, start=1):
+        assert len(read) <= taken + MAX_READERS
+    assert len(read) == 3 * MAX_READERS
 
 
 def test_newer_formats_are_refused_by_name(random_dataset: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from model.fusing.colour import COLOUR_MODES, TASKS
 from model.inputs.sources import check_range
-from pipeline.command_line import check_jobs
 from pipeline.files import InputError
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
+from pipeline.workers import check_jobs
 
 if TYPE_CHECKING:
     from model.blocks.transformer import Task

@@ -23,8 +23,8 @@ from model.training.feed import Batch
 from model.training.information import InformationMeasure, information_weights
 from model.training.objectives import OBJECTIVES, loss_weights
 from model.training.padded import Form, PaddedNetwork
+from model.training.recorded import Recorded
 from model.training.train_config import TrainConfig
-from pipeline.graphs import Recorded
 
 _Passes = Callable[..., Sequence[Tensor | None]]
 _TASKS: tuple[Task, ...] = ("mm", "dp")

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.files import atomic_path
 from pipeline.progress import Progress
-from pipeline.scenes import render_scene
+from pipeline.scenes import REVISION, render_scene
 
 #: Scenes in one file; a stopped run renders at most this many again.
 BLOCK = 50
@@ -51,7 +51,7 @@ def render_scene_set(
         jobs: rendering processes; the result does not depend on it.
     """
     kind = "randomised" if randomised else "natural"
-    name = f"{kind}-{seed}-{size_hw[0]}x{size_hw[1]}"
+    name = f"{kind}-{REVISION}-{seed}-{size_hw[0]}x{size_hw[1]}"
     end = first + count
     parts = [range(start, min(start + BLOCK, end)) for start in range(first, end, BLOCK)]
     blocks: list[SceneSet] = []

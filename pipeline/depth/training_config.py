@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.command_line import check_jobs
 from pipeline.depth import STRIDE
 from pipeline.depth.photographs import photographs_digest
 from pipeline.files import InputError, sha256_file
 from pipeline.schedules import cosine_share
+from pipeline.workers import check_jobs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,81 @@
+"""Files of tensors: what is wrong with the machine is not told as damage of the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from pipeline.files import InputError, write_bytes
+from pipeline.saved_tensors import read_saved, read_tensors, saved_bytes
+
+Reader = Callable[[Path], Any]
+
+
+def _read_saved(path: Path) -> Any:
+    return read_saved(path, torch.device("cpu"))
+
+
+@pytest.fixture(params=[_read_saved, read_tensors], ids=["saved", "safetensors"])
+def reader(request: pytest.FixtureRequest) -> Reader:
+    return request.param
+
+
+@pytest.fixture
+def path(tmp_path: Path, reader: Reader) -> Path:
+    tensors = {"weight": torch.arange(6.0)}
+    return write_bytes(
+        tmp_path / "weights", save(tensors) if reader is read_tensors else saved_bytes(tensors)
+    )
+
+
+def test_round_trip(path: Path, reader: Reader) -> None:
+    content = reader(path)
+    tensors = content[0] if isinstance(content, tuple) else content
+    torch.testing.assert_close(tensors, {"weight": torch.arange(6.0)}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        MemoryError(),
+    ],
+    ids=["gpu", "torch", "python"],
+)
+def test_want_of_memory_is_no_damage(
+    path: Path, reader: Reader, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("pipeline.saved_tensors.torch.load", lacking)
+    monkeypatch.setattr("pipeline.saved_tensors.load", lacking)
+    with pytest.raises(type(error)) as raised:
+        reader(path)
+    assert raised.value is error
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_no_damage(path: Path, reader: Reader) -> None:
+    path.chmod(0)
+    with pytest.raises(InputError, match=r"weights: cannot be read .*ermission"):
+        reader(path)
+
+
+def test_a_folder_is_no_file_of_tensors(tmp_path: Path, reader: Reader) -> None:
+    with pytest.raises(InputError, match=r"cannot be read .*directory"):
+        reader(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 60], ids=str)
+def test_damage_is_told_as_such(path: Path, reader: Reader, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match="damaged"):
+        reader(path)

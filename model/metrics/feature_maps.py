@@ -9,7 +9,7 @@ import functools
 
 import cv2
 import numpy as np
-import scipy.fft
+import scipy  # loads its modules when they are first used
 
 #: Taps of Matlab's filter "dmey", the middle one at ``_TAPS // 2``. The Meyer filter itself never ends.
 _TAPS = 102

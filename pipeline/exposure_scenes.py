@@ -79,7 +79,11 @@ def read_scenes(
 def split_scenes(
     scenes: Sequence[ExposureScene], held_out_every: int
 ) -> tuple[list[ExposureScene], list[ExposureScene]]:
-    """Training and held-out pictures: all of the n-th, the 2n-th, ... scene are held out."""
+    """Training and held-out pictures: all of the n-th, the 2n-th, ... scene are held out.
+
+    Raises:
+        InputError: there are fewer than ``held_out_every`` scenes.
+    """
     names = list(dict.fromkeys(picture.scene for picture in scenes))
     apart = set(names[held_out_every - 1 :: held_out_every])
     if not apart:

@@ -178,7 +178,11 @@ def source_digest(path: Path | str) -> str | None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, if it is not there."""
+    """Make a folder, and those above it, if it is not there.
+
+    Raises:
+        InputError: a file is in its place, or the folder above may not be written.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -49,7 +49,10 @@ def check_header(picture: Image.Image, path: Path | str, *, max_pixels: int) -> 
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """Of EXIF; 1 where Pillow and OpenCV turn a picture upright by themselves, or EXIF is malformed."""
+    """The orientation that EXIF states, 1 to 8 (1 = upright).
+
+    It is 1 as well where Pillow and OpenCV turn a picture by themselves, or where EXIF is malformed.
+    """
     if picture.format == "TIFF":
         return 1
     try:

@@ -1,6 +1,6 @@
 """Safe decoding and encoding of images.
 
-Formats: JPEG, PNG, TIFF and BMP, chosen by content and never by name. In memory an image is uint8 or
+Formats: JPEG, PNG, TIFF and BMP; read by content, never by name, and written by suffix. In memory an image is uint8 or
 uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel is decoded.
 """
 
@@ -132,7 +132,12 @@ def write_image(
     """Encode uint8 or uint16 (H, W) or (H, W, 3) RGB by the suffix of ``path``, atomically.
 
     Args:
+        jpeg_quality: 1 to 100, of JPEG alone.
         profile: ICC profile to go with the values; a BMP holds none.
+
+    Raises:
+        InputError: the suffix is none of a picture's, or the image does not fit the format: 16 bits in JPEG
+            or BMP, no pixels, or more of them than the format holds.
     """
     path = check_suffix(path)
     assert image.dtype in (np.uint8, np.uint16), image.dtype

@@ -1,9 +1,9 @@
 """Leases on work units, so that any number of processes can share one output folder.
 
 A lease is a file made with O_EXCL and touched while its owner lives. One that has not been touched for
-:data:`LEASE_S`, or whose process on this host is gone, has expired and is taken over. So an owner that was
-paused for long is one no more; where two must never write, it asks :func:`holds` before it does. Shards need
-no such question: two owners of the same unit write the same bytes, and either rename will do.
+:data:`LEASE_S`, or whose process on this host is gone, has expired and is taken over. An owner that was
+paused for long has thus lost its lease; where two must never write, it asks :func:`holds` before it does.
+Shards need no such question: two owners of the same unit write the same bytes, and either rename will do.
 """
 
 from __future__ import annotations

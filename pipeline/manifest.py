@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,35 +106,57 @@ def list_samples(
     for role in roles:
         files[role], productive[role] = _find_files(manifest, role, split, tree)
 
-    listing = SampleListing(manifest=manifest, root=tree.root, split=split or None, samples=[], unmatched=[])
-    paired: set[str] = set()  # the files of complete samples
-    for sample_id in sorted(set(files[roles[0]]).intersection(*files.values())):
-        own = {role: files[role][sample_id] for role in roles}
-        owners: dict[str, str] = {}
-        for role, path in own.items():
-            if (other := owners.setdefault(path, role)) != role:
-                message = f"{role} and {other} are the same file {path}; give each role files of its own"
-                raise manifest.error(productive[role][0].line, message)
-        paired.update(owners)
-        paths = {role: tree.root / path for role, path in own.items()}
-        listing.samples.append(SourceSample(id=sample_id, paths=paths))
-    for sample_id in sorted(set().union(*files.values())):
-        present = tuple(role for role in roles if sample_id in files[role])
-        if paired.issuperset(files[role][sample_id] for role in present):
-            continue
-        for role in roles:
-            if role not in present:
-                entry = Unmatched(
-                    id=sample_id,
-                    missing_role=role,
-                    expected=_either(_fill(pattern, split, sample_id) for pattern in productive[role]),
-                    line=productive[role][0].line,
-                    present=present,
-                )
-                listing.unmatched.append(entry)
+    complete = {
+        sample_id: {role: files[role][sample_id] for role in roles}
+        for sample_id in sorted(set(files[roles[0]]).intersection(*files.values()))
+    }
+    for own in complete.values():
+        _check_apart(own, manifest, productive)
+    listing = SampleListing(
+        manifest=manifest,
+        root=tree.root,
+        split=split or None,
+        samples=[
+            SourceSample(id=sample_id, paths={role: tree.root / path for role, path in own.items()})
+            for sample_id, own in complete.items()
+        ],
+        unmatched=list(
+            _unmatched(files, {path for own in complete.values() for path in own.values()}, productive, split)
+        ),
+    )
     if not listing.samples:
         raise listing._unmatched_error("not one complete sample")
     return listing
+
+
+def _check_apart(own: Mapping[str, str], manifest: Manifest, productive: Mapping[str, list[Pattern]]) -> None:
+    """Refuse one file for two roles of a sample, whose files are given by role."""
+    owners: dict[str, str] = {}
+    for role, path in own.items():
+        if (other := owners.setdefault(path, role)) != role:
+            message = f"{role} and {other} are the same file {path}; give each role files of its own"
+            raise manifest.error(productive[role][0].line, message)
+
+
+def _unmatched(
+    files: Mapping[str, Mapping[str, str]],
+    paired: AbstractSet[str],
+    productive: Mapping[str, list[Pattern]],
+    split: str,
+) -> Iterator[Unmatched]:
+    """Every missing role of an id, unless the files that the id has are ``paired``: of complete samples."""
+    for sample_id in sorted(set().union(*files.values())):
+        present = tuple(role for role, found in files.items() if sample_id in found)
+        if all(files[role][sample_id] in paired for role in present):
+            continue
+        for role in (role for role in files if role not in present):
+            yield Unmatched(
+                id=sample_id,
+                missing_role=role,
+                expected=_either(_fill(pattern, split, sample_id) for pattern in productive[role]),
+                line=productive[role][0].line,
+                present=present,
+            )
 
 
 def _find_files(

@@ -34,8 +34,8 @@ MAX_TILE = 16384
 #: Seconds in which a process that has just made the plan's file writes it, and between two looks at it.
 _WRITING_S, _POLL_S = 10.0, 0.1
 
-#: Of what makes samples: raised with every change after which one plan gives other bytes, so that a dataset
-#: begun before it is not gone on with after.
+#: Raised with every change of the program after which one plan gives other bytes: a dataset that was begun
+#: before it is then not gone on with.
 REVISION = 2
 
 

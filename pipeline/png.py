@@ -15,7 +15,7 @@ import numpy as np
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Channels by IHDR's colour type, of those read here.
 _CHANNELS = {0: 1, 2: 3}
-#: And of those that only others decode.
+#: Channels by colour type, of all there are: palette and alpha, which only others decode, too.
 _SAMPLES = _CHANNELS | {3: 1, 4: 2, 6: 4}
 #: First pixel and step of the seven pictures of which an interlaced one consists: column, row.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))

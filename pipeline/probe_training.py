@@ -63,7 +63,11 @@ def train_probe(
 def fit_probe(
     config: ProbeTrainingConfig, scenes: Sequence[ExposureScene], device: torch.device
 ) -> ExposureProbe:
-    """Train on all given scenes and return the averaged network in eval mode."""
+    """Train on all given scenes and return the averaged network in eval mode.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random_stream(config.seed, "train-probe", "", "weights").integers(1 << 31)))
         probe, average = ExposureProbe().to(device), ExposureProbe().to(device)

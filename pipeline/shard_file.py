@@ -44,6 +44,9 @@ def write_shard(
 
     Returns:
         ``name``, ``bytes``, ``sha256``, ``samples`` and ``arrays`` (a digest for each field).
+
+    Raises:
+        OSError: the file cannot be written, or is read back differently.
     """
     arrays = {name: _stack(name, samples, tile) for name in fields_of(attributes["config"])}
     with atomic_path(path) as temporary:
@@ -82,7 +85,11 @@ class Shard:
         _check_datasets(file, self.fields, self.num_samples, path)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read samples ``start:stop`` of one field; text comes as an object array of str."""
+        """Read samples ``start:stop`` of one field; text comes as an object array of str.
+
+        Raises:
+            InputError: the shard has no such field, or a checksum or the text is damaged.
+        """
         if name not in self.fields:
             raise InputError(f"{self.path}: has no field {name}; it has {', '.join(self.fields)}")
         try:

@@ -60,7 +60,7 @@ def _upper_half_is(image: np.ndarray, eight_bit: np.ndarray) -> bool:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, bool]:
-    """Pixels as stored, (H, W, 3), and False; None of what is not read so."""
+    """What OpenCV reads: pixels as stored, (H, W, 3) uint16, or None; and False, since it knows no planes."""
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -72,7 +72,7 @@ def _by_opencv(data: bytes) -> tuple[np.ndarray | None, bool]:
 
 
 def _by_tifffile(data: bytes) -> tuple[np.ndarray | None, bool]:
-    """The same of a TIFF, also compressed by Zstandard, and whether it is planar."""
+    """What tifffile reads: pixels as stored, (H, W, 3) uint16, or None; and whether the TIFF is planar."""
     try:
         with TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first.aspage()

@@ -229,7 +229,7 @@ def _shrink(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def _upload(picture: _Picture, device: torch.device) -> Tensor:
-    """Its planes, (3 or 4, H, W) uint8 on a device."""
+    """The planes of a picture on a device, (3 or 4, H, W) uint8: RGB, and infrared if there is any."""
     planes = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in picture]
     return torch.cat([planes[0].permute(2, 0, 1), *(one[None] for one in planes[1:])])
 

@@ -1,7 +1,7 @@
 """Safe decoding and encoding of images.
 
-Formats: JPEG, PNG, TIFF and BMP; read by content, never by name, and written by suffix. In memory an image is uint8 or
-uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel is decoded.
+Formats: JPEG, PNG, TIFF and BMP; read by content, never by name, and written by suffix. In memory an image
+is uint8 or uint16, (H, W) grey or (H, W, 3) RGB. Untrusted files are checked before a pixel is decoded.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
             or a loss that is not finite.
     """
     out = check_output(out, config.base)
-    folder = out.with_name(out.stem + ".training")
+    folder = _work_folder(out)
     device = resolve_device(config.device)
     state = DepthTrainingState(config, device)
     state.restore(folder / "checkpoint.pt")
@@ -57,18 +57,22 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     if config.photographs and state.step < config.all_steps:
         photographs = read_photographs(config.photographs, PHOTOGRAPH_PX)
     held_out = _held_out(config, folder / "scenes")
-    if state.step < config.steps:
-        scenes = _mixed_scenes(config, folder / "scenes", first=0, count=config.scenes)
-        _run_stage(state, scenes, photographs or list(scenes.visible), held_out, config.steps, out, folder)
-    if state.step < config.all_steps:
-        state.fix_base()
-        scenes = _mixed_scenes(config, folder / "scenes", first=config.scenes, count=config.infrared_scenes)
-        _run_stage(
-            state, scenes, photographs or list(scenes.visible), held_out, config.all_steps, out, folder
-        )
+    for end, first, count in (
+        (config.steps, 0, config.scenes),
+        (config.all_steps, config.scenes, config.infrared_scenes),
+    ):
+        if state.step < end:
+            if end > config.steps:
+                state.fix_base()
+            scenes = _mixed_scenes(config, folder / "scenes", first=first, count=count)
+            _run_stage(state, scenes, photographs or list(scenes.visible), held_out, end, out)
     if not state.is_exported(out):
         state.export(out, folder / "metrics.json")
     return out
+
+
+def _work_folder(out: Path) -> Path:
+    return out.with_name(out.stem + ".training")
 
 
 def _run_stage(
@@ -78,9 +82,9 @@ def _run_stage(
     held_out: dict[str, SceneSet],
     end: int,
     out: Path,
-    folder: Path,
 ) -> None:
     """Train to step ``end``, the end of a stage, with a checkpoint and an export now and then."""
+    folder = _work_folder(out)
     losses: list[dict[str, float]] = []
     with (
         repeatable(state.device),

@@ -9,12 +9,12 @@ import click
 from model.commands import evaluate, fuse, report
 from model.train_command import train
 from model.weights_commands import calibrate, export, import_weights, list_weights, train_fusion
-from pipeline.command_line import FOLDER, Commands, finish, run_commands
-from pipeline.commands import inspect, sample, synth
-from pipeline.contact_sheet import contact_sheet
+from pipeline.commands.dataset import inspect, sample, synth
+from pipeline.commands.options import FOLDER, Commands, finish, run_commands
+from pipeline.commands.weights import fetch, train_depth, train_probe
 from pipeline.files import WEIGHTS_DIR
 from pipeline.images import read_image, write_image
-from pipeline.weights_commands import fetch, train_depth, train_probe
+from pipeline.images.contact_sheet import contact_sheet
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -28,7 +28,7 @@ from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.saved_tensors import canonical, check_finite, read_saved, read_tensors
+from pipeline.networks.saved_tensors import canonical, check_finite, read_saved, read_tensors
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"

@@ -16,7 +16,7 @@ from model.inputs.manifest_pairs import manifest_pairs
 from model.metrics import GROUND_TRUTH_METRICS, METRICS
 from model.metrics.conventions import CONVENTIONS
 from model.report import ReportConfig, check_page
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
+from pipeline.commands.options import ANY_PATH, FILE, FOLDER, finish, refuse_idle, setting
 from pipeline.files import InputError, one_line
 
 _TASKS = "; ".join(f"{name}: {preset.summary}" for name, preset in TASKS.items())

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.files import InputError
-from pipeline.shard_file import Shard
-from pipeline.shard_schema import FIELDS
-from pipeline.shards import open_listed, read_index
+from pipeline.shards.dataset import open_listed, read_index
+from pipeline.shards.file import Shard
+from pipeline.shards.schema import FIELDS
 
 #: Files that a process keeps open; systems often allow a process 1024 of them.
 _MAX_OPEN = 32

@@ -23,7 +23,7 @@ from model.inputs.folders import FolderPairs, Images, ListedFiles, check_apart, 
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.files import InputError, enumerate_some, one_line, read_json, write_bytes, write_json
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 FORMAT, FORMAT_VERSION = "gifnet-evaluation", 2
 #: Images named in an error; the rest is counted.

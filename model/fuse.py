@@ -24,10 +24,10 @@ from model.fusing.fuse_recipes import Recipe, choose_recipe
 from model.fusing.fused_log import FusedLog, digests_of
 from model.inputs.folders import Images, ListedFiles
 from model.memory import free_memory_bytes, kept_in_process
-from pipeline.device import resolve_device
 from pipeline.files import InputError
-from pipeline.progress import Progress
-from pipeline.workers import lacks_memory
+from pipeline.networks.device import resolve_device
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.workers import lacks_memory
 
 #: Threads that read, and as many that write, beside a GPU at most: a colour pair of 1280x1024 takes a core
 #: about 50 ms to decode and encode, and a GPU a few to fuse and colour.

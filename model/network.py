@@ -24,7 +24,7 @@ from model.blocks.head import HEADS
 from model.blocks.pyramid_head import PyramidHead
 from model.blocks.transformer import CrossTaskTransformer, Pointwise, Task, conv3x3, precise
 from pipeline.files import InputError
-from pipeline.padding import ReflectedConv2d
+from pipeline.networks.padding import ReflectedConv2d
 
 
 @dataclass(frozen=True, kw_only=True)

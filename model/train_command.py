@@ -20,7 +20,7 @@ from model.training.train_config import (
     SHAPE,
     TrainConfig,
 )
-from pipeline.command_line import FOLDER, refuse_idle, setting
+from pipeline.commands.options import FOLDER, refuse_idle, setting
 
 
 def loss_weights(command: Any) -> Any:

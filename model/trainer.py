@@ -37,10 +37,10 @@ from model.training.step import AlternatingStep, NonFiniteError, amp_dtype
 from model.training.train_config import SHAPE, TrainConfig
 from model.training.training_log import TrainingLog, progress_note
 from model.training.training_state import TrainingState, save_training_state
-from pipeline.device import repeatable
 from pipeline.files import InputError, first_line, write_json
-from pipeline.progress import Progress
-from pipeline.schedules import follow
+from pipeline.networks.device import repeatable
+from pipeline.networks.schedules import follow
+from pipeline.runtime.progress import Progress
 
 
 def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resume: bool = False) -> Path:

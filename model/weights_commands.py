@@ -9,9 +9,9 @@ import click
 from model.calibration.recipe import FUSION_SETS, FUSION_TRAINING, HELD_OUT_SHARE, sets_in
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from model.training.train_config import TrainConfig
-from pipeline.command_line import FILE, FOLDER, SIZE, finish, run_commands, setting
+from pipeline.commands.options import FILE, FOLDER, SIZE, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, check_output, sha256_file
-from pipeline.workers import check_jobs
+from pipeline.runtime.workers import check_jobs
 
 
 @click.command("list")
@@ -129,7 +129,7 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     Example:
         gifnet weights train-fusion data -o fusion
     """
-    from pipeline.device import computes_bfloat16, resolve_device
+    from pipeline.networks.device import computes_bfloat16, resolve_device
 
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.
     amp = "bf16" if computes_bfloat16(resolve_device(device)) else "off"

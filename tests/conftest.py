@@ -15,7 +15,7 @@ from joint_data import write_joint
 from training_runs import tiny
 
 from model.trainer import train
-from pipeline import device
+from pipeline.networks import device
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from pipeline.files import write_json
-from pipeline.shard_file import write_shard
-from pipeline.shard_schema import FORMAT, FORMAT_VERSION
-from pipeline.shards import INDEX_NAME, shard_name
+from pipeline.shards.dataset import INDEX_NAME, shard_name
+from pipeline.shards.file import write_shard
+from pipeline.shards.schema import FORMAT, FORMAT_VERSION
 
 #: Grey levels that each derived image is brighter than the visible one, so that tests can tell them apart.
 SHIFTS = {"visible_focus_near": 1, "visible_focus_far": 2, "visible_over": 3, "visible_under": 4}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.manifest import SampleListing
-from pipeline.recipe import Manifest, load_manifest
+from pipeline.sources.listing import SampleListing
+from pipeline.sources.manifest import Manifest, load_manifest
 
 PAIR = 'name = "mine"\n\n[roles]\nvisible = "visible/{id}.png"\ninfrared = "infrared/{id}.png"\n'
 

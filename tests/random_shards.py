@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import write_json
-from pipeline.shard_file import write_shard
-from pipeline.shard_schema import FIELDS, FORMAT, FORMAT_VERSION, INDEX_NAME
-from pipeline.shards import dataset_digest, shard_name
+from pipeline.shards.dataset import dataset_digest, shard_name
+from pipeline.shards.file import write_shard
+from pipeline.shards.schema import FIELDS, FORMAT, FORMAT_VERSION, INDEX_NAME
 
 TILE = 16
 ATTRIBUTE_VALUES = {

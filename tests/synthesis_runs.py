@@ -13,7 +13,7 @@ from typing import Any
 from child_processes import start
 from tiny_source import run
 
-from pipeline import work_units
+from pipeline.synthesis import work_units
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

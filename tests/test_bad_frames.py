@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from tiny_source import FRAMES, SIZE, make_config, run
 
-from pipeline import synthesis
-from pipeline.shards import read_index
-from pipeline.work_units import ShardTask
+from pipeline.shards.dataset import read_index
+from pipeline.synthesis import synthesise as synthesis
+from pipeline.synthesis.work_units import ShardTask
 
 
 def _half_a_pair(folder: Path) -> None:

@@ -23,8 +23,8 @@ from model.training.planes import is_held_out, split_validation
 from pipeline.files import InputError
 from pipeline.focus import gaussian_blur
 from pipeline.images import to_uint8, write_image
+from pipeline.images.ycbcr import luminance
 from pipeline.scenes import render_scene
-from pipeline.ycbcr import luminance
 
 NARROW = NetworkConfig(feature_growth=8, decoder_channels=16, head="pyramid")
 

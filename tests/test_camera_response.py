@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.camera_response import (
+from pipeline.exposure.camera_response import (
     PARAMETRIC,
     CameraConfig,
     ResponseCurve,

@@ -18,16 +18,16 @@ from model.fuse import FuseSummary
 from model.fusing.fuse_config import FuseConfig
 from model.report import ReportConfig
 from model.training.train_config import TrainConfig
-from pipeline.camera_response import CameraConfig
 from pipeline.depth.training_config import DepthTrainingConfig
-from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
+from pipeline.exposure.camera_response import CameraConfig
+from pipeline.exposure.training_config import ProbeTrainingConfig
 from pipeline.focus import FocusConfig
-from pipeline.plan import SynthesisConfig
-from pipeline.probe_training_config import ProbeTrainingConfig
+from pipeline.focus.thin_lens import ThinLens
 from pipeline.scenes import SampleConfig
-from pipeline.shard_schema import ATTRIBUTES, FIELDS
-from pipeline.thin_lens import ThinLens
+from pipeline.shards.schema import ATTRIBUTES, FIELDS
+from pipeline.synthesis.engines import RunOptions
+from pipeline.synthesis.plan import SynthesisConfig
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 

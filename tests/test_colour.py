@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from model.fusing.colour import TASKS, colour_givers, colourise, merge_chroma
 from model.inputs.sources import Source
-from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
+from pipeline.images.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 colours = arrays(np.uint8, (6, 5, 3))
 lumas = arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))

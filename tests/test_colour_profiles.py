@@ -14,8 +14,8 @@ from pretended_gpu import pretended_gpu
 
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
-from pipeline.colour_profiles import profile_name, usable_profile
 from pipeline.images import read_picture, write_image
+from pipeline.images.colour_profiles import profile_name, usable_profile
 
 #: Two versions of sRGB, one that is called otherwise, and one for grey.
 SRGB = ImageCmsProfile(createProfile("sRGB")).tobytes()

@@ -14,9 +14,9 @@ import pytest
 from click.testing import Result
 from command_runs import REPOSITORY, run
 
-from pipeline.command_line import PART, SIZE, TwoNumbers
+from pipeline.commands.options import PART, SIZE, TwoNumbers
 from pipeline.files import InputError, atomic_path
-from pipeline.synthesis import SynthesisSummary
+from pipeline.synthesis.synthesise import SynthesisSummary
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def _chain(monkeypatch: pytest.MonkeyPatch, outcome: SynthesisSummary | BaseExce
             raise outcome
         return outcome
 
-    monkeypatch.setattr("pipeline.synthesis.synthesise", synthesise)
+    monkeypatch.setattr("pipeline.synthesis.synthesise.synthesise", synthesise)
     monkeypatch.setattr("model.trainer.train", lambda _, __, out, **___: out / "weights.safetensors")
     monkeypatch.setattr("model.checkpoint.load_with_facts", lambda _: (None, {}))
     monkeypatch.setattr("model.checkpoint.save_weights", lambda *_, **__: Path("gifnet.safetensors"))
@@ -158,7 +158,7 @@ def test_many_skipped_frames_are_counted(
     summary = SynthesisSummary(
         index=None, seen=count, written=0, skipped=count, failed=0, problems=problems, seconds={}
     )
-    monkeypatch.setattr("pipeline.synthesis.synthesise", lambda *_, **__: summary)
+    monkeypatch.setattr("pipeline.synthesis.synthesise.synthesise", lambda *_, **__: summary)
     told = run("synth", "llvip", "-o", str(tmp_path)).stderr.splitlines()
     if count == 11:  # a line that counts one would save none
         assert told == list(problems)

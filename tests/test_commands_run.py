@@ -21,9 +21,9 @@ from model.calibration.recipe import FUSION_TRAINING
 from model.checkpoint import load_network, read_metadata
 from pipeline.files import WEIGHTS_DIR, sha256_file
 from pipeline.images import read_rgb, write_image
-from pipeline.inspection import iterate_samples
 from pipeline.scenes import render_scene
-from pipeline.shards import load_arrays, read_index
+from pipeline.shards.dataset import load_arrays, read_index
+from pipeline.shards.inspection import iterate_samples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from model import dataset as dataset_module
 from model.dataset import JointDataset
 from pipeline.files import InputError
-from pipeline.shard_schema import FIELDS
-from pipeline.shards import INDEX_NAME, load_arrays, read_index
+from pipeline.shards.dataset import INDEX_NAME, load_arrays, read_index
+from pipeline.shards.schema import FIELDS
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 TILE = 32

@@ -14,9 +14,9 @@ import torch
 from depth_frames import depth_of, smooth_frame
 
 from pipeline.depth import load_depth_estimator
+from pipeline.depth.maps import FLAT_VALUE, unit_range
 from pipeline.files import InputError
 from pipeline.images import write_image
-from pipeline.inverse_depth import FLAT_VALUE, unit_range
 
 CPU = torch.device("cpu")
 

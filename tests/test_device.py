@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_source import run
 
-from pipeline import synthesis
-from pipeline.device import computes_bfloat16, resolve_device
 from pipeline.files import InputError
+from pipeline.networks.device import computes_bfloat16, resolve_device
+from pipeline.synthesis import synthesise as synthesis
 
 
 @pytest.mark.parametrize("name", ["tpu", "meta", "cuda:99", ""])

@@ -16,7 +16,7 @@ from click.testing import Result
 from command_runs import run
 
 from pipeline import files
-from pipeline.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
+from pipeline.commands.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
 from pipeline.files import InputError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -192,7 +192,7 @@ def test_the_command_tells_url_licence_and_digest(
 
     assert MEGADEPTH_URL.endswith("/best_generalization_net_G.pth")
     path = tmp_path / "weights"
-    monkeypatch.setattr("pipeline.weights_commands.MEGADEPTH_URL", url_of(server))
+    monkeypatch.setattr("pipeline.commands.weights.MEGADEPTH_URL", url_of(server))
     for unknown in ((), ("--sha256", "")):
         first = fetch("megadepth", *unknown)
         assert first.exit_code == 2 and not path.exists()

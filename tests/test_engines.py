@@ -10,10 +10,10 @@ import joblib
 import pytest
 from click.testing import CliRunner
 
-from pipeline.command_line import Commands
-from pipeline.engines import RunOptions, run_units
+from pipeline.commands.options import Commands
 from pipeline.files import InputError
-from pipeline.workers import KILLED
+from pipeline.runtime.workers import KILLED
+from pipeline.synthesis.engines import RunOptions, run_units
 
 
 def _square(number: int) -> int:

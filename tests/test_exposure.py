@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.camera_response import camera_pair, draw_camera
 from pipeline.exposure import ExposureConfig, ExposurePair, exposure_pairs, probe_pairs, relight
+from pipeline.exposure.camera_response import camera_pair, draw_camera
+from pipeline.exposure.probe import ExposureProbe
 from pipeline.files import InputError
-from pipeline.probe import ExposureProbe
-from pipeline.ycbcr import luminance, rgb_to_ycbcr
+from pipeline.images.ycbcr import luminance, rgb_to_ycbcr
 
 
 def _pictures(pair: ExposurePair) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 from manifest_files import PAIR, ids, touch, write
 
 from pipeline.files import InputError
-from pipeline.manifest import list_samples
+from pipeline.sources.listing import list_samples
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links need privileges on Windows")
 

@@ -20,9 +20,9 @@ from pipeline.focus import (
     gaussian_blur,
     split_focus,
 )
+from pipeline.focus.thin_lens import ThinLens
 from pipeline.images import read_rgb
-from pipeline.randomness import random_stream
-from pipeline.thin_lens import ThinLens
+from pipeline.runtime.randomness import random_stream
 
 
 def _frame(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
 from pipeline.files import InputError
 from pipeline.images import read_image
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

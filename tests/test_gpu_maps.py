@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.depth import details, gpu_maps
+from pipeline.depth.maps import FLAT_VALUE, full_size
 from pipeline.depth.separable import area_average, filtered, mirrored_box
-from pipeline.inverse_depth import FLAT_VALUE, full_size
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.depth.hourglass import Hourglass, load_hourglass
 from pipeline.files import InputError
-from pipeline.saved_tensors import read_published_state
+from pipeline.networks.saved_tensors import read_published_state
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.files import InputError
 from pipeline.images import read_grey, read_rgb, to_uint8, write_image
-from pipeline.ycbcr import luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from pipeline.images.ycbcr import luminance, rgb_to_ycbcr, ycbcr_to_rgb
 
 
 def test_read_rgb_and_read_grey(tmp_path: Path) -> None:

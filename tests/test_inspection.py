@@ -12,11 +12,11 @@ import pytest
 from command_runs import run
 from tiny_source import FRAMES
 
-from pipeline import inspection
 from pipeline.files import InputError, read_json, write_json
 from pipeline.images import read_image, read_rgb, write_image
-from pipeline.inspection import describe, describe_draws, export_folders, iterate_samples, preview
-from pipeline.shards import INDEX_NAME, read_index, shard_name
+from pipeline.shards import inspection
+from pipeline.shards.dataset import INDEX_NAME, read_index, shard_name
+from pipeline.shards.inspection import describe, describe_draws, export_folders, iterate_samples, preview
 
 
 def _with_index(dataset: Path, folder: Path, **changes: object) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.inverse_depth import FLAT_VALUE, refine_edges, unit_range
+from pipeline.depth.maps import FLAT_VALUE, refine_edges, unit_range
 
 
 @given(hnp.arrays(np.float32, (7, 9), elements=st.floats(-(2.0**100), 2.0**100, width=32)))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import leases
 from pipeline.files import write_bytes
-from pipeline.leases import LEASE_S, clear_litter, holds, lease
+from pipeline.runtime import leases
+from pipeline.runtime.leases import LEASE_S, clear_litter, holds, lease
 
 
 def test_only_one_owner(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from manifest_files import PAIR, ids, touch, write
 
 from pipeline.files import InputError
-from pipeline.manifest import _compile, list_samples
+from pipeline.sources.listing import _compile, list_samples
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -47,7 +47,8 @@ def test_order_is_the_same_in_another_process_and_locale(tmp_path: Path) -> None
     for name in ("b", "A", "ä", "a/z", "Z"):
         touch(tmp_path, f"visible/{name}.png", f"infrared/{name}.png")
     program = (
-        "import sys; from pipeline.manifest import list_samples; from pipeline.recipe import load_manifest; "
+        "import sys; from pipeline.sources.listing import list_samples; "
+        "from pipeline.sources.manifest import load_manifest; "
         "print(ascii([s.id for s in list_samples(load_manifest(sys.argv[1])).samples]))"
     )
     outputs = {

@@ -15,7 +15,7 @@ from metric_pictures import picture
 from model.inputs.manifest_pairs import SOURCE_ROLES, manifest_pairs
 from pipeline.files import InputError
 from pipeline.images import write_image
-from pipeline.recipe import load_manifest
+from pipeline.sources.manifest import load_manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,14 +18,14 @@ from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.network import GIFNet
 from model.training.recorded import Recorded
-from pipeline.device import repeatable
-from pipeline.engines import RunOptions
-from pipeline.graphs import WARM_UPS
 from pipeline.images import read_image
-from pipeline.padding import reflection_pad
-from pipeline.plan import SynthesisConfig
-from pipeline.shards import load_arrays, verify
-from pipeline.synthesis import synthesise
+from pipeline.networks.device import repeatable
+from pipeline.networks.graphs import WARM_UPS
+from pipeline.networks.padding import reflection_pad
+from pipeline.shards.dataset import load_arrays, verify
+from pipeline.synthesis.engines import RunOptions
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.synthesise import synthesise
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from pretended_gpu import pretended_gpu
 
-from pipeline.device import repeatable
-from pipeline.padding import ReflectedConv2d, _ReflectionPad, replication_pad
+from pipeline.networks.device import repeatable
+from pipeline.networks.padding import ReflectedConv2d, _ReflectionPad, replication_pad
 
 SIDES = [(1, 1, 1, 1), (0, 3, 0, 0), (2, 0, 4, 1), (4, 4, 4, 4), (0, 0, 0, 0)]
 

@@ -15,12 +15,12 @@ import pytest
 import torch
 from tiny_source import make_config, run
 
-from pipeline import plan
 from pipeline.depth.network import DepthNetwork, save_depth_network
+from pipeline.exposure.probe import ExposureProbe, save_probe
 from pipeline.files import InputError, read_json, write_json
-from pipeline.plan import PLAN_NAME, SynthesisConfig, _write_new, make_plan, settle_plan
-from pipeline.probe import ExposureProbe, save_probe
-from pipeline.shards import read_index
+from pipeline.shards.dataset import read_index
+from pipeline.synthesis import plan
+from pipeline.synthesis.plan import PLAN_NAME, SynthesisConfig, _write_new, make_plan, settle_plan
 
 
 def _with_splits(source: Path, folder: Path, *splits: str) -> Path:

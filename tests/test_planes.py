@@ -20,7 +20,7 @@ from model.training.feed import TrainingData
 from model.training.planes import cut_crops, load_joint, to_luminance
 from model.training.sampling import Crops, SampleOrder, centre_crops
 from pipeline.files import InputError
-from pipeline.shards import dataset_digest, load_arrays, read_index
+from pipeline.shards.dataset import dataset_digest, load_arrays, read_index
 
 CPU = torch.device("cpu")
 

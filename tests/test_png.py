@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.files import InputError
 from pipeline.images import read_image, write_image
-from pipeline.png import decode_plain_png, encode_png, lacks_rows
+from pipeline.images.png import decode_plain_png, encode_png, lacks_rows
 
 _CHANNELS = [1, 3]
 

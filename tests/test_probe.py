@@ -12,9 +12,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-import pipeline.probe
-from pipeline.files import InputError
-from pipeline.probe import (
+import pipeline.exposure.probe
+from pipeline.exposure.probe import (
     DEFAULT_WEIGHTS,
     PUBLISHED_FILES,
     ExposureProbe,
@@ -23,6 +22,7 @@ from pipeline.probe import (
     probe_tiles,
     save_probe,
 )
+from pipeline.files import InputError
 
 
 def _seeded(key: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, published: Path) ->
     plane = np.random.default_rng(0).integers(0, 256, (61, 47), dtype=np.uint8)
     whole = probe_luminance(plane, probe)
     for pixels in (47 * 7, 47 * 60):
-        monkeypatch.setattr(pipeline.probe, "_STRIP_PIXELS", pixels)
+        monkeypatch.setattr(pipeline.exposure.probe, "_STRIP_PIXELS", pixels)
         for got, expected in zip(probe_luminance(plane, probe), whole, strict=True):
             assert np.abs(got - expected).max() < 1e-6
 
@@ -96,7 +96,7 @@ def test_batches_do_not_show(monkeypatch: pytest.MonkeyPatch, published: Path) -
     sizes: list[int] = []
     forward = type(probe).forward
     monkeypatch.setattr(type(probe), "forward", lambda self, x: sizes.append(len(x)) or forward(self, x))
-    monkeypatch.setattr(pipeline.probe, "_tiles_at_once", lambda device, pixels: 3)
+    monkeypatch.setattr(pipeline.exposure.probe, "_tiles_at_once", lambda device, pixels: 3)
     for got, one_by_one in zip(probe_tiles(tiles, probe), expected, strict=True):
         assert got.shape == tiles.shape and np.abs(got - one_by_one).max() < 1e-6
     assert sizes == [3, 3, 3]
@@ -127,7 +127,7 @@ def test_missing_and_foreign_files_are_named(
     with pytest.raises(InputError, match="no such file"):
         load_probe(tmp_path / "absent.safetensors")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.probe, "CHANNELS", (4, 6))
+        patch.setattr(pipeline.exposure.probe, "CHANNELS", (4, 6))
         narrow = save_probe(tmp_path / "narrow.safetensors", ExposureProbe(), {})
     with pytest.raises(InputError, match=r"narrow\.safetensors: not an exposure probe"):
         load_probe(narrow)
@@ -148,7 +148,7 @@ def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"not written, under\.0\.weight holds NaN .*lower learning rate$"):
         save_probe(path, probe, {})
     assert not path.exists()
-    monkeypatch.setattr("pipeline.probe.check_finite", lambda *_: None)
+    monkeypatch.setattr("pipeline.exposure.probe.check_finite", lambda *_: None)
     with pytest.raises(InputError, match="holds NaN or infinite values; make or fetch"):
         load_probe(save_probe(path, probe, {}))
 

@@ -13,7 +13,7 @@ import torch
 from exposure_manifest import exposure_manifest
 from safetensors import safe_open
 
-from pipeline.exposure_scenes import (
+from pipeline.exposure.photographs import (
     ExposureScene,
     best_gamma,
     probe_figures,
@@ -21,11 +21,11 @@ from pipeline.exposure_scenes import (
     read_scenes,
     split_scenes,
 )
+from pipeline.exposure.probe import load_probe, probe_luminance
+from pipeline.exposure.training import fit_probe, train_probe
+from pipeline.exposure.training_config import ProbeTrainingConfig
 from pipeline.files import InputError
 from pipeline.images import write_image
-from pipeline.probe import load_probe, probe_luminance
-from pipeline.probe_training import fit_probe, train_probe
-from pipeline.probe_training_config import ProbeTrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -147,7 +147,9 @@ def test_an_output_that_cannot_be_made_is_told_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = exposure_manifest(tmp_path)
-    monkeypatch.setattr("pipeline.probe_training.read_scenes", lambda *_, **__: pytest.fail("data were read"))
+    monkeypatch.setattr(
+        "pipeline.exposure.training.read_scenes", lambda *_, **__: pytest.fail("data were read")
+    )
     for out in (tmp_path, manifest / "probe.safetensors"):
         with pytest.raises(InputError, match="folder"):
             train_probe(SHORT, manifest, None, out)

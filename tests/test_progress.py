@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from pipeline import progress
-from pipeline.progress import Progress
+from pipeline.runtime import progress
+from pipeline.runtime.progress import Progress
 
 
 def test_without_a_terminal_there_is_one_line_at_the_end(

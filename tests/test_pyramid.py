@@ -25,8 +25,8 @@ from model.blocks.pyramid import (
     stronger_detail,
 )
 from model.evaluation.baselines import laplacian_pyramid
-from pipeline.device import repeatable
 from pipeline.images import to_uint8
+from pipeline.networks.device import repeatable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 keys = st.tuples(st.integers(0, 2**64), st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
@@ -44,7 +44,7 @@ def test_the_parts_of_a_key_do_not_run_together() -> None:
 
 def test_streams_are_the_same_in_another_process() -> None:
     program = (
-        "from pipeline.randomness import random_stream as r\n"
+        "from pipeline.runtime.randomness import random_stream as r\n"
         "print(r(7, 'synth', 'n\\xe4chtlich/010001#0', 'focus').bytes(16).hex(), r(0, '', '', '').random())"
     )
     first, second = random_stream(7, "synth", "nächtlich/010001#0", "focus"), random_stream(0, "", "", "")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from manifest_files import PAIR, ids, touch, write
 
 from pipeline.files import InputError
-from pipeline.manifest import list_samples
-from pipeline.recipe import KEYS, ROLES, load_manifest
+from pipeline.sources.listing import list_samples
+from pipeline.sources.manifest import KEYS, ROLES, load_manifest
 
 RECIPES = Path(__file__).resolve().parents[1] / "manifests"
 

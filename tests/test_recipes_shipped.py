@@ -15,8 +15,8 @@ from scipy.io import savemat
 from tifffile import imread
 
 from pipeline.files import InputError
-from pipeline.manifest import list_samples, scene_of
-from pipeline.recipe import RECIPES, load_manifest
+from pipeline.sources.listing import list_samples, scene_of
+from pipeline.sources.manifest import RECIPES, load_manifest
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

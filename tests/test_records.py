@@ -14,12 +14,12 @@ import pytest
 from damaged_files import flip_a_bit
 from tiny_source import FRAMES, make_config, run
 
-from pipeline import records, work_units
 from pipeline.files import InputError, read_json, write_json
-from pipeline.inspection import iterate_samples
-from pipeline.records import read_record
-from pipeline.samples import make_samples
-from pipeline.shards import read_index, shard_name, verify
+from pipeline.shards.dataset import read_index, shard_name, verify
+from pipeline.shards.inspection import iterate_samples
+from pipeline.synthesis import records, work_units
+from pipeline.synthesis.records import read_record
+from pipeline.synthesis.samples import make_samples
 
 
 def _times(folder: Path) -> list[int]:

@@ -12,21 +12,21 @@ import pytest
 from response_tables import write_gamma
 from tiny_source import FRAMES, make_config, run
 
-from pipeline import samples
-from pipeline.camera_response import CameraConfig
 from pipeline.depth import load_depth_estimator
 from pipeline.depth.files import FileDepth
 from pipeline.exposure import ExposureConfig
+from pipeline.exposure.camera_response import CameraConfig
+from pipeline.exposure.probe import load_probe
 from pipeline.files import InputError
 from pipeline.focus import FocusConfig, FocusDraw, LensDraw, focus_pair
+from pipeline.focus.thin_lens import ThinLens
 from pipeline.images import read_grey, read_image, read_rgb
-from pipeline.inspection import describe_draws, iterate_samples, preview
-from pipeline.manifest import SourceSample
-from pipeline.plan import SynthesisConfig
-from pipeline.probe import load_probe
-from pipeline.samples import Models, make_samples
-from pipeline.shards import read_index, verify
-from pipeline.thin_lens import ThinLens
+from pipeline.shards.dataset import read_index, verify
+from pipeline.shards.inspection import describe_draws, iterate_samples, preview
+from pipeline.sources.listing import SourceSample
+from pipeline.synthesis import samples
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.samples import Models, make_samples
 
 
 def test_the_number_of_frames_held_at_a_time_does_not_show(

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from pipeline.files import InputError, write_bytes
-from pipeline.saved_tensors import read_saved, read_tensors, saved_bytes
+from pipeline.networks.saved_tensors import read_saved, read_tensors, saved_bytes
 
 Reader = Callable[[Path], Any]
 
@@ -55,8 +55,8 @@ def test_want_of_memory_is_no_damage(
     def lacking(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("pipeline.saved_tensors.torch.load", lacking)
-    monkeypatch.setattr("pipeline.saved_tensors.load", lacking)
+    monkeypatch.setattr("pipeline.networks.saved_tensors.torch.load", lacking)
+    monkeypatch.setattr("pipeline.networks.saved_tensors.load", lacking)
     with pytest.raises(type(error)) as raised:
         reader(path)
     assert raised.value is error

@@ -10,9 +10,9 @@ import pytest
 from pipeline.depth.scenes import SceneSet, render_scene_set
 from pipeline.files import InputError, sha256_file, write_bytes
 from pipeline.images import read_image
-from pipeline.manifest import list_samples
-from pipeline.recipe import load_manifest
 from pipeline.scenes import SampleConfig, render_scene, write_samples
+from pipeline.sources.listing import list_samples
+from pipeline.sources.manifest import load_manifest
 
 
 def test_samples_are_read_back_through_their_manifest(tmp_path: Path) -> None:

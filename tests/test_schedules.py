@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.schedules import average_decay, cosine_share, follow
+from pipeline.networks.schedules import average_decay, cosine_share, follow
 
 
 def test_a_rate_rises_linearly_and_falls_along_half_a_cosine() -> None:

@@ -13,9 +13,7 @@ import pytest
 from random_shards import ATTRIBUTE_VALUES, TILE, make_dataset, make_sample
 
 from pipeline.files import InputError, write_json
-from pipeline.shard_file import open_shard, write_shard
-from pipeline.shard_schema import ATTRIBUTES, FIELDS, fields_of
-from pipeline.shards import (
+from pipeline.shards.dataset import (
     INDEX_NAME,
     MAX_READERS,
     each_shard,
@@ -24,6 +22,8 @@ from pipeline.shards import (
     shard_name,
     verify,
 )
+from pipeline.shards.file import open_shard, write_shard
+from pipeline.shards.schema import ATTRIBUTES, FIELDS, fields_of
 
 
 @pytest.mark.parametrize("compress", ["none", "gzip"])

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.files import InputError, write_json
-from pipeline.shard_file import open_shard
-from pipeline.shard_schema import FIELDS
-from pipeline.shards import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
+from pipeline.shards.dataset import INDEX_NAME, dataset_digest, load_arrays, read_index, shard_name, verify
+from pipeline.shards.file import open_shard
+from pipeline.shards.schema import FIELDS
 
 
 @settings(max_examples=40, deadline=None)

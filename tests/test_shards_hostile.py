@@ -12,9 +12,9 @@ import pytest
 from random_shards import TILE
 
 from pipeline.files import InputError, write_json
-from pipeline.shard_file import open_shard
-from pipeline.shard_schema import FIELDS
-from pipeline.shards import INDEX_NAME, read_index, shard_name
+from pipeline.shards.dataset import INDEX_NAME, read_index, shard_name
+from pipeline.shards.file import open_shard
+from pipeline.shards.schema import FIELDS
 
 
 def _external_link(file: h5py.File, secret: Path) -> None:

@@ -18,9 +18,9 @@ from model.engine.folded import FoldedNetwork
 from model.engine.panels import cut
 from model.engine.strips import WORKING_NUMBERS, FusionEngine
 from model.network import GIFNet
-from pipeline.device import computes_bfloat16
 from pipeline.files import InputError
 from pipeline.images import to_uint8
+from pipeline.networks.device import computes_bfloat16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

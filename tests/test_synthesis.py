@@ -18,9 +18,9 @@ from tiny_source import FRAMES, SIZE, make_config, make_source, run
 from pipeline.files import WEIGHTS_DIR, InputError
 from pipeline.focus import FocusConfig, gaussian_blur
 from pipeline.images import read_rgb
-from pipeline.inspection import iterate_samples
-from pipeline.shard_file import open_shard
-from pipeline.shards import load_arrays, read_index, shard_name, verify
+from pipeline.shards.dataset import load_arrays, read_index, shard_name, verify
+from pipeline.shards.file import open_shard
+from pipeline.shards.inspection import iterate_samples
 
 
 def test_every_sample_is_written_and_verified(dataset: Path) -> None:

@@ -14,7 +14,7 @@ from synthesis_runs import bytes_of, die_before, spawn, synthesise, synthesise_w
 from tiny_source import run
 
 from pipeline.files import InputError, _temporary
-from pipeline.shards import read_index, shard_name, verify
+from pipeline.shards.dataset import read_index, shard_name, verify
 
 
 @pytest.mark.parametrize("jobs", [2, 3])

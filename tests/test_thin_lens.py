@@ -9,11 +9,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pipeline import thin_lens
 from pipeline.files import InputError
-from pipeline.focus import FocusConfig, SampleFailure, draw_focus, focus_pair
-from pipeline.randomness import random_stream
-from pipeline.thin_lens import ThinLens, defocus, disc_kernel
+from pipeline.focus import FocusConfig, SampleFailure, draw_focus, focus_pair, thin_lens
+from pipeline.focus.thin_lens import ThinLens, defocus, disc_kernel
+from pipeline.runtime.randomness import random_stream
 
 LENS = ThinLens()
 NEAR, FAR = 0.9, 0.3  # inverse depths of the two planes

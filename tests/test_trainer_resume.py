@@ -20,8 +20,8 @@ from model.trainer import train
 from model.training.run_folder import RunFolder
 from model.training.training_log import read_metrics
 from model.training.training_state import load_training_state
-from pipeline.device import computes_bfloat16
 from pipeline.files import InputError, read_json
+from pipeline.networks.device import computes_bfloat16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

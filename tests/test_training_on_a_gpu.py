@@ -23,8 +23,8 @@ from model.training.step import AlternatingStep
 from pipeline.depth.network import load_depth_network
 from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig
-from pipeline.probe_training import train_probe
-from pipeline.probe_training_config import ProbeTrainingConfig
+from pipeline.exposure.training import train_probe
+from pipeline.exposure.training_config import ProbeTrainingConfig
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

@@ -15,15 +15,16 @@ import torch
 from response_tables import write_gamma
 from tiny_source import make_config, make_source, run
 
-from pipeline import synthesis, work_units
-from pipeline.camera_response import CameraConfig
-from pipeline.engines import RunOptions
 from pipeline.exposure import ExposureConfig
+from pipeline.exposure.camera_response import CameraConfig
+from pipeline.exposure.probe import ExposureProbe, save_probe
 from pipeline.files import InputError
-from pipeline.plan import SynthesisConfig
-from pipeline.probe import ExposureProbe, save_probe
-from pipeline.shards import read_index, verify
-from pipeline.work_units import ShardTask, make_shard
+from pipeline.shards.dataset import read_index, verify
+from pipeline.synthesis import synthesise as synthesis
+from pipeline.synthesis import work_units
+from pipeline.synthesis.engines import RunOptions
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.work_units import ShardTask, make_shard
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.engines import RunOptions
-from pipeline.plan import SynthesisConfig
-from pipeline.synthesis import SynthesisSummary, synthesise
+from pipeline.synthesis.engines import RunOptions
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.synthesise import SynthesisSummary, synthesise
 
 FRAMES, SIZE = 7, (72, 96)
 MANIFEST = """

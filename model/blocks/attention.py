@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipeline.padding import reflection_pad
+from pipeline.networks.padding import reflection_pad
 
 #: Fused attention kernels count (window, head) pairs in a 16-bit grid dimension; more windows go in chunks.
 MAX_ATTENTION_BATCH = 65_535

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.padding import replication_pad
+from pipeline.networks.padding import replication_pad
 
 #: Detail levels; the base lies on a grid of 1/16.
 LEVELS = 4

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.blocks.attention import PositionBias, window_attention
-from pipeline.padding import ReflectedConv2d, reflection_pad
+from pipeline.networks.padding import ReflectedConv2d, reflection_pad
 
 #: Multi-modal (infrared + visible) or digital-photography (multi-focus, multi-exposure) stream.
 Task = Literal["mm", "dp"]

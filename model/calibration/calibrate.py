@@ -27,10 +27,10 @@ from model.engine.strips import FusionEngine
 from model.evaluation.baselines import BASELINES
 from model.metrics import METRICS, compute_metrics
 from model.network import GIFNet
-from pipeline.device import one_thread
 from pipeline.files import InputError
 from pipeline.images import to_uint8
-from pipeline.progress import Progress
+from pipeline.networks.device import one_thread
+from pipeline.runtime.progress import Progress
 
 #: Kind of pair -> metric -> how far the result should at least be ahead of the pyramid, as a share of that.
 #: MI, and SCD of infrared pairs, about as far as the published weights are. SCD of exposure pairs a tenth

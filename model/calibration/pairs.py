@@ -12,9 +12,9 @@ from model.inputs.sources import same_size
 from model.training.planes import is_held_out, split_validation, whole_units
 from pipeline.files import InputError
 from pipeline.images import read_grey, size_text
-from pipeline.manifest import scene_of
-from pipeline.recipe import load_manifest, scene_expression
-from pipeline.resampling import shrunk
+from pipeline.images.resampling import shrunk
+from pipeline.sources.listing import scene_of
+from pipeline.sources.manifest import load_manifest, scene_expression
 
 #: Larger pictures are scaled down to this side; VIF is not defined for smaller ones than these.
 SIDE, LEAST_SIDE = 640, 41

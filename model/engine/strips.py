@@ -24,9 +24,9 @@ from model.engine.panels import Panel, cut
 from model.engine.whole_maps import WholeMaps, fits, gpu_kernels
 from model.memory import kept_in_process
 from model.network import GIFNet
-from pipeline.device import computes_bfloat16
 from pipeline.files import InputError, first_line
-from pipeline.graphs import Repeating
+from pipeline.networks.device import computes_bfloat16
+from pipeline.networks.graphs import Repeating
 
 #: Pixels of a plane up to which launching kernels on a GPU takes time that matters.
 RECORDED_PIXELS = 1 << 22

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.images import to_uint8
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 
 #: Unsharp mask of ``average + unsharp``: amount and Gaussian sigma.
 UNSHARP_AMOUNT, UNSHARP_SIGMA_PX = 2.0, 2.0

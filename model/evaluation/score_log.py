@@ -13,7 +13,7 @@ from pathlib import Path
 
 from model.evaluation.scoring import EvaluateConfig, PairScores, pair_digest
 from pipeline.files import InputError, canonical_json, errors_name, make_folder, sha256_text, write_bytes
-from pipeline.versions import installed_versions
+from pipeline.runtime.versions import installed_versions
 
 #: What a line means. Raise it when this program scores otherwise than before.
 _LINE_VERSION = 1

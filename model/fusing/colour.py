@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from model.inputs.sources import Source, row_slices
-from pipeline.ycbcr import apply_chroma, rgb_to_ycbcr, ycbcr_to_rgb
+from pipeline.images.ycbcr import apply_chroma, rgb_to_ycbcr, ycbcr_to_rgb
 
 #: Which of the inputs bring colour; an image alone is every one of them.
 Givers = Literal["all", "first", "second"]

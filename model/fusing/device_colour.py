@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.ycbcr import FAINT, LUMA
+from pipeline.images.ycbcr import FAINT, LUMA
 
 _RED, _GREEN, _BLUE = (float(weight) for weight in LUMA)
 _FAINT = float(FAINT)

@@ -12,7 +12,7 @@ from model.fusing.colour import COLOUR_MODES, TASKS
 from model.inputs.sources import check_range
 from pipeline.files import InputError
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
-from pipeline.workers import check_jobs
+from pipeline.runtime.workers import check_jobs
 
 if TYPE_CHECKING:
     from model.blocks.transformer import Task

@@ -18,7 +18,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile, TiffPage, 
 
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
-from pipeline.sixteen_bit import TIFF_DAMAGE
+from pipeline.images.sixteen_bit import TIFF_DAMAGE
 
 #: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams, and
 #: the RPC coefficients of satellite scenes that are not rectified.

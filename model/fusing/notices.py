@@ -10,8 +10,8 @@ import numpy as np
 from model.fusing.colour import Givers, Input, colour_givers, result_profile
 from model.fusing.fuse_jobs import Job
 from model.inputs.sources import unused_range
-from pipeline.colour_profiles import DEFAULT, profile_name
 from pipeline.images import size_text
+from pipeline.images.colour_profiles import DEFAULT, profile_name
 
 #: Share by which the proportions of inputs that are brought to one size may differ.
 PROPORTIONS = 0.02

@@ -21,7 +21,7 @@ from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
 from model.fusing.multiband import Bands
 from model.inputs.sources import Source, same_size, value_range
-from pipeline.resampling import nearest_known
+from pipeline.images.resampling import nearest_known
 
 #: Side and sigma of the published Gaussian that parts base from detail, in pixels.
 BASE_KERNEL_PX, BASE_SIGMA_PX = 3, 0.5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from model.inputs.folders import ListedFiles
 from pipeline.files import InputError
-from pipeline.manifest import SampleListing, list_samples
-from pipeline.recipe import load_manifest
+from pipeline.sources.listing import SampleListing, list_samples
+from pipeline.sources.manifest import load_manifest
 
 #: Roles that are fused with each other, A first; a manifest's pair is the first of which it has both.
 SOURCE_ROLES = (
@@ -52,7 +52,7 @@ def manifest_pairs(
 
     Raises:
         InputError: the manifest has no two roles that belong together, or those of pan-sharpening and
-            ``scored``, or as :func:`pipeline.manifest.list_samples`.
+            ``scored``, or as :func:`pipeline.sources.listing.list_samples`.
     """
     manifest = load_manifest(path)
     known = [pair for pair in SOURCE_ROLES if set(pair) <= set(manifest.roles)]

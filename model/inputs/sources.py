@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.files import InputError
 from pipeline.images import read_picture, size_text
-from pipeline.ycbcr import luminance
+from pipeline.images.ycbcr import luminance
 
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
 PERCENTILES = (0.001, 0.999)

@@ -19,7 +19,7 @@ from model.report import ReportConfig
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, within_limit
 from pipeline.files import InputError
 from pipeline.images import read_image
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 #: What is read of a summary.
 _KEYS = {

@@ -20,11 +20,11 @@ from model.inputs.folders import FolderPairs
 from model.network import GIFNet, NetworkConfig
 from model.report import ReportConfig, write_page
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri
-from pipeline.contact_sheet import heat
 from pipeline.files import InputError
 from pipeline.images import read_grey, to_uint8, write_image
-from pipeline.progress import Progress
-from pipeline.resampling import shrunk
+from pipeline.images.contact_sheet import heat
+from pipeline.images.resampling import shrunk
+from pipeline.runtime.progress import Progress
 
 #: Tiles of a page under one title.
 Group = dict[str, Any]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from pipeline.contact_sheet import heat
-from pipeline.resampling import shrunk
+from pipeline.images.contact_sheet import heat
+from pipeline.images.resampling import shrunk
 
 #: Errors of this many grey levels and more are drawn in the brightest colour.
 ERROR_RANGE_LEVELS = 64

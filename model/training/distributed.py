@@ -21,8 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.device import resolve_device
 from pipeline.files import InputError
+from pipeline.networks.device import resolve_device
 
 
 def process_rank() -> int:
@@ -49,8 +49,8 @@ class Team:
         """Join the processes that torchrun started, and take a device each.
 
         Args:
-            device_name: as in :func:`pipeline.device.resolve_device`; in a team, ``auto`` and ``cuda`` give
-                each process of a machine its own GPU.
+            device_name: as in :func:`pipeline.networks.device.resolve_device`; in a team, ``auto`` and
+                ``cuda`` give each process of a machine its own GPU.
 
         Raises:
             InputError: there is no such device, or the environment has not all that torchrun sets.

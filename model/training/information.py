@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.file_checks import is_safetensors
 from pipeline.files import InputError, first_line
-from pipeline.saved_tensors import fill, read_published_state, read_tensors
+from pipeline.networks.saved_tensors import fill, read_published_state, read_tensors
 
 #: (B, 1, H, W) float planes in [0, 1] -> g, (B,).
 InformationMeasure = Callable[[Tensor], Tensor]

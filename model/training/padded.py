@@ -21,7 +21,7 @@ from model.engine.layout import Layout
 from model.network import Decoder, GIFNet
 from model.training.padded_block import BlockLayouts, PaddedBlock
 from model.training.spread import Spreader
-from pipeline.padding import ReflectedConv2d, reflection_pad
+from pipeline.networks.padding import ReflectedConv2d, reflection_pad
 
 #: Channels of a piece of 16 bytes in half precision.
 MULTIPLE = 8

@@ -17,7 +17,7 @@ from model.blocks.attention import attend_heads, from_windows, in_chunks, to_win
 from model.blocks.transformer import Statistics, Stream, Task, TransformerBlock
 from model.engine.layout import Layout
 from model.training.spread import Spreader, map_statistics
-from pipeline.padding import reflection_pad
+from pipeline.networks.padding import reflection_pad
 
 _ONE = Layout(1, torch.tensor([0]))
 

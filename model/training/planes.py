@@ -22,10 +22,10 @@ from model.inputs.folders import pair_folders
 from model.training.sampling import Crops
 from pipeline.files import InputError, canonical_json, sha256_text
 from pipeline.images import read_grey, size_text, to_uint8
-from pipeline.manifest import scene_of
-from pipeline.recipe import scene_expression
-from pipeline.shards import damaged_index, dataset_digest, each_shard, read_index
-from pipeline.ycbcr import luminance
+from pipeline.images.ycbcr import luminance
+from pipeline.shards.dataset import damaged_index, dataset_digest, each_shard, read_index
+from pipeline.sources.listing import scene_of
+from pipeline.sources.manifest import scene_expression
 
 #: Share of the free GPU memory that the data may take; the rest is the network's.
 MAX_MEMORY_SHARE = 0.5

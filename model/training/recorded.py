@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.files import InputError, first_line
-from pipeline.graphs import record
+from pipeline.networks.graphs import record
 
 
 class Recorded:
@@ -18,7 +18,7 @@ class Recorded:
     Inputs are copied to where the record reads them, so the caller keeps its own; results are not copied.
 
     Args:
-        function: of tensors, otherwise as ``work`` of :func:`pipeline.graphs.record`.
+        function: of tensors, otherwise as ``work`` of :func:`pipeline.networks.graphs.record`.
         device, pool: as there.
     """
 

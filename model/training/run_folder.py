@@ -22,8 +22,8 @@ from model.checkpoint import read_metadata
 from model.training.train_config import FREE_KEYS, SHAPE, TrainConfig
 from model.training.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, make_folder, read_json, sha256_file, write_json
-from pipeline.leases import holds, lease
-from pipeline.versions import installed_versions
+from pipeline.runtime.leases import holds, lease
+from pipeline.runtime.versions import installed_versions
 
 #: What a run was made with, beside Python.
 _PACKAGES = ("gifnet", "torch", "timm", "numpy")

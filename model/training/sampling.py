@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 
 
 @dataclass(frozen=True, kw_only=True)

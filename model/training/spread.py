@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.blocks.transformer import EPSILON
 from model.engine.layout import Layout
-from pipeline.padding import reflection_pad
+from pipeline.networks.padding import reflection_pad
 
 
 @dataclass(frozen=True)

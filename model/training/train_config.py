@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.files import InputError
-from pipeline.schedules import cosine_share
+from pipeline.networks.schedules import cosine_share
 
 AMP_NAMES = ("auto", "fp16", "bf16", "off")
 DP_TASKS = ("mfif", "meif", "both")

@@ -20,9 +20,9 @@ from torch import Tensor
 from model.training.curves import draw_curves
 from model.training.feed import Batch
 from model.training.run_folder import RunFolder
-from pipeline.contact_sheet import contact_sheet
 from pipeline.files import InputError, errors_name, write_bytes
 from pipeline.images import to_uint8, write_image
+from pipeline.images.contact_sheet import contact_sheet
 
 #: Seconds between two drawings of the curves at least.
 CURVES_EVERY_S = 60

@@ -19,7 +19,7 @@ from model.file_checks import (
 )
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError, atomic_path
-from pipeline.saved_tensors import check_finite, read_saved, saved_bytes
+from pipeline.networks.saved_tensors import check_finite, read_saved, saved_bytes
 
 TRAINING_FORMAT = "gifnet-training"
 _KINDS: dict[str, type] = {

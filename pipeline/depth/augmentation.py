@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.ycbcr import luminance
+from pipeline.images.ycbcr import luminance
 
 #: Share of the views with an infrared frame whose visible one is dark.
 NIGHT_SHARE = 0.7

@@ -9,10 +9,10 @@ from tokenize import TokenError
 import h5py
 import numpy as np
 
+from pipeline.depth.maps import SATURATED_PERCENT, unit_range
 from pipeline.files import InputError, check_folder, first_line
 from pipeline.images import MAX_PIXELS, read_image, size_text
-from pipeline.inverse_depth import SATURATED_PERCENT, unit_range
-from pipeline.resampling import nearest_known
+from pipeline.images.resampling import nearest_known
 
 #: Endings that are looked for, also in capitals.
 SUFFIXES = (".png", ".npy", ".h5")

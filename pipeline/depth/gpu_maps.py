@@ -1,6 +1,6 @@
 """What a GPU does with frames and maps around a depth network, so that nothing goes back and forth.
 
-The arithmetic of :mod:`pipeline.inverse_depth` and :mod:`pipeline.depth.details` on tensors: their results
+The arithmetic of :mod:`pipeline.depth.maps` and :mod:`pipeline.depth.details` on tensors: their results
 differ by rounding alone. Batches have a constant number of frames, so that a frame's bits do not depend on
 its company; no kernel adds in an order that changes, and nothing here waits for the device.
 """
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.depth.details import blend_weights, part_places, part_sides
+from pipeline.depth.maps import FLAT_VALUE, REFINE_EPSILON, SATURATED_PERCENT, refine_scales
 from pipeline.depth.separable import area_average, filtered, mirrored_box
-from pipeline.inverse_depth import FLAT_VALUE, REFINE_EPSILON, SATURATED_PERCENT, refine_scales
 
 
 def shrunk(picture: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -66,7 +66,7 @@ def merge(wholes: Tensor, parts: Tensor) -> Tensor:
 
 
 def full_size(inverse_depth: Tensor, pictures: Sequence[Tensor], *, refine: bool) -> list[Tensor]:
-    """Scale maps to [0, 1] and enlarge them to their pictures: :func:`pipeline.inverse_depth.full_size`.
+    """Scale maps to [0, 1] and enlarge them to their pictures: :func:`pipeline.depth.maps.full_size`.
 
     Args:
         inverse_depth: (B, h, w).
@@ -141,7 +141,7 @@ def _shares(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def _unit_range(inverse_depth: Tensor) -> Tensor:
-    """:func:`pipeline.inverse_depth.unit_range` of each (B, h, w), between an estimate's percentiles."""
+    """:func:`pipeline.depth.maps.unit_range` of each (B, h, w), between an estimate's percentiles."""
     ordered = inverse_depth.flatten(1).sort(dim=1).values
     low, high = (
         _percentile(ordered, percent)[:, None, None]
@@ -162,7 +162,7 @@ def _percentile(ordered: Tensor, percent: float) -> Tensor:
 
 
 def _refined(full: Tensor, pictures: Sequence[Tensor]) -> list[Tensor]:
-    """:func:`pipeline.inverse_depth.refine_edges` of maps (B, 1, H, W), with the settings of ``full_size``.
+    """:func:`pipeline.depth.maps.refine_edges` of maps (B, 1, H, W), with the settings of ``full_size``.
 
     What is as large as the frames and has colours is handled one by one: there may be little memory.
     """

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.device import one_thread, repeatable_kernels
+from pipeline.depth.maps import full_size
 from pipeline.files import InputError, canonical_json, first_line
-from pipeline.inverse_depth import full_size
+from pipeline.networks.device import one_thread, repeatable_kernels
 
 #: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
 DEPTH_FAMILIES = ("glpn", "tipsv2_dpt", "zoedepth")

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.saved_tensors import fill, read_published_state
+from pipeline.networks.saved_tensors import fill, read_published_state
 
 #: Height and width that the authors evaluated at; both sides of an input must be multiples of 16.
 INPUT_SIZE_HW = (384, 512)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from pipeline.depth import FRAMES_AT_ONCE, gpu_maps, hourglass
 from pipeline.depth import network as depth_network
 from pipeline.depth.details import merge, part_windows
-from pipeline.device import one_thread, repeatable_kernels
+from pipeline.depth.maps import full_size
 from pipeline.files import WEIGHTS_DIR, InputError, sha256_file
-from pipeline.graphs import Repeating
-from pipeline.inverse_depth import full_size
+from pipeline.networks.device import one_thread, repeatable_kernels
+from pipeline.networks.graphs import Repeating
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "depth.safetensors"
 #: A frame (H, W, 3) uint8 and, where the network sees it, the infrared one (H, W) uint8.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.depth import STRIDE
 from pipeline.files import InputError, write_bytes
-from pipeline.saved_tensors import canonical, check_finite, fill, read_tensors
+from pipeline.networks.saved_tensors import canonical, check_finite, fill, read_tensors
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.file_tree import FileTree
 from pipeline.files import InputError, sha256_file, sha256_text
 from pipeline.images import SUFFIXES, read_rgb
-from pipeline.progress import Progress
-from pipeline.resampling import shrunk
+from pipeline.images.resampling import shrunk
+from pipeline.runtime.progress import Progress
+from pipeline.sources.file_tree import FileTree
 
 
 def list_photographs(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from pipeline.files import atomic_path
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 from pipeline.scenes import REVISION, render_scene
 
 #: Scenes in one file; a stopped run renders at most this many again.

@@ -20,10 +20,10 @@ from pipeline.depth.photographs import read_photographs
 from pipeline.depth.scenes import SceneSet, join_scene_sets, render_scene_set
 from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
-from pipeline.device import computes_bfloat16, repeatable, resolve_device
 from pipeline.files import InputError, check_output
-from pipeline.progress import Progress
-from pipeline.randomness import random_stream
+from pipeline.networks.device import computes_bfloat16, repeatable, resolve_device
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.randomness import random_stream
 
 #: Inverse depth below this share of a view's nearest point counts as this share: far is far.
 FARTHEST = 0.03

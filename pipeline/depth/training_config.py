@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.depth import STRIDE
 from pipeline.depth.photographs import photographs_digest
 from pipeline.files import InputError, sha256_file
-from pipeline.schedules import cosine_share
-from pipeline.workers import check_jobs
+from pipeline.networks.schedules import cosine_share
+from pipeline.runtime.workers import check_jobs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import torch
 from pipeline.depth.network import DepthNetwork, InfraredCorrection, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, first_line, write_bytes, write_json
-from pipeline.randomness import random_stream
-from pipeline.saved_tensors import read_saved, saved_bytes
-from pipeline.schedules import follow
+from pipeline.networks.saved_tensors import read_saved, saved_bytes
+from pipeline.networks.schedules import follow
+from pipeline.runtime.randomness import random_stream
 
 
 class DepthTrainingState:

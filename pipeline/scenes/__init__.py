@@ -14,8 +14,8 @@ import numpy as np
 
 from pipeline.files import InputError, refuse_numbers_beyond, write_bytes
 from pipeline.images import SUFFIXES, write_image
-from pipeline.progress import Progress
-from pipeline.randomness import random_stream
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.randomness import random_stream
 from pipeline.scenes.cameras import photograph, photograph_infrared
 from pipeline.scenes.geometry import inverse_depth, outlines, perspective_view, trace
 from pipeline.scenes.layout import build_layout

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from pipeline.images import to_uint8
+from pipeline.images.ycbcr import luminance
 from pipeline.scenes.world import Weather
-from pipeline.ycbcr import luminance
 
 
 def photograph(

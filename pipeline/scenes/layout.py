@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 from pipeline.scenes import alleys, places, streets, vistas
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.world import Weather, World

@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 
 _CELLS, _TEXELS = 128, 8  # the noise repeats after 128 cells, of 8 samples each
 _GAIN, _SHRINK = 0.7, 0.43  # of amplitude and wavelength, from one octave to the next

@@ -45,11 +45,11 @@ from pipeline.depth.augmentation import at_night
 from pipeline.depth.inference import NetworkDepth
 from pipeline.depth.losses import ordinal_error
 from pipeline.depth.training import FIRST_HELD_OUT
-from pipeline.device import resolve_device
 from pipeline.images import read_image, read_rgb, to_uint8, write_image
-from pipeline.randomness import random_stream
+from pipeline.images.ycbcr import luminance
+from pipeline.networks.device import resolve_device
+from pipeline.runtime.randomness import random_stream
 from pipeline.scenes import Scene, render_scene
-from pipeline.ycbcr import luminance
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 #: Frame and infrared, or None -> inverse depth.

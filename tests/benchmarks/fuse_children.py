@@ -20,7 +20,7 @@ from model.fusing.fuse_config import FuseConfig, parse_memory
 from model.memory import free_memory_bytes
 from model.network import GIFNet
 from pipeline.images import read_grey, to_uint8, write_image
-from pipeline.saved_tensors import read_saved
+from pipeline.networks.saved_tensors import read_saved
 
 
 def baseline(weights: str, folder: str, pairs: int) -> dict[str, float]:

@@ -21,8 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 from model.checkpoint import load_network
 from model.inputs.folders import pair_folders
 from model.network import GIFNet, NetworkConfig
-from pipeline.device import computes_bfloat16
 from pipeline.images import write_image
+from pipeline.networks.device import computes_bfloat16
 from pipeline.scenes import render_scene
 
 #: Different source frames that are rendered; longer folders name them again and again.

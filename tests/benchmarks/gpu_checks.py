@@ -25,9 +25,9 @@ from model.training.feed import Batch
 from model.training.objectives import OBJECTIVES
 from model.training.padded import PaddedNetwork
 from model.training.train_config import TrainConfig
-from pipeline.device import repeatable
 from pipeline.images import read_grey, read_rgb
-from pipeline.ycbcr import luminance
+from pipeline.images.ycbcr import luminance
+from pipeline.networks.device import repeatable
 
 #: Largest error of a fused plane against float64, by precision.
 FUSED_BOUNDS = {"fp32": 1e-5, "bf16": 5e-2, "fp16": 1e-2}

@@ -13,7 +13,7 @@ from model.network import GIFNet
 from model.training.feed import Batch
 from model.training.objectives import Objective
 from model.training.train_config import TrainConfig
-from pipeline.device import repeatable
+from pipeline.networks.device import repeatable
 
 #: Of a loss after some steps, relative: rounding differs, and training enlarges it.
 _DIFFERENCE = 1e-2

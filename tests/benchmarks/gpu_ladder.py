@@ -11,7 +11,7 @@ from gpu_train import fixed_batch, make_step, step_floor
 from plain_step import PlainStep
 
 from model.training.train_config import TrainConfig
-from pipeline.device import repeatable
+from pipeline.networks.device import repeatable
 
 #: Name -> option of PlainStep; each rung has those of the rungs before it too.
 RUNGS = {

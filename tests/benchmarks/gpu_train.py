@@ -19,7 +19,7 @@ from model.training.feed import Batch, TrainingData
 from model.training.information import load_measure
 from model.training.step import AlternatingStep
 from model.training.train_config import TrainConfig
-from pipeline.device import repeatable
+from pipeline.networks.device import repeatable
 
 #: Floating-point operations of both updates for one sample of 128x128.
 FLOP_PER_SAMPLE = 160e9

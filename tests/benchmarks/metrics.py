@@ -29,8 +29,8 @@ from model.evaluation.baselines import average
 from model.metrics import compute_metrics
 from model.metrics.conventions import CONVENTIONS, metrics_of
 from pipeline.images import to_uint8
+from pipeline.images.ycbcr import luminance
 from pipeline.scenes import render_scene
-from pipeline.ycbcr import luminance
 
 
 def main() -> None:

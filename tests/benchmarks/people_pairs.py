@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.images import read_grey, read_rgb
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
 
 #: Points that are drawn on a figure.
 _POINTS = 300

@@ -15,7 +15,7 @@ from model.blocks.transformer import Stream, TransformerBlock
 from model.network import GIFNet
 from model.training.feed import Batch
 from model.training.information import DENSENET_STAGES
-from pipeline.padding import ReflectedConv2d, reflection_pad
+from pipeline.networks.padding import ReflectedConv2d, reflection_pad
 
 
 class PlainStep:

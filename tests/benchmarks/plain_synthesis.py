@@ -19,8 +19,8 @@ from pipeline.depth import STRIDE
 from pipeline.depth.details import merge, part_windows
 from pipeline.depth.inference import DEFAULT_WEIGHTS
 from pipeline.depth.network import load_depth_network
-from pipeline.plan import SynthesisConfig
-from pipeline.probe import load_probe
+from pipeline.exposure.probe import load_probe
+from pipeline.synthesis.plan import SynthesisConfig
 
 TILE, TILES = SynthesisConfig().tile, SynthesisConfig().tiles_per_frame
 

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-from pipeline.exposure_scenes import probe_figures, read_scenes, split_scenes
-from pipeline.probe import ROLES, load_probe
-from pipeline.probe_training import fit_probe
-from pipeline.probe_training_config import ProbeTrainingConfig
+from pipeline.exposure.photographs import probe_figures, read_scenes, split_scenes
+from pipeline.exposure.probe import ROLES, load_probe
+from pipeline.exposure.training import fit_probe
+from pipeline.exposure.training_config import ProbeTrainingConfig
 
 
 def main() -> None:

@@ -42,10 +42,10 @@ from model.inputs.folders import pair_folders
 from model.metrics import METRICS, compute_metrics
 from model.training.planes import is_held_out, to_luminance
 from pipeline.images import read_grey, to_uint8
-from pipeline.manifest import SourceSample
-from pipeline.plan import SynthesisConfig
-from pipeline.resampling import shrunk
-from pipeline.samples import Models, make_samples
+from pipeline.images.resampling import shrunk
+from pipeline.sources.listing import SourceSample
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.samples import Models, make_samples
 
 SHARED = Path(os.environ.get("GIFNET_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 DATA = SHARED / "data"
@@ -144,7 +144,7 @@ def _folder(a: Path, b: Path, share: float) -> Iterator[Pair]:
 
 def _made(near: str, far: str) -> Iterator[Pair]:
     from pipeline.depth import load_depth_estimator
-    from pipeline.probe import load_probe
+    from pipeline.exposure.probe import load_probe
 
     device = torch.device("cpu")
     pairs = pair_folders({role: DATA / "roadscene" / role for role in ("infrared", "visible")})

@@ -36,12 +36,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from plain_synthesis import TILE, TILES, PlainScript, Run
 
 from pipeline.depth.network import DepthNetwork
-from pipeline.engines import RunOptions
-from pipeline.manifest import list_samples
-from pipeline.plan import SynthesisConfig
-from pipeline.recipe import load_manifest
 from pipeline.scenes import SampleConfig, write_samples
-from pipeline.synthesis import synthesise
+from pipeline.sources.listing import list_samples
+from pipeline.sources.manifest import load_manifest
+from pipeline.synthesis.engines import RunOptions
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.synthesise import synthesise
 
 #: Side of the square matrices whose product gives the machine's matrix rate.
 MATRIX_SIDE = 2048

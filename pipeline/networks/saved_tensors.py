@@ -17,7 +17,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from pipeline.files import InputError, canonical_json
-from pipeline.workers import lacks_memory
+from pipeline.runtime.workers import lacks_memory
 
 #: What libraries raise for files of tensors that are damaged or not their own.
 _DAMAGE = (

@@ -9,19 +9,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.camera_response import curves_identity
 from pipeline.depth import load_depth_estimator
-from pipeline.device import one_thread, resolve_device
+from pipeline.exposure.camera_response import curves_identity
+from pipeline.exposure.probe import load_probe
 from pipeline.files import InputError, temporary_pattern
-from pipeline.leases import holds, lease
-from pipeline.manifest import SourceSample
-from pipeline.plan import SynthesisConfig
-from pipeline.probe import load_probe
-from pipeline.records import inputs_digest, read_record, versions, write_record
-from pipeline.samples import Models, make_samples
-from pipeline.shard_file import write_shard
-from pipeline.shard_schema import INDEX_NAME
-from pipeline.shards import shard_name
+from pipeline.networks.device import one_thread, resolve_device
+from pipeline.runtime.leases import holds, lease
+from pipeline.shards.dataset import shard_name
+from pipeline.shards.file import write_shard
+from pipeline.shards.schema import INDEX_NAME
+from pipeline.sources.listing import SourceSample
+from pipeline.synthesis.plan import SynthesisConfig
+from pipeline.synthesis.records import inputs_digest, read_record, versions, write_record
+from pipeline.synthesis.samples import Models, make_samples
 
 
 @dataclass(frozen=True, kw_only=True)

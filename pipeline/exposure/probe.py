@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pipeline.device import repeatable_kernels
 from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
-from pipeline.padding import ReflectedConv2d
-from pipeline.saved_tensors import canonical, check_finite, fill, read_published_state, read_tensors
+from pipeline.networks.device import repeatable_kernels
+from pipeline.networks.padding import ReflectedConv2d
+from pipeline.networks.saved_tensors import canonical, check_finite, fill, read_published_state, read_tensors
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"

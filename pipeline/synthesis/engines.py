@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import joblib
 
 from pipeline.files import InputError, first_line
-from pipeline.workers import KILLED, check_jobs
+from pipeline.runtime.workers import KILLED, check_jobs
 
 ENGINES = ("local", "dask", "ray")
 #: On Ray, units for each worker between two moments at which their results are seen.

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline.files import InputError, first_line, one_line
-from pipeline.workers import KILLED, lacks_memory
+from pipeline.runtime.workers import KILLED, lacks_memory
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.device import repeatable, resolve_device
-from pipeline.exposure_scenes import ExposureScene, probe_figures, read_scenes, split_scenes
+from pipeline.exposure.photographs import ExposureScene, probe_figures, read_scenes, split_scenes
+from pipeline.exposure.probe import ROLES, ExposureProbe, save_probe
+from pipeline.exposure.training_config import ProbeTrainingConfig
 from pipeline.files import InputError, check_output
-from pipeline.probe import ROLES, ExposureProbe, save_probe
-from pipeline.probe_training_config import ProbeTrainingConfig
-from pipeline.progress import Progress
-from pipeline.randomness import random_stream
-from pipeline.schedules import cosine_share, follow
+from pipeline.networks.device import repeatable, resolve_device
+from pipeline.networks.schedules import cosine_share, follow
+from pipeline.runtime.progress import Progress
+from pipeline.runtime.randomness import random_stream
 
 #: Keeps a scene that is learnt well from taking over the objective: an RMS error of 4 %, 28 dB.
 _ERROR_FLOOR = 1.6e-3

@@ -1,7 +1,7 @@
 """The interface between the stages: a joint dataset is a folder of shards and one index.
 
-``shard-00000-of-00064.h5 ...`` are immutable (:mod:`pipeline.shard_file`); ``index.json`` is written last and
-holds the size and SHA-256 of every file and a digest of every array. Only a finished dataset can be read.
+``shard-00000-of-00064.h5 ...`` are immutable (:mod:`pipeline.shards.file`); ``index.json`` is written last
+and holds the size and SHA-256 of every file and a digest of every array. Only a finished dataset can be read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import InputError, canonical_json, check_folder, read_json, sha256_file, sha256_text
-from pipeline.shard_file import Shard, array_digest, open_shard
-from pipeline.shard_schema import FORMAT, FORMAT_VERSION, INDEX_NAME
+from pipeline.shards.file import Shard, array_digest, open_shard
+from pipeline.shards.schema import FORMAT, FORMAT_VERSION, INDEX_NAME
 
 #: Shards that are read at a time.
 MAX_READERS = 8

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError
-from pipeline.thin_lens import ThinLens, defocus
+from pipeline.focus.thin_lens import ThinLens, defocus
 
 #: How a pair is made; the first is the default.
 FOCUS_MODES = ("paper", "thin-lens")

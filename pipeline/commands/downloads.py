@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.files import InputError, errors_name, make_folder, put_in_place, sha256_file
-from pipeline.progress import Progress
+from pipeline.runtime.progress import Progress
 
 # Weights of others that are fetched by name: URL, SHA-256 and licence. Megadepth has no SHA-256 here: its
 # authors state none, and we know none that we could vouch for. Whoever fetches it gives the one they trust.

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from pipeline.files import InputError, atomic_path, canonical_json, first_line, sha256_file, sha256_text
-from pipeline.shard_schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
+from pipeline.shards.schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
 
 #: Refuse shards that declare more than this before anything is allocated.
 MAX_SHARD_BYTES = 1 << 36

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.depth import DepthEstimator
-from pipeline.device import resolve_device
-from pipeline.engines import RunOptions, run_units
 from pipeline.files import temporary_pattern
-from pipeline.leases import LEASE_S, clear_litter
-from pipeline.manifest import SampleListing, SourceSample, list_samples
-from pipeline.plan import PLAN_NAME, Plan, SynthesisConfig, make_plan, settle_plan
-from pipeline.progress import Progress
-from pipeline.recipe import load_manifest
-from pipeline.records import (
+from pipeline.networks.device import resolve_device
+from pipeline.runtime.leases import LEASE_S, clear_litter
+from pipeline.runtime.progress import Progress
+from pipeline.shards.schema import FAILURES_NAME, INDEX_NAME
+from pipeline.sources.listing import SampleListing, SourceSample, list_samples
+from pipeline.sources.manifest import load_manifest
+from pipeline.synthesis.engines import RunOptions, run_units
+from pipeline.synthesis.plan import PLAN_NAME, Plan, SynthesisConfig, make_plan, settle_plan
+from pipeline.synthesis.records import (
     account,
     damaged_shards,
     finished_records,
@@ -29,8 +30,7 @@ from pipeline.records import (
     unmatched_reason,
     write_index,
 )
-from pipeline.shard_schema import FAILURES_NAME, INDEX_NAME
-from pipeline.work_units import ShardTask, load_models, make_shard
+from pipeline.synthesis.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
 _POLL_S = 0.5

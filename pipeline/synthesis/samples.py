@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.camera_response import CameraDraw
 from pipeline.depth import FRAMES_AT_ONCE, DepthEstimator
 from pipeline.exposure import exposure_pairs
+from pipeline.exposure.camera_response import CameraDraw
+from pipeline.exposure.probe import ExposureProbe
 from pipeline.files import InputError
 from pipeline.focus import LensDraw, SampleFailure, draw_focus, focus_pair
 from pipeline.images import read_grey, read_rgb, size_text
-from pipeline.manifest import SourceSample
-from pipeline.plan import SynthesisConfig
-from pipeline.probe import ExposureProbe
-from pipeline.randomness import random_stream
+from pipeline.runtime.randomness import random_stream
+from pipeline.sources.listing import SourceSample
+from pipeline.synthesis.plan import SynthesisConfig
 
 #: The visible and infrared image of a frame, or the reason why there are none.
 _Pair = tuple[np.ndarray, np.ndarray] | InputError | SampleFailure

@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.exposure.probe import ROLES, ExposureProbe, probe_luminance
 from pipeline.files import InputError, check_outside
 from pipeline.images import read_rgb, size_text, to_uint8
-from pipeline.manifest import list_samples, scene_of
-from pipeline.probe import ROLES, ExposureProbe, probe_luminance
-from pipeline.recipe import load_manifest, scene_expression
-from pipeline.ycbcr import luminance
+from pipeline.images.ycbcr import luminance
+from pipeline.sources.listing import list_samples, scene_of
+from pipeline.sources.manifest import load_manifest, scene_expression
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Dataset recipes: a manifest and a root folder become ordered, checked samples.
 
-``manifests/README.md`` describes manifests; :mod:`pipeline.recipe` reads them.
+``manifests/README.md`` describes manifests; :mod:`pipeline.sources.manifest` reads them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.file_tree import FileTree
 from pipeline.files import InputError, check_folder, enumerate_some
-from pipeline.recipe import Manifest, Pattern
+from pipeline.sources.file_tree import FileTree
+from pipeline.sources.manifest import Manifest, Pattern
 
 _SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError
-from pipeline.resampling import nearest_known
+from pipeline.images.resampling import nearest_known
 
 #: Blur discs of a smaller radius lie within the pixel: in focus.
 IN_FOCUS_PX = 0.5

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tifffile import imwrite
 
-from pipeline.colour_profiles import usable_profile
 from pipeline.files import InputError, first_line, write_bytes
-from pipeline.image_headers import (
+from pipeline.images.colour_profiles import usable_profile
+from pipeline.images.headers import (
     COLOUR_MODES,
     bands_of_tiff,
     check_header,
@@ -30,9 +30,9 @@ from pipeline.image_headers import (
     is_sixteen_bit,
     orientation_of,
 )
-from pipeline.png import decode_plain_png, encode_png, lacks_rows
-from pipeline.sixteen_bit import decode_sixteen_bit
-from pipeline.ycbcr import luminance
+from pipeline.images.png import decode_plain_png, encode_png, lacks_rows
+from pipeline.images.sixteen_bit import decode_sixteen_bit
+from pipeline.images.ycbcr import luminance
 
 #: File name endings that a folder of images is searched for.
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")

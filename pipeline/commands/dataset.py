@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from pipeline.camera_response import CameraConfig
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, PART, SIZE, finish, refuse_idle, setting
+from pipeline.commands.options import ANY_PATH, FILE, FOLDER, PART, SIZE, finish, refuse_idle, setting
 from pipeline.depth import DEPTH_SOURCES
-from pipeline.engines import ENGINES, RunOptions
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
+from pipeline.exposure.camera_response import CameraConfig
 from pipeline.files import check_output
 from pipeline.focus import FOCUS_MODES, FocusConfig
-from pipeline.plan import COMPRESSIONS, SynthesisConfig
+from pipeline.focus.thin_lens import ThinLens
 from pipeline.scenes import SampleConfig
-from pipeline.thin_lens import ThinLens
+from pipeline.synthesis.engines import ENGINES, RunOptions
+from pipeline.synthesis.plan import COMPRESSIONS, SynthesisConfig
 
 
 @click.command()
@@ -119,8 +119,8 @@ def synth(
         gifnet synth manifests/llvip.toml --root LLVIP --split train -o dataset
         gifnet synth manifests/mefb.toml --root MEFB --roles over under -o exposures
     """
-    from pipeline.records import first_few
-    from pipeline.synthesis import synthesise
+    from pipeline.shards.inspection import first_few
+    from pipeline.synthesis.synthesise import synthesise
 
     if depth.startswith("files:"):
         refuse_idle(["refine_depth"], "with --depth files:, whose maps are taken as they are")
@@ -173,9 +173,9 @@ def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None
     Example:
         gifnet inspect dataset --verify --preview samples.png
     """
-    from pipeline import inspection
     from pipeline.images import check_suffix
-    from pipeline.shards import verify
+    from pipeline.shards import inspection
+    from pipeline.shards.dataset import verify
 
     if preview:
         check_output(check_suffix(preview))

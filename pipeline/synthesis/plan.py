@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.camera_response import curves_identity
 from pipeline.depth import source_identity
 from pipeline.exposure import ExposureConfig
+from pipeline.exposure.camera_response import curves_identity
 from pipeline.files import (
     InputError,
     atomic_path,
@@ -24,8 +24,8 @@ from pipeline.files import (
     write_bytes,
 )
 from pipeline.focus import FocusConfig
-from pipeline.manifest import SourceSample
-from pipeline.shard_schema import FAILURES_NAME, INDEX_NAME
+from pipeline.shards.schema import FAILURES_NAME, INDEX_NAME
+from pipeline.sources.listing import SourceSample
 
 PLAN_NAME = "plan.json"
 COMPRESSIONS = ("none", "gzip")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.file_tree import is_printable
 from pipeline.files import InputError, first_line
+from pipeline.sources.file_tree import is_printable
 
 #: Keys of a manifest, and what they mean.
 KEYS = {
@@ -47,7 +47,7 @@ ROLES = {
 }
 
 #: Recipes that come with the package.
-RECIPES = Path(__file__).resolve().parents[1] / "manifests"
+RECIPES = Path(__file__).resolve().parents[2] / "manifests"
 _MAX_BYTES = 1 << 20
 #: Of a scene's expression: each may multiply the time by the length of an id.
 _MAX_REPEATS = 4

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import ANY_PATH, FILE, FOLDER, refuse_idle, setting
+from pipeline.commands.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
+from pipeline.commands.options import ANY_PATH, FILE, FOLDER, refuse_idle, setting
 from pipeline.depth.training_config import DepthTrainingConfig
-from pipeline.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
-from pipeline.probe_training_config import ProbeTrainingConfig
+from pipeline.exposure.training_config import ProbeTrainingConfig
 
 
 @click.command()
@@ -87,6 +87,6 @@ def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path,
         gifnet weights train-probe manifests/mefb.toml --root MEFB -o probe.safetensors
         gifnet weights train-probe manifests/sice.toml --root SICE --split Dataset_Part1 -o probe.safetensors
     """
-    from pipeline.probe_training import train_probe as run_training
+    from pipeline.exposure.training import train_probe as run_training
 
     click.echo(run_training(ProbeTrainingConfig(**settings), manifest, root, out, split=split))

@@ -21,14 +21,12 @@ from pipeline.files import (
     write_bytes,
     write_json,
 )
-from pipeline.manifest import SourceSample, Unmatched
-from pipeline.plan import Plan
-from pipeline.shard_schema import FAILURES_NAME, FORMAT, FORMAT_VERSION, INDEX_NAME
-from pipeline.shards import dataset_digest, shard_name
-from pipeline.versions import installed_versions
+from pipeline.runtime.versions import installed_versions
+from pipeline.shards.dataset import dataset_digest, shard_name
+from pipeline.shards.schema import FAILURES_NAME, FORMAT, FORMAT_VERSION, INDEX_NAME
+from pipeline.sources.listing import SourceSample, Unmatched
+from pipeline.synthesis.plan import Plan
 
-#: Frames that cannot be used of which a command tells singly.
-TOLD_FRAMES = 10
 _PACKAGES = ("gifnet", "torch", "timm", "numpy", "opencv-python-headless", "h5py", "Pillow")
 
 
@@ -114,14 +112,6 @@ def account(
         "skipped": skipped,
         "failed": sum(len(record["failures"]) for record in records),
     }
-
-
-def first_few(lines: Sequence[str], out: Path) -> list[str]:
-    """The first of some lines about frames of a dataset, and one that counts the others."""
-    if len(lines) <= TOLD_FRAMES + 1:
-        return list(lines)
-    where = f", all in {out / FAILURES_NAME}" if (out / INDEX_NAME).is_file() else ""
-    return [*lines[:TOLD_FRAMES], f"and {len(lines) - TOLD_FRAMES} more{where}"]
 
 
 def forget(names: Iterable[str], out: Path) -> None:

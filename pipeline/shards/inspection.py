@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.contact_sheet import contact_sheet, heat
 from pipeline.files import InputError, refuse_numbers_beyond, write_json
 from pipeline.images import write_image
-from pipeline.progress import Progress
-from pipeline.records import first_few
-from pipeline.shard_schema import FIELDS
-from pipeline.shards import damaged_index, dataset_digest, load_arrays, open_listed, read_index
+from pipeline.images.contact_sheet import contact_sheet, heat
+from pipeline.runtime.progress import Progress
+from pipeline.shards.dataset import damaged_index, dataset_digest, load_arrays, open_listed, read_index
+from pipeline.shards.schema import FAILURES_NAME, FIELDS, INDEX_NAME
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (
@@ -30,6 +29,8 @@ EXPORTED = (
 EXPORT_MARKER = ".gifnet-export.json"
 #: What chance decided for each sample, where a dataset has it.
 _DRAWN = tuple(name for name, field in FIELDS.items() if field.dtype == "f4")
+#: Frames that cannot be used of which a command tells singly.
+_TOLD_FRAMES = 10
 _PREVIEW_TITLES = ("visible", "infrared", "inverse depth", "near mask", "near", "far", "over", "under")
 
 
@@ -61,6 +62,14 @@ def describe_draws(folder: Path | str) -> str:
         low, middle, high = np.percentile(values, [0, 50, 100])
         lines.append(f"  {name} = {low:.4g}, {middle:.4g}, {high:.4g}")
     return "\n".join(lines)
+
+
+def first_few(lines: Sequence[str], folder: Path) -> list[str]:
+    """The first of some lines about frames of a dataset that are not used, and one that counts the others."""
+    if len(lines) <= _TOLD_FRAMES + 1:
+        return list(lines)
+    where = f", all in {folder / FAILURES_NAME}" if (folder / INDEX_NAME).is_file() else ""
+    return [*lines[:_TOLD_FRAMES], f"and {len(lines) - _TOLD_FRAMES} more{where}"]
 
 
 def iterate_samples(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.camera_response import CameraConfig, CameraDraw, camera_pair, draw_camera
+from pipeline.exposure.camera_response import CameraConfig, CameraDraw, camera_pair, draw_camera
 from pipeline.files import InputError
 from pipeline.images import to_uint8
-from pipeline.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
+from pipeline.images.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 if TYPE_CHECKING:
-    from pipeline.probe import ExposureProbe
+    from pipeline.exposure.probe import ExposureProbe
 
 #: How a pair is made; the first is the default.
 EXPOSURE_MODES = ("probe", "camera-response")
@@ -83,9 +83,9 @@ def probe_pairs(tiles: Sequence[np.ndarray], probe: ExposureProbe) -> list[Expos
 
     Args:
         tiles: each (H, W, 3) uint8 RGB, all of one size.
-        probe: from :func:`pipeline.probe.load_probe`; runs on the device where its weights are.
+        probe: from :func:`pipeline.exposure.probe.load_probe`; runs on the device where its weights are.
     """
-    from pipeline.probe import probe_tiles  # needs torch, which help texts should not wait for
+    from pipeline.exposure.probe import probe_tiles  # needs torch, which help texts should not wait for
 
     if not tiles:
         return []

@@ -1,0 +1,1 @@
+"""Commands of stage one, and what the commands of both stages share."""

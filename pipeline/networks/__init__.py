@@ -1,0 +1,1 @@
+"""What all networks here share: devices, CUDA graphs, padding, files of tensors, schedules."""

@@ -1,0 +1,1 @@
+"""What all long work shares: progress, randomness, leases, workers, versions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -42,6 +43,31 @@ def test_a_dead_process_here_loses_its_lease_at_once(tmp_path: Path) -> None:
     path.write_text(json.dumps({**leases._here(), "pid": dead.pid}))
     with lease(path) as held:
         assert held
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks the kernel of Linux")
+def test_so_does_one_whose_end_nobody_has_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "unit.lease"
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        path.write_text(json.dumps({**leases._here(), "pid": zombie.pid}))
+        with lease(path) as held:
+            assert held
+    finally:
+        zombie.wait()
+
+
+def test_a_full_disk_is_named_and_leaves_no_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "unit.lease"
+    with monkeypatch.context() as patched, pytest.raises(OSError, match=r"No space left.*unit\.lease"):
+        patched.setattr("pipeline.runtime.leases.json.dump", full)
+        with lease(path):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_of_another_container_is_not_judged_by_its_number(tmp_path: Path) -> None:

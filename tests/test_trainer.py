@@ -121,7 +121,8 @@ def test_a_network_that_cannot_learn_is_told(joint: Path, tmp_path: Path, capsys
         weights = save_weights(tmp_path / f"{dead}.safetensors", network, {})
         train(replace(config, init=str(weights)), joint, tmp_path / f"run-{dead}")
         assert ("the fused image is a constant" in capsys.readouterr().err) is dead
-    train(tiny(head="pyramid", steps=1), joint, tmp_path / "pyramid")
+    for mm_share in (1.0, 0.0):  # without MM the first update goes through weights of 0
+        train(tiny(head="pyramid", steps=1, mm_task_weight=mm_share), joint, tmp_path / f"pyramid-{mm_share}")
     assert "the fused image is a constant" not in capsys.readouterr().err
 
 

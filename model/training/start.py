@@ -66,7 +66,10 @@ def notices(config: TrainConfig, data: TrainingData) -> list[str]:
 def learns_nothing(network: GIFNet) -> bool:
     """Whether the last update sent no gradient to the gates between the streams.
 
-    Narrow networks may begin with last layers whose ReLU is 0 everywhere, and stay so.
+    Narrow networks may begin with last layers whose ReLU is 0 everywhere, and stay so. Not so the pyramid
+    head: it begins with weights of 0, which pass nothing on at first, and learns all the same.
     """
+    if network.config.head != "plane":
+        return False
     gradients = [gate.grad for gate in (network.transformer.lambda_mm, network.transformer.lambda_dp)]
     return any(gradient is not None and not gradient.any() for gradient in gradients)

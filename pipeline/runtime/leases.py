@@ -19,6 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import errors_name
+
 #: Seconds without a sign of life after which a lease may be taken over.
 LEASE_S = 60.0
 
@@ -61,11 +63,16 @@ def clear_litter(folder: Path, patterns: Iterable[str]) -> None:
 
 def _acquire(path: Path, token: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return _take_away(path) and _acquire(path, token)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({**_here(), "pid": os.getpid(), "token": token}, file)
+    with errors_name(path):
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({**_here(), "pid": os.getpid(), "token": token}, file)
+        except OSError:  # without an owner's name it would bar everybody for a while
+            path.unlink(missing_ok=True)
+            raise
     return True
 
 
@@ -136,7 +143,16 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended, though the one that started it has not asked how."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False  # not Linux, or gone this moment
+    return state in (b"Z", b"X")
 
 
 def _keep(path: Path, token: str, ended: threading.Event) -> None:

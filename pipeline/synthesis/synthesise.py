@@ -34,6 +34,8 @@ from pipeline.synthesis.work_units import ShardTask, load_models, make_shard
 
 #: Seconds between two looks at shards that other processes are making.
 _POLL_S = 0.5
+#: Seconds of such waiting before it is told.
+_SILENT_S = 5.0
 #: What processes leave in the folder of a dataset that are killed while they write, apart from shards.
 _LITTER = (
     *map(temporary_pattern, (PLAN_NAME, INDEX_NAME, FAILURES_NAME)),
@@ -206,9 +208,16 @@ def _make_all(
 def _wait(tasks: Sequence[ShardTask], progress: Progress) -> list[ShardTask]:
     """Wait for shards of other processes; return those to be claimed because their lease has ended."""
     waiting = list(tasks)
-    deadline = time.monotonic() + LEASE_S
-    while waiting and time.monotonic() < deadline:
+    began = time.monotonic()
+    told = False
+    while waiting and time.monotonic() < began + LEASE_S:
         time.sleep(_POLL_S)
+        if not told and time.monotonic() > began + _SILENT_S:
+            told = True
+            progress.message(
+                f"synth: waiting for {len(waiting)} shard(s) that other processes are making; those of one "
+                f"that has died are taken over {LEASE_S:.0f} s after its last sign of life"
+            )
         for task in list(waiting):
             if task.record() is not None:
                 waiting.remove(task)

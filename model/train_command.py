@@ -49,9 +49,7 @@ def _shape(name: str, **attributes: Any) -> Any:
 @setting(TrainConfig, "flip", "--flip/--no-flip", "flip", help="Mirror crops at random.")
 @setting(TrainConfig, "lr", help="Learning rate of Adam.")
 @setting(TrainConfig, "schedule", type=click.Choice(SCHEDULES), help="Of the learning rate.")
-@setting(
-    TrainConfig, "warmup_steps", help="Steps of linear warm-up; with cosine, fewer than --steps."
-)
+@setting(TrainConfig, "warmup_steps", help="Steps of linear warm-up; with cosine, fewer than --steps.")
 @setting(TrainConfig, "amp", type=click.Choice(AMP_NAMES), help="Mixed precision; auto is fp16 on CUDA.")
 @setting(TrainConfig, "dp_task", type=click.Choice(DP_TASKS), help="Digital-photography task.")
 @setting(

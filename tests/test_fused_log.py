@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 from dataclasses import replace
@@ -213,6 +214,22 @@ def test_a_result_that_cannot_be_noted_is_taken_back(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.filename == str(log)
     assert log.read_bytes() == before and not (out / "0.png").exists()
+
+
+def test_a_log_that_may_not_be_written_to_costs_no_result(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    fuse(config, inputs, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def forbidden(path: Path, mode: str, **_: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("model.fusing.fused_log.open", forbidden, raising=False)
+    with pytest.raises(PermissionError, match=r"fused\.jsonl"):
+        fuse(replace(config, overwrite=True), inputs, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_folder_with_the_name_of_a_result_is_no_result(tmp_path: Path, config: FuseConfig) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from picture_files import encoded, exif, pixels, png_chunk, tiff
 from PIL import Image
+from tifffile import imwrite
 
 from pipeline.images import read_image
 
@@ -58,6 +59,20 @@ def test_orientation_of_sixteen_bit_files(tmp_path: Path, orientation: int) -> N
     for order in "<>":
         (tmp_path / "x").write_bytes(tiff(colour, order=order, orientation=orientation))
         np.testing.assert_array_equal(read_image(tmp_path / "x"), upright(colour, orientation))
+    tag = (274, 3, 1, orientation, True)
+    for planes in ("contig", "separate"):
+        values = np.moveaxis(colour, 2, 0) if planes == "separate" else colour
+        for compression in (None, "lzw", "zstd"):
+            imwrite(
+                tmp_path / "x.tif",
+                values,
+                photometric="rgb",
+                planarconfig=planes,
+                compression=compression,
+                extratags=[tag],
+                metadata=None,
+            )
+            np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), upright(colour, orientation))
     # A 16-bit RGB PNG with an eXIf chunk after its header.
     plain = cv2.imencode(".png", np.ascontiguousarray(colour[..., ::-1]))[1].tobytes()
     body = exif(orientation).tobytes().removeprefix(b"Exif\0\0")

@@ -191,6 +191,12 @@ def test_damaged_files_are_images_or_input_errors(tmp_path: Path, monkeypatch: p
     assert min(seen.values()) > 50
 
 
+def test_webp_within_a_tiff_is_refused_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", pixels("uint8", 3), photometric="rgb", compression="webp")
+    refused(tmp_path / "x.tif", (tmp_path / "x.tif").read_bytes(), "WebP compression, which is not read")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("bands", [2, 4, 5])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_further_bands_are_not_dropped(tmp_path: Path, bands: int, dtype: str) -> None:

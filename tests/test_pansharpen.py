@@ -14,6 +14,7 @@ from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.pansharpen import add_detail, give_back_values, match_histogram, pansharpen
+from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -132,15 +133,32 @@ def test_the_place_is_that_of_either_and_no_data_that_of_the_bands(
     [("a", PIXEL_SCALE, PIXEL_SCALE), ("a", {}, {}), ("b", PIXEL_SCALE, COARSE_SCALE)],
 )
 def test_tags_of_a_resized_input_are_left_out(resize: str, pan: dict, expected: dict) -> None:
-    bands, fine = Bands(scene(2, size_hw=(20, 24)), COARSE_SCALE), Bands(scene(1, size_hw=(40, 48)), pan)
+    fine_hw = (40, 48) if resize == "a" else (22, 26)  # else there is nothing to sharpen with
+    bands, fine = Bands(scene(2, size_hw=(20, 24)), COARSE_SCALE), Bands(scene(1, size_hw=fine_hw), pan)
     sharpened = pansharpen(FusionEngine(tiny_network()), bands, fine, resize=resize)
     assert sharpened.geography == expected
+
+
+@pytest.mark.parametrize(
+    ("bands_hw", "pan_hw", "resize", "advice"),
+    [
+        ((16, 16), (64, 64), "b", "16x16 and a panchromatic image of 64x64.*use --resize a"),
+        ((64, 64), (16, 16), "a", "give the finer image as B"),
+        ((64, 64), (16, 16), "b", "give the finer image as B"),
+    ],
+)
+def test_a_panchromatic_image_that_is_no_finer_is_refused(
+    bands_hw: tuple[int, int], pan_hw: tuple[int, int], resize: str, advice: str
+) -> None:
+    bands, pan = Bands(scene(2, size_hw=bands_hw)), Bands(scene(1, size_hw=pan_hw))
+    with pytest.raises(InputError, match=advice):
+        pansharpen(FusionEngine(tiny_network()), bands, pan, resize=resize)
 
 
 @pytest.mark.parametrize("resize", [None, "a", "b"])
 def test_pixels_without_data_stay_so_and_bend_no_others(resize: str | None) -> None:
     fine, coarse = (40, 48), (20, 24)
-    size_hw, pan_hw = coarse if resize == "a" else fine, coarse if resize == "b" else fine
+    size_hw, pan_hw = coarse if resize == "a" else fine, (44, 52) if resize == "b" else fine
     values, pan = scene(2, "uint16", size_hw) // 8 + 1000, scene(1, "uint16", pan_hw) + 900
     holes = np.zeros(size_hw, bool)
     holes[:, : size_hw[1] // 6] = True

@@ -70,12 +70,19 @@ class FusedLog:
         return f"{self._path}: {lines} left out; results without a line count as done, --overwrite makes anew"
 
     def begin(self) -> None:
-        """Make the log, or write it anew if it is not one whole line for each result that is there."""
+        """Make the log, or write it anew if it is not one whole line for each result that is there.
+
+        Raises:
+            OSError: it cannot be written to: then no result is begun, let alone one taken away.
+        """
+        self._records, self._tidy, _ = _read(self._path)  # as it is now: other runs may have added to it
         kept = {
             output: record for output, record in self._records.items() if (self._folder / output).exists()
         }
         if not self._tidy or len(kept) < len(self._records):
             write_bytes(self._path, "".join(map(_line, kept.values())).encode())
+        with errors_name(self._path), open(self._path, "ab"):
+            pass
 
     def append(
         self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float

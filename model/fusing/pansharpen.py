@@ -21,6 +21,8 @@ from model.blocks.transformer import Task
 from model.engine.strips import FusionEngine
 from model.fusing.multiband import Bands
 from model.inputs.sources import Source, same_size, value_range
+from pipeline.files import InputError
+from pipeline.images import size_text
 from pipeline.images.resampling import nearest_known
 
 #: Side and sigma of the published Gaussian that parts base from detail, in pixels.
@@ -30,6 +32,8 @@ NYQUIST_GAIN = 0.3
 #: Pixels of the panchromatic image in one of a band, along a side, where bands come enlarged already: that of
 #: IKONOS, QuickBird, GeoEye, WorldView and Pleiades.
 USUAL_RATIO = 4.0
+#: Inputs whose sides differ by less than this factor count as equally large: the bands come enlarged.
+_ABOUT_EQUAL = 1.25
 
 
 def pansharpen(
@@ -57,14 +61,16 @@ def pansharpen(
         panchromatic: (1, H, W).
         main: stream of the network that is decoded.
         range_16bit: as for :func:`model.inputs.sources.value_range`.
-        resize: as for :func:`model.inputs.sources.same_size`; bands that are enlarged so tell the ratio of
-            resolutions, else it is taken to be :data:`USUAL_RATIO`.
+        resize: as for :func:`model.inputs.sources.same_size`. Bands that are enlarged so tell the ratio of
+            resolutions; of inputs about equally large it is taken to be :data:`USUAL_RATIO`.
         published: match histograms, as the published script does, instead of keeping the bands' values.
 
     Raises:
-        InputError: the sizes differ and ``resize`` does not say which one gives way.
+        InputError: the sizes differ and ``resize`` does not say which one gives way, or what is left of the
+            panchromatic image is no finer than the bands are.
     """
     assert panchromatic.values.shape[0] == 1
+    ratio = _ratio(bands, panchromatic, resize)
     first, second = same_size(
         [np.moveaxis(_filled(bands), 0, 2), _filled(panchromatic)[0]], ["bands", "panchromatic"], resize
     )
@@ -72,8 +78,6 @@ def pansharpen(
     size_hw, top, none = second.shape, np.iinfo(stack.dtype).max, bands.none()
     seen = _has_data(panchromatic.values[0], panchromatic.none(), size_hw)
     pan = Source(second, *value_range(second[seen], range_16bit)).plane() if seen.any() else None
-    enlarged = math.sqrt(math.prod(size_hw) / math.prod(bands.values.shape[1:]))
-    ratio = enlarged if enlarged > 1 else USUAL_RATIO
     sharpened = stack.copy()
     for original, band, out in zip(bands.values, stack, sharpened, strict=True):
         valid = _has_data(original, none, size_hw)
@@ -90,6 +94,21 @@ def pansharpen(
     fitting = [one for one in (panchromatic, bands) if one.values.shape[1:] == sharpened.shape[1:]]
     geography = next((one.geography for one in fitting if one.geography), {})
     return Bands(sharpened, geography, bands.no_data)
+
+
+def _ratio(bands: Bands, panchromatic: Bands, resize: str | None) -> float:
+    """Pixels of the panchromatic image in one of a band, along a side."""
+    coarse, fine = bands.values[0], panchromatic.values[0]
+    ratio = math.sqrt(fine.size / coarse.size)
+    if resize is None or 1 / _ABOUT_EQUAL < ratio < _ABOUT_EQUAL:
+        return USUAL_RATIO
+    if ratio > 1 and resize == "a":
+        return ratio
+    advice = "use --resize a" if ratio > 1 else "give the finer image as B"
+    raise InputError(
+        f"bands of {size_text(coarse)} and a panchromatic image of {size_text(fine)}: with --resize {resize} "
+        f"it has nothing that the bands lack; {advice}"
+    )
 
 
 def add_detail(fused: np.ndarray, band: np.ndarray, ratio: float) -> np.ndarray:

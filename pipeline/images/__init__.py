@@ -29,6 +29,7 @@ from pipeline.images.headers import (
     is_cut_tiff,
     is_sixteen_bit,
     orientation_of,
+    upright,
 )
 from pipeline.images.png import decode_plain_png, encode_png, lacks_rows
 from pipeline.images.sixteen_bit import decode_sixteen_bit
@@ -42,6 +43,8 @@ SIXTEEN_BIT_SUFFIXES = (".png", ".tif", ".tiff")
 MAX_BYTES = 1 << 30
 MAX_PIXELS = 1 << 27
 
+#: libjpeg writes no longer side.
+_MOST_PX_OF_JPEG = 65500
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 # What matters is raised; standard error is the user's. OpenCV 5 has moved the function.
@@ -100,7 +103,7 @@ def read_picture(path: Path | str) -> Picture:
                     raise InputError(f"{path}: damaged image (rows are missing)")
                 orientation = orientation_of(picture)
                 # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
-                image = _upright(_values(picture, data, path, sixteen_bit=sixteen_bit), orientation)
+                image = upright(_values(picture, data, path, sixteen_bit=sixteen_bit), orientation)
                 return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
@@ -145,6 +148,11 @@ def write_image(
     if image.dtype == np.uint16 and suffix not in SIXTEEN_BIT_SUFFIXES:
         raise InputError(
             f"{path}: {suffix} holds 8 bits; use {', '.join(SIXTEEN_BIT_SUFFIXES)} for 16-bit images"
+        )
+    if suffix in (".jpeg", ".jpg") and max(image.shape[:2]) > _MOST_PX_OF_JPEG:
+        raise InputError(
+            f"{path}: {size_text(image)} is more than the {_MOST_PX_OF_JPEG} pixels a side that JPEG holds; "
+            "use .png or .tif"
         )
     try:
         if not image.size or image.shape[2:] not in ((), (3,)):
@@ -206,18 +214,6 @@ def _values(picture: Image.Image, data: bytes, path: Path | str, *, sixteen_bit:
     if has_grey_palette(picture):
         return colours[..., 0]
     return decode_sixteen_bit(data, colours, path) if sixteen_bit else colours
-
-
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Writable, lying as EXIF's orientation tag, 1 to 8, says; any other number turns nothing."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    # What remains after a transposition is a mirror of rows and/or columns.
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.require(image, requirements=("C", "W"))
 
 
 def _read_bytes(path: Path) -> bytes:

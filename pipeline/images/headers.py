@@ -18,9 +18,11 @@ COLOUR_MODES = {"RGB", "P", "YCbCr"}
 GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
 # TIFF tags
 _COMPRESSION = 259
+#: Of that tag; Pillow names it, but comes without its decoder.
+_WEBP = 50001
 #: Where strips and tiles begin, and how long they are.
 _PLACES = ((273, 279), (324, 325))
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 339
+_BITS_PER_SAMPLE, _PHOTOMETRIC, ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 339
 
 
 def check_header(picture: Image.Image, path: Path | str, *, max_pixels: int) -> None:
@@ -56,9 +58,25 @@ def orientation_of(picture: Image.Image) -> int:
     if picture.format == "TIFF":
         return 1
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(picture.getexif().get(ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
         return 1
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels as stored, (H, W[, C]), as an orientation says, 1 to 8; any other number turns nothing.
+
+    Returns:
+        an array of its own rows, which can be written to.
+    """
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    # What remains after a transposition is a mirror of rows and/or columns.
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.require(image, requirements=("C", "W"))
 
 
 def has_grey_palette(picture: Image.Image) -> bool:
@@ -104,6 +122,8 @@ def bands_of_tiff(data: bytes) -> int | None:
 def _check_tiff(picture: TiffImageFile, path: Path | str) -> None:
     """Refuse what Pillow takes for something else: 12-bit it clips, signed it reads as unsigned, and of
     further bands it says nothing."""
+    if picture.tag_v2.get(_COMPRESSION) == _WEBP:
+        raise InputError(f"{path}: TIFF of WebP compression, which is not read; convert it first")
     bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
     formats = picture.tag_v2.get(_SAMPLE_FORMAT, (1,))
     if (bits > 8 and bits != 16) or any(item != 1 for item in formats):

@@ -16,6 +16,7 @@ import numpy as np
 from tifffile import PLANARCONFIG, TiffFile, TiffFileError
 
 from pipeline.files import InputError
+from pipeline.images.headers import ORIENTATION, upright
 
 #: What tifffile and its decoders raise for a damaged file, seen by changing bytes of good ones.
 TIFF_DAMAGE = (
@@ -34,7 +35,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def decode_sixteen_bit(data: bytes, eight_bit: np.ndarray, path: Path | str) -> np.ndarray:
-    """Decode an RGB image of 16 bits a channel, lying as it is stored.
+    """Decode an RGB image of 16 bits a channel: a PNG as it is stored, a TIFF upright, as of Pillow.
 
     Args:
         data: the file.
@@ -60,7 +61,7 @@ def _upper_half_is(image: np.ndarray, eight_bit: np.ndarray) -> bool:
 
 
 def _by_opencv(data: bytes) -> tuple[np.ndarray | None, bool]:
-    """What OpenCV reads: pixels as stored, (H, W, 3) uint16, or None; and False, since it knows no planes."""
+    """What OpenCV reads, TIFFs upright: (H, W, 3) uint16, or None; and False, since it knows no planes."""
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -72,14 +73,16 @@ def _by_opencv(data: bytes) -> tuple[np.ndarray | None, bool]:
 
 
 def _by_tifffile(data: bytes) -> tuple[np.ndarray | None, bool]:
-    """What tifffile reads: pixels as stored, (H, W, 3) uint16, or None; and whether the TIFF is planar."""
+    """What tifffile reads, turned upright: (H, W, 3) uint16, or None; and whether the TIFF is planar."""
     try:
         with TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first.aspage()
             values = page.asarray()
             planar = page.planarconfig == PLANARCONFIG.SEPARATE
+            image = upright(
+                np.moveaxis(values, 0, -1) if planar else values, page.tags.valueof(ORIENTATION, 1)
+            )
     except TIFF_DAMAGE:
         return None, False
-    image = np.moveaxis(values, 0, -1) if planar else values
     fits = image.dtype == np.uint16 and image.ndim == 3 and image.shape[2] == 3
     return (image, planar) if fits else (None, False)

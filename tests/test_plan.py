@@ -56,8 +56,9 @@ def test_a_version_that_makes_other_bytes_does_not_go_on(
 ) -> None:
     config = make_config(source)
     run(source, tmp_path / "out", config)
-    monkeypatch.setattr(plan, "REVISION", plan.REVISION + 1)
-    with pytest.raises(InputError, match=rf"revision: {plan.REVISION - 1} then, {plan.REVISION} now"):
+    before = plan.REVISIONS["paper"]
+    monkeypatch.setitem(plan.REVISIONS, "paper", before + 1)
+    with pytest.raises(InputError, match=rf"revision: {before} then, {before + 1} now"):
         run(source, tmp_path / "out", config)
 
 

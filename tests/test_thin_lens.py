@@ -117,6 +117,19 @@ def test_a_defocused_foreground_spills_outward_and_shows_what_is_behind() -> Non
     assert (light[: 118 - int(reach)] == 1).all() and (light[122 + int(reach) :] == 0).all()
 
 
+@pytest.mark.parametrize(("middle", "spread"), [(5.4, 0.0), (5.496, 0.02), (6.386, 0.3), (-5.496, 0.02)])
+def test_a_surface_of_two_layers_is_no_larger_than_one(middle: float, spread: float) -> None:
+    """Its depth varies by chance across the border between two layers; nearer than the focus, or farther."""
+    picture = np.full((80, 120, 3), 255, np.uint8)
+    picture[:, 60:] = 0
+    radius = np.full((80, 120), 0.0 if middle > 0 else -30.0)
+    radius[:, 60:] = middle + np.random.default_rng(0).uniform(-spread, spread, (80, 60))
+    covered = 1 - _linear(defocus(picture, radius)[20:60, :, 0]).mean(0)
+    expected = np.convolve(np.arange(120) >= 60, disc_kernel(abs(middle)).sum(0), "same")
+    np.testing.assert_allclose(covered[40:80], expected[40:80], atol=0.02)
+    assert covered[40:80].sum() == pytest.approx(20, abs=0.1)
+
+
 def test_a_slanted_plane_has_no_seams() -> None:
     """Through many layers, in and out of focus, flat brightness stays flat and texture keeps its mean."""
     rows = np.linspace(0, 1, 300, dtype=np.float32)[:, None]

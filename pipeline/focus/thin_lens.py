@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError
-from pipeline.images.resampling import nearest_known
+from pipeline.images.resampling import filled, nearest_known
 
 #: Blur discs of a smaller radius lie within the pixel: in focus.
 IN_FOCUS_PX = 0.5
@@ -26,6 +26,10 @@ _LAYER_STEP_SHARE = 0.15
 _CLEARLY_NEARER = 4
 #: Sub-pixels each way of a pixel that the rim of a disc runs through.
 _FINE = 8
+
+
+#: Shares below it are none.
+_LEAST = np.float32(1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,23 @@ class ThinLens:
         return diameter_m / 2 / (self.sensor_width_mm / 1000 / frame_width)
 
 
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A layer that has been laid over those behind it."""
+
+    number: int
+    covered: np.ndarray  # (H, W) bool, where it lies, sharp
+    colour: np.ndarray  # (H, W, 3) linear, premultiplied, blurred
+    alpha: np.ndarray  # (H, W, 1), blurred
+    behind: np.ndarray  # (H, W, 3) linear, what shows where it is not
+
+    @classmethod
+    def empty(cls, number: int, covered: np.ndarray, scene: np.ndarray) -> _Layer:
+        """A layer before a scene that is nowhere seen yet."""
+        alpha = np.zeros((*covered.shape, 1), np.float32)
+        return cls(number, covered, np.zeros_like(scene), alpha, scene.copy())
+
+
 def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
     """Blur a sharp picture as a lens would, (H, W, 3) uint8.
 
@@ -90,22 +111,28 @@ def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
     light = _SRGB_TO_LINEAR[visible]
     layers = _layer_numbers(radius_px)
     size = np.abs(radius_px)
-    result = np.zeros_like(light)
-    farthest, nearest = layers.min(), layers.max()
-    for number in range(farthest, nearest + 1):  # back to front
+    scene = np.zeros_like(light)
+    last: _Layer | None = None
+    for number in np.unique(layers):  # back to front
         own = layers == number
-        if not own.any():
-            continue
         # Exact for a plane parallel to the sensor, whatever the layers' steps.
         radius = float(size[own].mean())
         covered = np.ones_like(own)
-        if number > farthest:
+        if last is not None:
             rim = size[layers > number].max(initial=0) + radius + 2  # nearer layers are opaque beyond it
             covered = _extent(layers, number, rim)
         window = _window(covered, math.ceil(radius) + 1)
-        colour = _filled(light[window], _own_colour(layers[window], number))
-        result[window] = _composite(result[window], colour, covered[window], radius)
-    return np.searchsorted(_LINEAR_THRESHOLDS, result).astype(np.uint8)
+        colour = filled(light[window], _own_colour(layers[window], number))
+        layer = _Layer.empty(number, covered, scene)
+        layer.alpha[window], layer.colour[window] = _blurred_layer(colour, covered[window], radius)
+        if last is not None and last.number == number - 1:
+            shared = _blurred((covered & last.covered)[window].astype(np.float32), radius)[..., None]
+            layer.behind[window] = _beside(layer.alpha[window], shared, last, window)
+        scene = layer.behind.copy()
+        scene[window] *= 1 - layer.alpha[window]
+        scene[window] += layer.colour[window]
+        last = layer
+    return np.searchsorted(_LINEAR_THRESHOLDS, scene).astype(np.uint8)
 
 
 def disc_kernel(radius_px: float) -> np.ndarray:
@@ -179,43 +206,33 @@ def _window(covered: np.ndarray, margin: int) -> tuple[slice, slice]:
     )
 
 
-def _composite(behind: np.ndarray, colour: np.ndarray, covered: np.ndarray, radius: float) -> np.ndarray:
-    """Blur a layer and lay it over what is behind it."""
-    if covered.all():
-        return _blurred(colour, radius)
+def _blurred_layer(colour: np.ndarray, covered: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Alpha (H, W, 1) and premultiplied colour (H, W, 3) of a layer, out of focus."""
     alpha = covered.astype(np.float32)[..., None]
-    layer = _blurred(np.concatenate([colour * alpha, alpha], axis=-1), radius)
-    return layer[..., :3] + (1 - layer[..., 3:]) * behind
+    blurred = _blurred(np.concatenate([colour * alpha, alpha], axis=-1), radius)
+    return blurred[..., 3:], blurred[..., :3]
+
+
+def _beside(alpha: np.ndarray, shared: np.ndarray, last: _Layer, window: tuple[slice, slice]) -> np.ndarray:
+    """What shows in a window where a layer is not, (H, W, 3), if the last one was the next farther one.
+
+    The two are mostly one surface, or objects side by side: what a disc sees of them does not overlap. So it
+    sees of the last one what that covers less what both do, and of what is behind only what neither covers.
+    (As if one were by chance before the other, a rim that runs through both would be too opaque.)
+
+    Args:
+        alpha: of the layer, (H, W, 1).
+        shared: the same of what both cover, the last one hidden by the layer.
+    """
+    share = np.clip((last.alpha[window] - shared) / np.maximum(1 - alpha, _LEAST), 0, 1)
+    colour = last.colour[window] / np.maximum(last.alpha[window], _LEAST)
+    return share * colour + (1 - share) * last.behind[window]
 
 
 def _blurred(image: np.ndarray, radius: float) -> np.ndarray:
     if radius < IN_FOCUS_PX:
         return image
     return cv2.filter2D(image, cv2.CV_32F, disc_kernel(radius), borderType=cv2.BORDER_REFLECT_101)
-
-
-def _filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fill the unknown pixels from the known ones around them (pull-push over a pyramid)."""
-    if known.all():
-        return image
-    weight = known.astype(np.float32)[..., None]
-    fill = _pull_push(np.concatenate([image * weight, weight], axis=-1))
-    return np.where(known[..., None], image, fill)
-
-
-def _pull_push(premultiplied: np.ndarray) -> np.ndarray:
-    """Colour everywhere from (H, W, 4) premultiplied colour and weight, at least one weight positive."""
-    weight = premultiplied[..., 3:]
-    colour = premultiplied[..., :3] / np.maximum(weight, np.float32(1e-12))
-    height, width = weight.shape[:2]
-    if max(height, width) == 1 or weight.min() >= 1:
-        return colour
-    half = cv2.resize(premultiplied, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-    # Weights above 1/4 of a block count as whole: what is known well is not thinned out on the way up.
-    half = half * (np.minimum(1, 4 * half[..., 3:]) / np.maximum(half[..., 3:], np.float32(1e-12)))
-    coarse = cv2.resize(_pull_push(half), (width, height), interpolation=cv2.INTER_LINEAR)
-    mix = np.minimum(weight, 1)
-    return colour * mix + coarse * (1 - mix)
 
 
 def _srgb_to_linear(encoded: np.ndarray) -> np.ndarray:

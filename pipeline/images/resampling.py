@@ -38,3 +38,32 @@ def shrunk(image: np.ndarray, longest_px: int) -> np.ndarray:
         return image
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def filled(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fill the unknown pixels of a picture from the known ones around them (pull-push over a pyramid).
+
+    Args:
+        image: (H, W, 3) float32.
+        known: (H, W) bool, at least one of them true.
+    """
+    if known.all():
+        return image
+    weight = known.astype(np.float32)[..., None]
+    fill = _pull_push(np.concatenate([image * weight, weight], axis=-1))
+    return np.where(known[..., None], image, fill)
+
+
+def _pull_push(premultiplied: np.ndarray) -> np.ndarray:
+    """Colour everywhere from (H, W, 4) premultiplied colour and weight, at least one weight positive."""
+    weight = premultiplied[..., 3:]
+    colour = premultiplied[..., :3] / np.maximum(weight, np.float32(1e-12))
+    height, width = weight.shape[:2]
+    if max(height, width) == 1 or weight.min() >= 1:
+        return colour
+    half = cv2.resize(premultiplied, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+    # Weights above 1/4 of a block count as whole: what is known well is not thinned out on the way up.
+    half = half * (np.minimum(1, 4 * half[..., 3:]) / np.maximum(half[..., 3:], np.float32(1e-12)))
+    coarse = cv2.resize(_pull_push(half), (width, height), interpolation=cv2.INTER_LINEAR)
+    mix = np.minimum(weight, 1)
+    return colour * mix + coarse * (1 - mix)

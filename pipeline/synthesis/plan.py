@@ -34,9 +34,9 @@ MAX_TILE = 16384
 #: Seconds in which a process that has just made the plan's file writes it, and between two looks at it.
 _WRITING_S, _POLL_S = 10.0, 0.1
 
-#: Raised with every change of the program after which one plan gives other bytes: a dataset that was begun
-#: before it is then not gone on with.
-REVISION = 2
+#: By mode of focus: raised with every change of the program after which one plan gives other bytes. A dataset
+#: that was begun before it is then not gone on with.
+REVISIONS = {"paper": 2, "thin-lens": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,12 @@ def make_plan(
     Raises:
         InputError: the table of response curves is missing or cannot be used.
     """
-    settings = {"revision": REVISION, **asdict(config), **weight_digests, "source": dict(source)}
+    settings = {
+        "revision": REVISIONS[config.focus.mode],
+        **asdict(config),
+        **weight_digests,
+        "source": dict(source),
+    }
     # Where weights, depth maps and a table lie does not matter, what is in them does.
     settings["depth"] = source_identity(config.depth)
     settings["probe"] = "default" if config.probe == "default" else "weights"

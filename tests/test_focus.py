@@ -140,6 +140,7 @@ def test_a_lens_that_cannot_give_the_blur_says_which_f_numbers_would(limits: tup
     [
         ({"mode": "bokeh"}, "focus mode 'bokeh' is unknown"),
         ({"blur_sigma_min_px": 0.0}, "blur sigma 0.0..5.0 px"),
+        ({"blur_sigma_min_px": 1e-50}, "blur sigma 1e-50..5.0 px"),
         ({"blur_sigma_min_px": 4.0, "blur_sigma_max_px": 3.0}, "blur sigma 4.0..3.0 px"),
         ({"min_side_share": 0.5}, "min_side_share 0.5"),
         ({"max_draws": 0}, "max_draws 0"),

@@ -220,6 +220,7 @@ def test_too_little_relief_for_the_lens_is_a_failure() -> None:
         ({"nearest_m": 0.05}, "nearest 0.05 m"),
         ({"farthest_m": 1.0}, "farthest 1.0 m"),
         ({"farthest_m": float("inf")}, "farthest inf m"),
+        ({"farthest_m": 1e300}, "farthest 1e+300 m"),
         ({"sensor_width_mm": 0.0}, "sensor width 0.0 mm must be positive"),
         ({"f_number_min": 4.0, "f_number_max": 2.0}, "f-numbers 4.0..2.0 must rise"),
     ],

@@ -20,6 +20,8 @@ from pipeline.focus.thin_lens import ThinLens, defocus
 #: How a pair is made; the first is the default.
 FOCUS_MODES = ("paper", "thin-lens")
 
+#: Bounds of the blur; below the lower one a Gaussian is a single pixel.
+_LEAST_SIGMA_PX, _LARGEST_SIGMA_PX = 0.1, 50.0
 #: The Gaussian is cut at this many standard deviations: less than 1e-4 of its mass lies beyond.
 _TRUNCATE_SIGMAS = 4.0
 #: Kernel weights are integers over 2^16, so that sums are exact. See :func:`gaussian_blur`.
@@ -52,9 +54,10 @@ class FocusConfig:
     def __post_init__(self) -> None:
         if self.mode not in FOCUS_MODES:
             raise InputError(f"focus mode {self.mode!r} is unknown; use one of {', '.join(FOCUS_MODES)}")
-        if not 0 < self.blur_sigma_min_px <= self.blur_sigma_max_px <= 50:
+        if not _LEAST_SIGMA_PX <= self.blur_sigma_min_px <= self.blur_sigma_max_px <= _LARGEST_SIGMA_PX:
             given = f"{self.blur_sigma_min_px}..{self.blur_sigma_max_px} px"
-            raise InputError(f"blur sigma {given}: give 0 < least <= largest <= 50")
+            limits = f"{_LEAST_SIGMA_PX:g} <= least <= largest <= {_LARGEST_SIGMA_PX:g}"
+            raise InputError(f"blur sigma {given}: give {limits}")
         if not 0 < self.min_side_share < 0.5:
             raise InputError(f"min_side_share {self.min_side_share}: each side's share lies in (0, 0.5)")
         if self.max_draws < 1:

@@ -28,6 +28,8 @@ _CLEARLY_NEARER = 4
 _FINE = 8
 
 
+#: As good as infinity for any lens.
+_FARTHEST_M = 1e6
 #: Shares below it are none.
 _LEAST = np.float32(1e-6)
 
@@ -48,10 +50,10 @@ class ThinLens:
     f_number_max: float = 22.0  # narrowest
 
     def __post_init__(self) -> None:
-        if not 0 < self.focal_length_mm / 1000 < self.nearest_m < self.farthest_m < math.inf:
+        if not 0 < self.focal_length_mm / 1000 < self.nearest_m < self.farthest_m <= _FARTHEST_M:
             raise InputError(
                 f"thin lens: focal length {self.focal_length_mm} mm, nearest {self.nearest_m} m, farthest "
-                f"{self.farthest_m} m must rise in this order"
+                f"{self.farthest_m} m must rise in this order, to {_FARTHEST_M:g} m at most"
             )
         if not 0 < self.sensor_width_mm < math.inf:
             raise InputError(f"thin lens: sensor width {self.sensor_width_mm} mm must be positive")

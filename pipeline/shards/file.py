@@ -1,7 +1,8 @@
 """One shard, an HDF5 file of format 1: its writer, and a reader that trusts nothing.
 
-One sample is one chunk with a Fletcher-32 checksum, and the file format (``v110``) checksums its own
-metadata, so that a flipped bit is an error and never a wrong pixel.
+A picture of one sample is one chunk, numbers and ids of all samples are one each. Chunks have Fletcher-32
+checksums, and the file format (``v110``) checksums its own metadata, so that a flipped bit is an error and
+never a wrong pixel.
 """
 
 from __future__ import annotations

@@ -34,7 +34,12 @@ FIELDS: Mapping[str, Field] = {
     "visible_under": Field(shape=_COLOUR, dtype="u1", meaning="visible, under-exposed"),
     "inverse_depth": Field(shape=_PLANE, dtype="f2", meaning="1 = nearest of its frame, 0 = farthest"),
     "focus_threshold": Field(shape=_SCALAR, dtype="f4", meaning="alpha: near where inverse_depth > alpha"),
-    "blur_sigma_px": Field(shape=_SCALAR, dtype="f4", meaning="Gaussian of the blurred side, in pixels"),
+    "blur_sigma_px": Field(
+        shape=_SCALAR,
+        dtype="f4",
+        meaning="standard deviation of the blur, in pixels: of the Gaussian; thin-lens: of the disc that the "
+        "far focus distance has in the near-focused picture (half its radius)",
+    ),
     "tile_row": Field(shape=_SCALAR, dtype="i4", meaning="first row of the tile in its frame"),
     "tile_col": Field(shape=_SCALAR, dtype="i4", meaning="first column of the tile in its frame"),
     "frame_height": Field(shape=_SCALAR, dtype="i4", meaning="height of the frame, in pixels"),

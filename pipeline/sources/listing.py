@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.files import InputError, check_folder, enumerate_some
 from pipeline.sources.file_tree import FileTree
-from pipeline.sources.manifest import Manifest, Pattern
+from pipeline.sources.manifest import RECIPES, Manifest, Pattern
 
 _SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
 
@@ -105,6 +105,13 @@ def list_samples(
     productive: dict[str, list[Pattern]] = {}
     for role in roles:
         files[role], productive[role] = _find_files(manifest, role, split, tree)
+        if not files[role]:
+            expected = _either(_fill(pattern, split) for pattern in manifest.roles[role])
+            raise manifest.error(
+                manifest.roles[role][0].line,
+                f"no {role} file in {tree.root}: nothing matches {expected}"
+                + ("; give the folder of the data as --root" if tree.root == RECIPES else ""),
+            )
 
     complete = {
         sample_id: {role: files[role][sample_id] for role in roles}
@@ -178,9 +185,6 @@ def _find_files(
                     f"two {role} files for id {sample_id!r} in {tree.root}: {other} and {path}; remove one"
                 )
                 raise manifest.error(pattern.line, message)
-    if not files:
-        expected = _either(_fill(pattern, split) for pattern in patterns)
-        raise manifest.error(patterns[0].line, f"no {role} file in {tree.root}: nothing matches {expected}")
     return files, productive
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from model.digest import content_digest
@@ -27,8 +26,8 @@ from model.file_checks import (
 from model.network import GIFNet
 from model.published import import_published, is_published
 from model.training.training_state import check_training_state
-from pipeline.files import WEIGHTS_DIR, InputError, atomic_path, canonical_json
-from pipeline.networks.saved_tensors import canonical, check_finite, read_saved, read_tensors
+from pipeline.files import WEIGHTS_DIR, InputError, canonical_json
+from pipeline.networks.saved_tensors import read_saved, read_tensors, write_tensors
 
 WEIGHTS_FORMAT = "gifnet-weights"
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "gifnet.safetensors"
@@ -72,12 +71,10 @@ def save_weights(
         metadata: facts about the training, JSON-serialisable; :func:`read_metadata` gives them back.
         half: in float16, half as large; a network rebuilt from it has float32 weights.
     """
-    path = Path(path)
     dtype = torch.float16 if half else torch.float32
     tensors = {
         name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()
     }
-    check_finite(tensors, path)
     header = {
         "format": WEIGHTS_FORMAT,
         "format_version": FORMAT_VERSION,
@@ -85,10 +82,7 @@ def save_weights(
         "metadata": canonical_json(dict(metadata)),
     }
     header["digest"] = _weights_file_digest(header, tensors)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(canonical(save(tensors, metadata=header)))
-        _read_weights(temporary)
-    return path
+    return write_tensors(path, tensors, header)
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:

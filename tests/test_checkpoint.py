@@ -218,7 +218,7 @@ def test_a_failed_save_leaves_the_old_file(
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model.checkpoint, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_weights(weights, network, {"new": True})
     assert weights.read_bytes() == before

@@ -77,7 +77,7 @@ def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"not written, head\.weight holds NaN"):
         save()
     assert not path.exists()
-    monkeypatch.setattr("pipeline.depth.network.check_finite", lambda *_: None)
+    monkeypatch.setattr("pipeline.networks.saved_tensors.check_finite", lambda *_: None)
     save()
     with pytest.raises(InputError, match=r"head\.weight holds NaN"):
         load_depth_network(path)

@@ -148,7 +148,7 @@ def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"not written, under\.0\.weight holds NaN .*lower learning rate$"):
         save_probe(path, probe, {})
     assert not path.exists()
-    monkeypatch.setattr("pipeline.exposure.probe.check_finite", lambda *_: None)
+    monkeypatch.setattr("pipeline.networks.saved_tensors.check_finite", lambda *_: None)
     with pytest.raises(InputError, match="holds NaN or infinite values; make or fetch"):
         load_probe(save_probe(path, probe, {}))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_runs import run_apart, run_processes, tiny
@@ -63,6 +65,14 @@ def test_processes_that_were_started_differently_are_told(joint: Path, tmp_path:
     settings = [{"batch_size": 4, "init": str(tmp_path / f"{name}.safetensors")} for name in "ab"]
     codes, said = run_apart(joint, tmp_path / "run", settings)
     assert codes == [1, 1] and said.count("processes differ in weights; let them share") == 2
+
+
+def test_the_end_of_another_process_is_one_line(joint: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch_size": 4, "steps": 8}
+    codes, said = run_apart(joint, tmp_path / "run", [settings | {"kill_after": 2}, settings])
+    assert codes == [-signal.SIGKILL, 1]
+    assert "train: another process of this run has ended; what it said tells why\n" in said
+    assert "Traceback" not in said
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:

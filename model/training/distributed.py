@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ from torch import Tensor
 
 from pipeline.files import InputError
 from pipeline.networks.device import resolve_device
+
+#: What gloo and NCCL say of a process that has ended.
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
 
 
 def process_rank() -> int:
@@ -150,6 +154,17 @@ class Team:
     def __enter__(self) -> Team:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.size > 1:
-            dist.destroy_process_group()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the team.
+
+        Raises:
+            InputError: instead of what the backend says of a process that is no longer there.
+        """
+        if self.size == 1:
+            return
+        dist.destroy_process_group()
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _GONE):
+            told = "train: another process of this run has ended; what it said tells why"
+            raise InputError(told) from error

@@ -14,12 +14,11 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.depth import STRIDE
-from pipeline.files import InputError, write_bytes
-from pipeline.networks.saved_tensors import canonical, check_finite, fill, read_tensors
+from pipeline.files import InputError
+from pipeline.networks.saved_tensors import fill, read_tensors, write_tensors
 
 FORMAT = "gifnet-depth"
 FORMAT_VERSION = 1
@@ -173,7 +172,6 @@ def save_depth_network(
         for key, value in network.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    check_finite(state, path)
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -182,7 +180,7 @@ def save_depth_network(
         "training": training,
     }
     metadata = {"description": json.dumps(description, sort_keys=True)}
-    return write_bytes(path, canonical(save(state, metadata)))
+    return write_tensors(path, state, metadata)
 
 
 def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from pipeline.files import WEIGHTS_DIR, InputError, write_bytes
+from pipeline.files import WEIGHTS_DIR, InputError
 from pipeline.networks.device import repeatable_kernels
 from pipeline.networks.padding import ReflectedConv2d
-from pipeline.networks.saved_tensors import canonical, check_finite, fill, read_published_state, read_tensors
+from pipeline.networks.saved_tensors import fill, read_published_state, read_tensors, write_tensors
 
 DEFAULT_WEIGHTS = WEIGHTS_DIR / "probe.safetensors"
 WEIGHTS_FORMAT = "gifnet-probe"
@@ -145,9 +144,8 @@ def save_probe(path: Path | str, probe: ExposureProbe, metadata: Mapping[str, st
     tensors = {
         key: value.detach().to("cpu", torch.float16).contiguous() for key, value in probe.state_dict().items()
     }
-    check_finite(tensors, path)
     header = {"format": WEIGHTS_FORMAT, "config": _FORM, **metadata}
-    return write_bytes(path, canonical(save(tensors, metadata=header)))
+    return write_tensors(path, tensors, header)
 
 
 def _tiles_at_once(device: torch.device, pixels: int) -> int:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pipeline.files import InputError, canonical_json
+from pipeline.files import InputError, atomic_path, canonical_json
 from pipeline.runtime.workers import lacks_memory
 
 #: What libraries raise for files of tensors that are damaged or not their own.
@@ -115,6 +115,25 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
 
 
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """Write tensors of the CPU and texts about them as safetensors, atomically; returns the path.
+
+    Equal contents are equal files. What was written is read back before it counts.
+
+    Raises:
+        InputError: a tensor holds NaN or infinite values.
+        OSError: the file cannot be written, or is read back differently.
+    """
+    path = Path(path)
+    check_finite(tensors, path)
+    data = _canonical(save(dict(tensors), metadata=dict(metadata)))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+        if temporary.read_bytes() != data or read_tensors(temporary)[0].keys() != tensors.keys():
+            raise OSError(f"{path}: read back differently from what was written")
+    return path
+
+
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, what: str) -> None:
     """Load weights into a network of the same layers.
 
@@ -155,7 +174,7 @@ def check_finite(state: Mapping[str, Tensor], path: Path | str) -> None:
             )
 
 
-def canonical(data: bytes) -> bytes:
+def _canonical(data: bytes) -> bytes:
     """The same safetensors file with its header sorted: the library writes metadata in random order."""
     header, length = canonical_json(read_header(data)).encode(), int.from_bytes(data[:8], "little")
     header += b" " * (-len(header) % 8)

@@ -34,8 +34,8 @@ def average_unsharp(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.nda
 
 def average_noise(a: np.ndarray, b: np.ndarray, sample_id: str = "") -> np.ndarray:
     """The average plus Gaussian noise of 10 grey levels, the same for a given ``sample_id``."""
-    stream = random_stream(0, "evaluate", sample_id, "noise baseline")
-    noise = stream.standard_normal(a.shape, np.float32) * np.float32(NOISE_LEVELS / 255)
+    rng = random_stream(0, "evaluate", sample_id, "noise baseline")
+    noise = rng.standard_normal(a.shape, np.float32) * np.float32(NOISE_LEVELS / 255)
     return to_uint8(_mean(a, b) + noise)
 
 

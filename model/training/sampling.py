@@ -59,9 +59,9 @@ class SampleOrder:
         Offsets belong to the sample (row i of the draw is sample i), not to its place in the order.
         """
         order = random_stream(self._seed, "train", f"{self._name}:{epoch}", "order").permutation(self.count)
-        stream = random_stream(self._seed, "train", f"{self._name}:{epoch}", "crop")
+        rng = random_stream(self._seed, "train", f"{self._name}:{epoch}", "crop")
         limit = self._tile - self._crop + 1
-        places = stream.integers(0, (limit, limit, 4 if self._flip else 1), size=(self.count, 3))
+        places = rng.integers(0, (limit, limit, 4 if self._flip else 1), size=(self.count, 3))
         return np.column_stack([order, places[order]])
 
 

@@ -49,28 +49,28 @@ def ordinal_loss(predicted: Tensor, target: Tensor, pairs: Tensor, *, margin: fl
 
 
 def draw_pairs(
-    random: np.random.Generator, size_hw: tuple[int, int], count: int, row_share: float
+    rng: np.random.Generator, size_hw: tuple[int, int], count: int, row_share: float
 ) -> np.ndarray:
     """Draw point pairs, (2, count) int64 indices into H * W; ``row_share`` of them lie in one row each.
 
     Pairs in one row cannot be ordered by "lower is nearer", so they make a network look at something else.
     """
     height, width = size_hw
-    rows = random.integers(0, height, (2, count))
+    rows = rng.integers(0, height, (2, count))
     in_one_row = round(row_share * count)
     rows[1, :in_one_row] = rows[0, :in_one_row]
-    return rows * width + random.integers(0, width, (2, count))
+    return rows * width + rng.integers(0, width, (2, count))
 
 
 def ordinal_error(
-    predicted: np.ndarray, truth: np.ndarray, random: np.random.Generator, *, row_share: float = 0.0
+    predicted: np.ndarray, truth: np.ndarray, rng: np.random.Generator, *, row_share: float = 0.0
 ) -> float:
     """Share of random point pairs that two inverse-depth maps (H, W) order differently.
 
     Only pairs that differ by more than a tenth of the true range count; a tie in the prediction counts as
     half. ``row_share=1`` gives one minus the same-row order.
     """
-    first, second = draw_pairs(random, (truth.shape[0], truth.shape[1]), 20_000, row_share)
+    first, second = draw_pairs(rng, (truth.shape[0], truth.shape[1]), 20_000, row_share)
     true_step = truth.ravel()[first] - truth.ravel()[second]
     step = predicted.ravel()[first] - predicted.ravel()[second]
     counts = np.abs(true_step) > 0.1 * (truth.max() - truth.min())

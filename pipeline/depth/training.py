@@ -173,17 +173,17 @@ def _batch(
     for position in range(step * config.batch_size, (step + 1) * config.batch_size):
         epoch, place = divmod(position, len(scenes))
         order = random_stream(config.seed, "train-depth", str(epoch), "order").permutation(len(scenes))
-        random = random_stream(config.seed, "train-depth", str(position), "view")
+        rng = random_stream(config.seed, "train-depth", str(position), "view")
         scene = order[place]
         infrared = scenes.infrared[scene] if step >= config.steps else None
-        other = details[int(random.integers(len(details)))]
+        other = details[int(rng.integers(len(details)))]
         view = random_view(
-            scenes.visible[scene], scenes.inverse_depth[scene], infrared, other, config.size_hw, random
+            scenes.visible[scene], scenes.inverse_depth[scene], infrared, other, config.size_hw, rng
         )
         nearest = max(float(view.inverse_depth.max()), 1e-6)
         views.append(view)
         targets.append(np.log(np.maximum(view.inverse_depth / nearest, FARTHEST)))
-        pairs.append(draw_pairs(random, config.size_hw, config.pairs, config.row_share))
+        pairs.append(draw_pairs(rng, config.size_hw, config.pairs, config.row_share))
     frames = np.stack([view.frame for view in views])
     seen = [view.infrared[None] for view in views if view.infrared is not None]
     return (
@@ -211,8 +211,8 @@ def _validate(state: DepthTrainingState, scenes: SceneSet) -> float:
         truth = cv2.resize(
             scenes.inverse_depth[index].astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
         )
-        random = random_stream(state.config.seed, "train-depth", str(index), "validate")
-        errors.append(ordinal_error(predicted, truth, random))
+        rng = random_stream(state.config.seed, "train-depth", str(index), "validate")
+        errors.append(ordinal_error(predicted, truth, rng))
     return float(np.mean(errors))
 
 

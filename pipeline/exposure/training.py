@@ -106,16 +106,16 @@ def _objective(probe: ExposureProbe, patches: Tensor, scenes: int) -> Tensor:
 
 def _patches(config: ProbeTrainingConfig, scenes: Sequence[ExposureScene], step: int) -> Tensor:
     """Patches (scenes * n, 3, P, P) float32 in [0, 1] of one step, each turned or mirrored at random."""
-    random = random_stream(config.seed, "train-probe", str(step), "patches")
+    rng = random_stream(config.seed, "train-probe", str(step), "patches")
     size, stack = config.patch_px, []
-    for number in random.integers(len(scenes), size=config.scenes_per_step):
+    for number in rng.integers(len(scenes), size=config.scenes_per_step):
         scene = scenes[number]
         height, width = scene.fused.shape
-        rows = random.integers(height - size + 1, size=config.patches_per_scene)
-        cols = random.integers(width - size + 1, size=config.patches_per_scene)
+        rows = rng.integers(height - size + 1, size=config.patches_per_scene)
+        cols = rng.integers(width - size + 1, size=config.patches_per_scene)
         for row, col in zip(rows, cols, strict=True):
             cut = np.s_[row : row + size, col : col + size]
             patch = np.stack([scene.fused[cut], scene.over[cut], scene.under[cut]])
-            patch = np.rot90(patch, int(random.integers(4)), axes=(1, 2))
-            stack.append(patch[..., ::-1] if random.integers(2) else patch)
+            patch = np.rot90(patch, int(rng.integers(4)), axes=(1, 2))
+            stack.append(patch[..., ::-1] if rng.integers(2) else patch)
     return torch.from_numpy(np.stack(stack)).float() / 255

@@ -30,9 +30,9 @@ def alley(world: World) -> tuple[Camera, float]:
     end = world.uniform(15, 60)
     for side in (-1, 1):
         line_with_houses(world, side, half, -8.0, end, 500.0, tall=(5.0, 16.0))
-        for _ in range(int(world.stream.integers(3, 9))):
+        for _ in range(int(world.rng.integers(3, 9))):
             _add_fixture(world, side, half, end)
-    for _ in range(int(world.stream.integers(0, 4))):
+    for _ in range(int(world.rng.integers(0, 4))):
         z, y = world.uniform(4, end), world.uniform(3.2, 6.0)
         if world.chance(0.5):
             bridge = (half + 0.3, 0.8, 0.5)
@@ -40,7 +40,7 @@ def alley(world: World) -> tuple[Camera, float]:
         else:
             _hang_washing(world, frame_at(0, z), half, y)
     add_building(world, frame_at(0, end), 20, 10, world.uniform(6, 14))
-    scatter_people(world, (-half + 0.4, half - 0.4), (3.0, min(end, 25.0)), int(world.stream.integers(1, 5)))
+    scatter_people(world, (-half + 0.4, half - 0.4), (3.0, min(end, 25.0)), int(world.rng.integers(1, 5)))
     if world.chance(0.3):
         add_bicycle(
             world, frame_at(world.uniform(0.4, 0.7) * half, world.uniform(3, 8), world.uniform(-0.2, 0.2))

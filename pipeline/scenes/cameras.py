@@ -11,7 +11,7 @@ from pipeline.scenes.world import Weather
 
 
 def photograph(
-    radiance: np.ndarray, edges: np.ndarray, weather: Weather, stream: np.random.Generator
+    radiance: np.ndarray, edges: np.ndarray, weather: Weather, rng: np.random.Generator
 ) -> np.ndarray:
     """Linear radiance (H, W, 3) -> what a colour camera stores, (H, W, 3) uint8.
 
@@ -21,20 +21,20 @@ def photograph(
     """
     height, width = radiance.shape[:2]
     grey = luminance(radiance)
-    key = stream.uniform(0.05, 0.14) if weather.night else stream.uniform(0.2, 0.36)
+    key = rng.uniform(0.05, 0.14) if weather.night else rng.uniform(0.2, 0.36)
     level = float(np.exp(np.log(grey + 0.004).mean()))
     gain = key / (0.6 * level + 0.4 * float(np.minimum(grey, 1.5).mean()) + 1e-4)
     gain = min(gain, 2.6) if weather.night else gain
     image: np.ndarray = radiance * np.float32(gain)
     smooth = cv2.GaussianBlur(np.minimum(image, 4), (3, 3), 0.75)
     image[edges] = smooth[edges]
-    image += _glare(image, stream.uniform(0.04, 0.1) if weather.night else 0.02)
-    image = cv2.GaussianBlur(image, (0, 0), float(stream.uniform(0.45, 0.8)) * max(1.0, width / 640))
-    image *= _vignette(height, width, float(stream.uniform(0.05, 0.3)))[..., None]
+    image += _glare(image, rng.uniform(0.04, 0.1) if weather.night else 0.02)
+    image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.45, 0.8)) * max(1.0, width / 640))
+    image *= _vignette(height, width, float(rng.uniform(0.05, 0.3)))[..., None]
     image *= np.array(weather.tint, np.float32)
     read, shot = (0.005, 0.03) if weather.night else (0.002, 0.012)
-    iso = float(stream.uniform(0.5, 1.6))
-    noise = stream.standard_normal(image.shape, dtype=np.float32)
+    iso = float(rng.uniform(0.5, 1.6))
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), 0.55) * np.float32(1.5)
     image += noise * (
         np.float32(iso) * np.sqrt(np.float32(read**2) + np.float32(shot**2) * np.maximum(image, 0))
@@ -45,9 +45,7 @@ def photograph(
     return to_uint8(np.minimum(toned, 1) ** np.float32(1 / 2.2))
 
 
-def photograph_infrared(
-    temperature_c: np.ndarray, weather: Weather, stream: np.random.Generator
-) -> np.ndarray:
+def photograph_infrared(temperature_c: np.ndarray, weather: Weather, rng: np.random.Generator) -> np.ndarray:
     """Apparent temperature (H, W) -> what a long-wave infrared camera stores, (H, W) uint8.
 
     Soft optics, noise with the column pattern of a microbolometer, automatic gain that either keeps the
@@ -55,22 +53,22 @@ def photograph_infrared(
     """
     height, width = temperature_c.shape
     heat = np.maximum(temperature_c, weather.air_c - 22)
-    heat = cv2.GaussianBlur(heat, (0, 0), float(stream.uniform(0.7, 1.2)) * max(1.0, width / 640))
-    columns = stream.standard_normal((1, width), dtype=np.float32)
-    heat += np.float32(stream.uniform(0.05, 0.2)) * columns
-    heat += np.float32(stream.uniform(0.1, 0.35)) * stream.standard_normal((height, width), dtype=np.float32)
+    heat = cv2.GaussianBlur(heat, (0, 0), float(rng.uniform(0.7, 1.2)) * max(1.0, width / 640))
+    columns = rng.standard_normal((1, width), dtype=np.float32)
+    heat += np.float32(rng.uniform(0.05, 0.2)) * columns
+    heat += np.float32(rng.uniform(0.1, 0.35)) * rng.standard_normal((height, width), dtype=np.float32)
     low, middle, high = np.percentile(heat[::3, ::3], (1, 45, 99.8))
-    dark = stream.random() < 0.5
+    dark = rng.random() < 0.5
     floor = low + (0.75 * (middle - low) if dark else 0.0)
     top = max(high, floor + 9.0, weather.air_c + 12 if dark else 0.0)
     linear = np.clip((heat - floor) / (top - floor), 0, 1)
     if dark:
-        return to_uint8(linear ** np.float32(stream.uniform(0.8, 1.1)) * 0.97 + 0.01)
+        return to_uint8(linear ** np.float32(rng.uniform(0.8, 1.1)) * 0.97 + 0.01)
     counts, edges = np.histogram(linear[::2, ::2], bins=256, range=(0, 1))
     plateau = np.minimum(counts, counts.sum() * 0.012)
     curve = np.concatenate([[0], np.cumsum(plateau)]) / plateau.sum()
     spread = np.interp(linear, edges, curve).astype(np.float32)
-    share = np.float32(stream.uniform(0.3, 0.7))
+    share = np.float32(rng.uniform(0.3, 0.7))
     return to_uint8(linear + share * (spread - linear))
 
 

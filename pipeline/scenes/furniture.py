@@ -44,7 +44,7 @@ def add_sign(world: World, frame: Frame) -> None:
     elif kind < 0.7:
         box = world.surface("plain", (0.02, 0.02, 0.02), warmer_c=3)
         world.box(frame, (0, height + 0.3, 0), (0.16, 0.48, 0.14), box)
-        lit = int(world.stream.integers(3))
+        lit = int(world.rng.integers(3))
         for place, colour in enumerate([(1.0, 0.05, 0.03), (1.0, 0.5, 0.05), (0.05, 1.0, 0.5)]):
             strength = 14.0 if place == lit else 0.0
             glow = (strength * colour[0], strength * colour[1], strength * colour[2])

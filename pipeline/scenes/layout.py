@@ -46,22 +46,22 @@ def build_layout(*, seed: int, index: int) -> Layout:
     return Layout(world, camera, reach_m)
 
 
-def _draw_weather(stream: np.random.Generator, *, night: bool) -> Weather:
-    clear = stream.random() < 0.6
+def _draw_weather(rng: np.random.Generator, *, night: bool) -> Weather:
+    clear = rng.random() < 0.6
     tints = [(1.0, 0.78, 0.45), (1.0, 0.9, 0.75), (0.95, 1.0, 0.8), (0.85, 0.95, 1.1)]
     tint = (
-        tints[int(stream.integers(4))]
+        tints[int(rng.integers(4))]
         if night
-        else (1.0 + 0.08 * stream.standard_normal(), 1.0, 1.0 + 0.08 * stream.standard_normal())
+        else (1.0 + 0.08 * rng.standard_normal(), 1.0, 1.0 + 0.08 * rng.standard_normal())
     )
     return Weather(
         night=night,
-        sun_azimuth=float(stream.uniform(-np.pi, np.pi)),
-        sun_elevation=float(stream.uniform(0.2, 1.2)),
-        overcast=float(stream.uniform(0, 0.35) if clear else stream.uniform(0.6, 1.0)),
-        haze_per_m=float(np.exp(stream.uniform(np.log(2e-4), np.log(3e-3)))),
-        air_c=float(stream.uniform(-2, 18) if night else stream.uniform(4, 23)),
-        wet=float(stream.choice([0.0, 0.03, 0.3], p=[0.45, 0.3, 0.25])),
+        sun_azimuth=float(rng.uniform(-np.pi, np.pi)),
+        sun_elevation=float(rng.uniform(0.2, 1.2)),
+        overcast=float(rng.uniform(0, 0.35) if clear else rng.uniform(0.6, 1.0)),
+        haze_per_m=float(np.exp(rng.uniform(np.log(2e-4), np.log(3e-3)))),
+        air_c=float(rng.uniform(-2, 18) if night else rng.uniform(4, 23)),
+        wet=float(rng.choice([0.0, 0.03, 0.3], p=[0.45, 0.3, 0.25])),
         tint=tint,
-        lit_share=float(stream.uniform(0.1, 0.5)) if night else 0.0,
+        lit_share=float(rng.uniform(0.1, 0.5)) if night else 0.0,
     )

@@ -57,24 +57,24 @@ class Shaded:
     heat_c: np.ndarray  # (N,) offset from the surface's temperature
 
 
-def randomise_surfaces(surfaces: list[Surface], stream: np.random.Generator) -> list[Surface]:
+def randomise_surfaces(surfaces: list[Surface], rng: np.random.Generator) -> list[Surface]:
     """Replace every albedo and texture by a random one; temperatures and lights stay."""
     shaders = ("plain", "blend", "masonry", "planks", "panel")
     result = []
     for surface in surfaces:
-        value = stream.uniform(0.02, 0.9)
-        tint = stream.uniform(0.3, 1.7, (2, 3))
-        colour, accent = np.clip(tint * [[value], [stream.uniform(0.02, 0.9)]], 0.01, 0.95)
+        value = rng.uniform(0.02, 0.9)
+        tint = rng.uniform(0.3, 1.7, (2, 3))
+        colour, accent = np.clip(tint * [[value], [rng.uniform(0.02, 0.9)]], 0.01, 0.95)
         result.append(
             replace(
                 surface,
-                shader=str(stream.choice(shaders)),
+                shader=str(rng.choice(shaders)),
                 colour=tuple(colour),
                 accent=tuple(accent),
-                contrast=float(stream.uniform(0.05, 0.8)),
-                scale_m=float(np.exp(stream.uniform(np.log(0.1), np.log(4.0)))),
-                params=tuple(stream.uniform(0, 1, 3)),
-                gloss=surface.gloss * float(stream.uniform(0, 1)),
+                contrast=float(rng.uniform(0.05, 0.8)),
+                scale_m=float(np.exp(rng.uniform(np.log(0.1), np.log(4.0)))),
+                params=tuple(rng.uniform(0, 1, 3)),
+                gloss=surface.gloss * float(rng.uniform(0, 1)),
             )
         )
     return result

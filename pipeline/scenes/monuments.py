@@ -23,7 +23,7 @@ class _Fabric(NamedTuple):
 
 def add_landmark(world: World, frame: Frame) -> None:
     """One tall monument, about 5 to 70 m high: tower, obelisk, statue, column, dome or triumphal arch."""
-    build = _LANDMARKS[str(world.stream.choice(list(_LANDMARKS)))]
+    build = _LANDMARKS[str(world.rng.choice(list(_LANDMARKS)))]
     stone = world.surface(
         "masonry",
         world.pick(STONE),
@@ -84,7 +84,7 @@ def add_arcade(world: World, frame: Frame, length: float, width: float, height: 
 def _tower(world: World, frame: Frame, fabric: _Fabric) -> None:
     """Ever narrower storeys with ledges, and a spire."""
     half, height, base = world.uniform(2.5, 5), 0.0, facade(world, tall=True)
-    for _ in range(int(world.stream.integers(2, 5))):
+    for _ in range(int(world.rng.integers(2, 5))):
         rise = world.uniform(5, 13)
         surface = base if world.chance(0.6) else fabric.stone
         world.box(frame, (0, height + rise / 2, 0), (half, rise / 2, half), surface)

@@ -21,7 +21,7 @@ _LEAF: list[Colour] = [
 def add_tree(world: World, frame: Frame, *, height: float, kind: str = "") -> None:
     """A tree of about ``height`` metres: ``broad``, ``cone``, ``column``, ``palm`` or ``bare``, or any."""
     shares = [share for _, share in _TREES.values()]
-    kind = kind or str(world.stream.choice(list(_TREES), p=shares))
+    kind = kind or str(world.rng.choice(list(_TREES), p=shares))
     bark = world.surface(
         "blend",
         world.pick([(0.12, 0.09, 0.06), (0.2, 0.17, 0.13), (0.09, 0.07, 0.05)]),
@@ -53,7 +53,7 @@ def add_overhanging_branch(world: World, frame: Frame) -> None:
     bark = world.surface("plain", (0.08, 0.06, 0.045), contrast=0.5, scale_m=0.2, warmer_c=1)
     side = -1 if world.chance(0.5) else 1
     ahead, up = world.uniform(2.2, 5.0), world.uniform(0.12, 0.5)
-    for _ in range(int(world.stream.integers(4, 9))):
+    for _ in range(int(world.rng.integers(4, 9))):
         z = ahead + world.uniform(-0.6, 0.8)
         x = side * world.uniform(0.0, 0.75) * z
         y = (up + world.uniform(-0.1, 0.25)) * z
@@ -160,7 +160,7 @@ def _add_branches(
     if depth == 0:
         return
     for _ in range(3):
-        turn = direction + 0.55 * world.stream.standard_normal(3) + [0, 0.15, 0]
+        turn = direction + 0.55 * world.rng.standard_normal(3) + [0, 0.15, 0]
         _add_branches(
             world, frame, end, turn, length * world.uniform(0.55, 0.8), 0.6 * radius, depth - 1, bark
         )

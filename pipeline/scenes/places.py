@@ -40,13 +40,13 @@ def plaza(world: World) -> tuple[Camera, float]:
                 14,
                 world.uniform(8, 24),
             )
-    for _ in range(int(world.stream.integers(3, 10))):
+    for _ in range(int(world.rng.integers(3, 10))):
         x, z = world.uniform(-0.6, 0.6) * ring, world.uniform(5, ring * 0.9)
         add_furniture(world, x, z, world.uniform(-np.pi, np.pi))
-    for _ in range(int(world.stream.integers(2, 6))):
+    for _ in range(int(world.rng.integers(2, 6))):
         at = frame_at(world.uniform(-12, 12), world.uniform(5, far + 6), world.uniform(-np.pi, np.pi))
         add_street_lamp(world, at, height=world.uniform(3.5, 7.5))
-    scatter_people(world, (-14.0, 14.0), (4.0, far + 8), int(world.stream.integers(6, 18)))
+    scatter_people(world, (-14.0, 14.0), (4.0, far + 8), int(world.rng.integers(6, 18)))
     if world.chance(0.4):
         add_hills(world, 0.0)
     camera = draw_camera(world, x=0.0, height=world.uniform(1.2, 2.2), pitch=(-0.3, 0.1), yaw=0.25)
@@ -57,13 +57,13 @@ def plaza(world: World) -> tuple[Camera, float]:
 def park(world: World) -> tuple[Camera, float]:
     """Grass, trees, paths and hills."""
     _lay_meadow(world)
-    for _ in range(int(world.stream.integers(6, 20))):
+    for _ in range(int(world.rng.integers(6, 20))):
         x, z = world.uniform(-25, 25), world.uniform(4, 60)
         if abs(x) > 1.5 or z > 8:
             add_tree(world, frame_at(x, z), height=world.uniform(4, 13))
-    for _ in range(int(world.stream.integers(2, 7))):
+    for _ in range(int(world.rng.integers(2, 7))):
         add_furniture(world, world.uniform(-9, 9), world.uniform(4, 22), world.uniform(-np.pi, np.pi))
-    for _ in range(int(world.stream.integers(1, 5))):
+    for _ in range(int(world.rng.integers(1, 5))):
         at = frame_at(world.uniform(-8, 8), world.uniform(4, 24), world.uniform(-np.pi, np.pi))
         add_street_lamp(world, at, height=world.uniform(3.2, 6.5))
     if world.chance(0.5):
@@ -88,7 +88,7 @@ def park(world: World) -> tuple[Camera, float]:
             world.uniform(4, 9),
         )
     add_hills(world, 0.0)
-    scatter_people(world, (-7.0, 7.0), (4.0, 30.0), int(world.stream.integers(2, 9)))
+    scatter_people(world, (-7.0, 7.0), (4.0, 30.0), int(world.rng.integers(2, 9)))
     camera = draw_camera(world, x=0.0, height=world.uniform(1.1, 2.4), pitch=(-0.15, 0.25), yaw=0.3)
     add_foreground(world, camera)
     return camera, 40.0
@@ -102,8 +102,8 @@ def arcade(world: World) -> tuple[Camera, float]:
     add_arcade(world, frame_at(0, 0), length, width, height)
     add_building(world, frame_at(0, length + world.uniform(5, 25)), 40, 10, world.uniform(8, 16))
     line_with_houses(world, 1, width / 2 + world.uniform(8, 14), -10, 60, 500.0)
-    scatter_people(world, (-0.4 * width, 0.4 * width), (3.0, length), int(world.stream.integers(2, 8)))
-    for _ in range(int(world.stream.integers(0, 4))):
+    scatter_people(world, (-0.4 * width, 0.4 * width), (3.0, length), int(world.rng.integers(2, 8)))
+    for _ in range(int(world.rng.integers(0, 4))):
         side = 1 if world.chance(0.5) else -1
         add_furniture(world, side * 0.3 * width, world.uniform(4, 15), side * np.pi / 2, tree=False)
     return draw_camera(
@@ -123,6 +123,6 @@ def _lay_meadow(world: World) -> None:
     frame = frame_at(world.uniform(-4, 4), 0, world.uniform(-0.35, 0.35))
     world.box(frame, (0, 0.015, 60), (world.uniform(0.8, 1.8), 0.015, 90), path)
     mound = world.surface("blend", grass, (0.13, 0.12, 0.05), contrast=0.45, scale_m=1.5, warmer_c=-1.5)
-    for _ in range(int(world.stream.integers(0, 5))):
+    for _ in range(int(world.rng.integers(0, 5))):
         at = frame_at(world.uniform(-30, 30), world.uniform(14, 60))
         world.ball(at, (0, 0, 0), (world.uniform(5, 14), world.uniform(0.6, 3.5), world.uniform(4, 9)), mound)

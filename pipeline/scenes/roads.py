@@ -67,7 +67,7 @@ def furnish_pavement(world: World, side: int, half: float, pavement: float, cros
         z += lamp_step
     if world.chance(0.55):
         line_with_trees(world, kerb + side * 0.4, world.uniform(4, 12), cross)
-    for _ in range(int(world.stream.integers(3, 10))):
+    for _ in range(int(world.rng.integers(3, 10))):
         z = world.uniform(4, 50)
         if abs(z - cross) > 6.5:
             x = side * (half + world.uniform(0.5, max(0.6, pavement - 0.6)))
@@ -81,7 +81,7 @@ def furnish_pavement(world: World, side: int, half: float, pavement: float, cros
 def line_with_trees(world: World, x: float, start: float, cross: float) -> None:
     """Trees of one kind along ``x`` from z = ``start``, none at the crossing street."""
     step, height = world.uniform(7, 14), world.uniform(5, 10)
-    kind = str(world.stream.choice(["broad", "column", "palm", "bare"], p=[0.6, 0.1, 0.1, 0.2]))
+    kind = str(world.rng.choice(["broad", "column", "palm", "bare"], p=[0.6, 0.1, 0.1, 0.2]))
     z = start
     while z < 75:
         if abs(z - cross) > 8 and z > 4:
@@ -111,7 +111,7 @@ def park_vehicles(world: World, side: int, half: float, cross: float) -> None:
 def _lay_asphalt(world: World, half: float, cross: float, cross_half: float, *, zebra: bool) -> None:
     shape = (
         half,
-        float(world.stream.integers(0, 3)),
+        float(world.rng.integers(0, 3)),
         cross,
         cross_half,
         float(zebra or world.chance(0.6)),

@@ -18,7 +18,7 @@ def draw_camera(world: World, *, x: float, height: float, pitch: tuple[float, fl
         position=(x, height, 0.0),
         yaw=world.uniform(-yaw, yaw),
         pitch=world.uniform(*pitch),
-        roll=float(np.clip(0.03 * world.stream.standard_normal(), -0.1, 0.1)),
+        roll=float(np.clip(0.03 * world.rng.standard_normal(), -0.1, 0.1)),
         horizontal_fov=world.uniform(0.6, 1.35),
     )
 
@@ -67,7 +67,7 @@ def add_foreground(world: World, camera: Camera, *, share: float = 0.5) -> None:
         floor = camera.position[1] - world.uniform(1.45, 1.9)
         if raised:
             _add_balcony(world, eye, floor)
-        for _ in range(int(world.stream.integers(0 if raised else 1, 3))):
+        for _ in range(int(world.rng.integers(0 if raised else 1, 3))):
             z = world.uniform(1.7, 2.7) if raised else float(np.exp(world.uniform(np.log(0.8), np.log(4.5))))
             x, _, z = eye.point((world.uniform(-0.85, 0.85) * reach * z, 0, z))
             y = floor if raised else world.ground_height(x, z)
@@ -150,9 +150,9 @@ def _add_table(world: World, eye: Frame, camera_height: float) -> None:
     )
     world.box(eye, (0, top - 0.5, middle), (half_width, 0.5, half_depth), wood)
     paints = [(0.4, 0.05, 0.04), (0.1, 0.2, 0.4), (0.5, 0.4, 0.1), (0.6, 0.6, 0.56), (0.08, 0.2, 0.06)]
-    for _ in range(int(world.stream.integers(2, 7))):
+    for _ in range(int(world.rng.integers(2, 7))):
         x, z = world.uniform(-0.8, 0.8) * half_width, middle + world.uniform(-0.8, 0.9) * half_depth
-        look = str(world.stream.choice(["plain", "panel", "blend", "masonry"]))
+        look = str(world.rng.choice(["plain", "panel", "blend", "masonry"]))
         paint = world.surface(
             look,
             world.pick(paints),

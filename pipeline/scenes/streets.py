@@ -48,12 +48,12 @@ def street(world: World) -> tuple[Camera, float]:
         add_building(world, frame_at(0, end), 60, 20, world.uniform(10, 40))
     else:
         add_hills(world, 0.0)
-    for _ in range(int(world.stream.integers(0, 4))):
+    for _ in range(int(world.rng.integers(0, 4))):
         side = 1 if world.chance(0.5) else -1
         z = world.uniform(9, 70)
         add_vehicle(world, side * 0.45 * half, z, heading=0.0 if side > 0 else np.pi, moving=True)
     scatter_people(
-        world, (-half - pavement + 0.4, half + pavement - 0.4), (5.0, 45.0), int(world.stream.integers(3, 10))
+        world, (-half - pavement + 0.4, half + pavement - 0.4), (5.0, 45.0), int(world.rng.integers(3, 10))
     )
     if world.chance(0.4):
         add_cyclist(
@@ -82,13 +82,13 @@ def crossing(world: World) -> tuple[Camera, float]:
         furnish_pavement(world, side, half, pavement, cross)
         if world.chance(0.5):
             park_vehicles(world, side, half, cross)
-        for k in range(int(world.stream.integers(0, 8))):
+        for k in range(int(world.rng.integers(0, 8))):
             add_bollard(world, frame_at(side * (half + 0.5), cross + half + 1.5 + 1.6 * k, 0, KERB_M))
     if world.chance(0.4):
         _add_corner_wall(world, half, pavement, cross)
     _add_traffic(world, half, cross)
     scatter_people(
-        world, (-half - pavement, half + pavement), (cross - 7, cross + 16), int(world.stream.integers(6, 16))
+        world, (-half - pavement, half + pavement), (cross - 7, cross + 16), int(world.rng.integers(6, 16))
     )
     height = world.uniform(3.2, 9.0)
     look_down = float(np.arctan2(height - 1.0, cross + world.uniform(-1.0, 9.0)))
@@ -127,7 +127,7 @@ def _add_corner_wall(world: World, half: float, pavement: float, cross: float) -
 
 def _add_traffic(world: World, half: float, cross: float) -> None:
     """Vehicles along either street, and cyclists."""
-    for _ in range(int(world.stream.integers(0, 4))):
+    for _ in range(int(world.rng.integers(0, 4))):
         along = world.chance(0.5)
         place = world.uniform(-4, 18)
         heading = (0.0 if along else np.pi / 2) + world.uniform(-0.3, 0.3)
@@ -138,7 +138,7 @@ def _add_traffic(world: World, half: float, cross: float) -> None:
             heading=heading,
             moving=True,
         )
-    for _ in range(int(world.stream.integers(0, 3))):
+    for _ in range(int(world.rng.integers(0, 3))):
         add_cyclist(
             world,
             world.uniform(-half, half),

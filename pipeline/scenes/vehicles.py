@@ -57,7 +57,7 @@ def add_vehicle(world: World, x: float, z: float, *, heading: float, moving: boo
     Nothing if there is no room. A moving one is warm, and may have its lights on.
     """
     shares = [model.share for model in _MODELS.values()]
-    model = _MODELS[str(world.stream.choice(list(_MODELS), p=shares))]
+    model = _MODELS[str(world.rng.choice(list(_MODELS), p=shares))]
     if not world.claim(x, z, model.wide / 2, heading=heading, length=model.long - model.wide):
         return
     frame = frame_at(x, z, heading)

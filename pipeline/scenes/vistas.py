@@ -59,7 +59,7 @@ def ruin(world: World) -> tuple[Camera, float]:
     )
     stone = wall_surface(world)
     radius = _add_tiers(world, stone)
-    for _ in range(int(world.stream.integers(8, 18))):
+    for _ in range(int(world.rng.integers(8, 18))):
         x, z = world.uniform(-14, 14), world.uniform(3.5, 30)
         if abs(x) < 1.5 and z < 7:  # in the camera's way
             continue
@@ -72,10 +72,10 @@ def ruin(world: World) -> tuple[Camera, float]:
     height = world.uniform(1.4, 4.5)
     if height > 2.5:
         _add_chambers(world, height, stone)
-    for _ in range(int(world.stream.integers(0, 6))):
+    for _ in range(int(world.rng.integers(0, 6))):
         x, z = world.uniform(-9, 9), world.uniform(5, 25)
         world.limb(frame_at(x, z), (0, 0, 0), (0, world.uniform(1, 6), 0), 0.45, 0.9, stone)
-    scatter_people(world, (-6.0, 6.0), (4.0, 28.0), int(world.stream.integers(2, 8)))
+    scatter_people(world, (-6.0, 6.0), (4.0, 28.0), int(world.rng.integers(2, 8)))
     return draw_camera(world, x=0.0, height=height, pitch=(-0.15, 0.25), yaw=0.3), 45.0
 
 
@@ -93,9 +93,9 @@ def yard(world: World) -> tuple[Camera, float]:
         )
     )
     _add_containers(world)
-    for _ in range(int(world.stream.integers(3, 12))):
+    for _ in range(int(world.rng.integers(3, 12))):
         _add_crates(world)
-    for _ in range(int(world.stream.integers(0, 4))):
+    for _ in range(int(world.rng.integers(0, 4))):
         add_vehicle(
             world,
             world.uniform(-9, 9),
@@ -106,7 +106,7 @@ def yard(world: World) -> tuple[Camera, float]:
     add_fence(world, frame_at(0, world.uniform(45, 60)), 80)
     add_street_lamp(world, frame_at(world.uniform(-8, 8), world.uniform(8, 20), np.pi), height=8)
     add_street_lamp(world, frame_at(world.uniform(-8, 8), world.uniform(15, 30), np.pi), height=8)
-    scatter_people(world, (-6.0, 6.0), (4.0, 25.0), int(world.stream.integers(2, 7)))
+    scatter_people(world, (-6.0, 6.0), (4.0, 25.0), int(world.rng.integers(2, 7)))
     camera = draw_camera(world, x=0.0, height=world.uniform(1.4, 5), pitch=(-0.1, 0.3), yaw=0.4)
     add_foreground(world, camera)
     return camera, 45.0
@@ -152,12 +152,12 @@ def _add_chambers(world: World, eye: float, stone: int) -> None:
 def _add_containers(world: World) -> None:
     """Stacks of up to three."""
     paints = [(0.35, 0.08, 0.04), (0.04, 0.14, 0.32), (0.1, 0.25, 0.13), (0.5, 0.5, 0.48), (0.5, 0.28, 0.04)]
-    for _ in range(int(world.stream.integers(6, 16))):
+    for _ in range(int(world.rng.integers(6, 16))):
         x, z = world.uniform(-20, 20), world.uniform(5, 50)
         if abs(x) < 3.5 and z < 12:
             continue
         frame = frame_at(x, z, world.uniform(-0.1, 0.1) + (np.pi / 2 if world.chance(0.4) else 0))
-        for level in range(int(world.stream.integers(1, 4))):
+        for level in range(int(world.rng.integers(1, 4))):
             steel = world.surface(
                 "planks", world.pick(paints), (0.05, 0.04, 0.03), contrast=0.25, scale_m=0.28, warmer_c=2
             )
@@ -177,5 +177,5 @@ def _add_crates(world: World) -> None:
     )
     frame = frame_at(world.uniform(-7, 7), world.uniform(4, 20), world.uniform(-1, 1))
     size = world.uniform(0.3, 0.7)
-    for level in range(int(world.stream.integers(1, 4))):
+    for level in range(int(world.rng.integers(1, 4))):
         world.box(frame, (world.uniform(-0.1, 0.1), size * (1 + 2 * level), 0), (size, size, size), wood)

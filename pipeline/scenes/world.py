@@ -57,8 +57,8 @@ class Weather:
 class World:
     """Collects solids, surfaces and lights. The first solid is the ground plane."""
 
-    def __init__(self, stream: np.random.Generator, weather: Weather) -> None:
-        self.stream = stream
+    def __init__(self, rng: np.random.Generator, weather: Weather) -> None:
+        self.rng = rng
         self.weather = weather
         self.solids: list[Solid] = []
         self.surfaces: list[Surface] = []
@@ -200,16 +200,16 @@ class World:
 
     def uniform(self, low: float, high: float) -> float:
         """One number from this scene's layout stream."""
-        return float(self.stream.uniform(low, high))
+        return float(self.rng.uniform(low, high))
 
     def chance(self, share: float) -> bool:
         """True with this probability, from this scene's layout stream."""
-        return bool(self.stream.random() < share)
+        return bool(self.rng.random() < share)
 
     def pick(self, colours: list[Colour], *, spread: float = 0.15) -> Colour:
         """One of the colours, lighter or darker and slightly tinted."""
-        base = np.array(colours[int(self.stream.integers(len(colours)))])
-        value = base * self.uniform(1 - spread, 1 + spread) * self.stream.uniform(0.94, 1.06, 3)
+        base = np.array(colours[int(self.rng.integers(len(colours)))])
+        value = base * self.uniform(1 - spread, 1 + spread) * self.rng.uniform(0.94, 1.06, 3)
         r, g, b = np.clip(value, 0.01, 0.9)
         return float(r), float(g), float(b)
 

@@ -77,6 +77,7 @@ class Pictures:
             self._notices.check_range(path, source.image)
         sources = [replace(source, image=image) for source, image in zip(read, images, strict=True)]
         self._notices.check_colours(job, sources)
+        self._notices.check_alignment(job, sources)
         return sources
 
     def fuse(self, loaded: tuple[np.ndarray, list[Source]]) -> tuple[np.ndarray, list[Source]]:

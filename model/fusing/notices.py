@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from model.fusing.alignment import shift_between
 from model.fusing.colour import Givers, Input, colour_givers, result_profile
 from model.fusing.fuse_jobs import Job
-from model.inputs.sources import unused_range
+from model.inputs.sources import Source, unused_range
 from pipeline.images import size_text
 from pipeline.images.colour_profiles import DEFAULT, profile_name
 
 #: Share by which the proportions of inputs that are brought to one size may differ.
 PROPORTIONS = 0.02
+#: Jobs of a run whose inputs are compared: those of one camera are displaced alike.
+ALIGNED_JOBS = 8
 
 
 class Notices:
@@ -23,6 +26,7 @@ class Notices:
     def __init__(self, range_16bit: str, givers: Givers, tell: Callable[[str], None]) -> None:
         self._range, self._givers, self._tell = range_16bit, givers, tell
         self._told: set[str] = set()
+        self._aligned_jobs = 0
 
     def check_range(self, path: Path, image: np.ndarray, none: int | None = None) -> None:
         """Of an image of any shape whose values fill little of their range; ``none`` stands for no data."""
@@ -37,6 +41,19 @@ class Notices:
         if max(wide) > (1 + PROPORTIONS) * min(wide):
             sizes = " and ".join(dict.fromkeys(map(size_text, images)))
             self._once("proportions", f"{job.name}: {sizes} have other proportions; one of them is stretched")
+
+    def check_alignment(self, job: Job, sources: Sequence[Source]) -> None:
+        """Of sources of one size that do not lie on each other; of the first few jobs alone."""
+        if self._aligned_jobs >= ALIGNED_JOBS or "alignment" in self._told:
+            return
+        self._aligned_jobs += 1
+        for path, other in zip(job.inputs[1:], sources[1:], strict=True):
+            if shift := shift_between(sources[0], other):
+                self._once(
+                    "alignment",
+                    f"{job.name}: by its edges the scene lies {_shift_text(*shift)} in {path}; nothing is "
+                    "registered here, and such pairs give double contours",
+                )
 
     def check_alpha(self, path: Path, tagged: bool) -> None:
         """Of a band that its file calls transparency."""
@@ -69,3 +86,8 @@ class Notices:
         if kind not in self._told:
             self._told.add(kind)
             self._tell(text)
+
+
+def _shift_text(down: int, right: int) -> str:
+    ways = ((right, "right" if right > 0 else "left"), (down, "down" if down > 0 else "up"))
+    return " and ".join(f"{abs(pixels)} pixels {way}" for pixels, way in ways if pixels)

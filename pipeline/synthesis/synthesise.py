@@ -7,7 +7,7 @@ on any number of machines, may work on one output folder.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,22 +89,7 @@ def synthesise(
     plan = make_plan(config, _source_frames(listing, config.roles, models.depth), digests, source)
     settle_plan(plan, out)
 
-    number, count = options.part
-    tasks = [
-        ShardTask(
-            shard=shard,
-            num_shards=plan.num_shards,
-            frames=plan.shard_frames(shard),
-            plan_digest=plan.digest,
-            config=config,
-            settings=plan.settings,
-            folder=Path.cwd(),
-            out=out,
-            device=options.device,
-        )
-        for shard in range(number - 1, plan.num_shards, count)
-    ]
-    own = {task.path.name: task for task in tasks}
+    own = {task.path.name: task for task in _tasks(plan, out, options)}
     seconds: dict[str, float] = {}
     records, faults = _make_part(plan, own, out, options, seconds)
     index = None
@@ -122,6 +107,23 @@ def synthesise(
         ),
         seconds=seconds,
     )
+
+
+def _tasks(plan: Plan, out: Path, options: RunOptions) -> Iterator[ShardTask]:
+    """The work units of the part that is to be made."""
+    number, count = options.part
+    for shard in range(number - 1, plan.num_shards, count):
+        yield ShardTask(
+            shard=shard,
+            num_shards=plan.num_shards,
+            frames=plan.shard_frames(shard),
+            plan_digest=plan.digest,
+            config=plan.config,
+            settings=plan.settings,
+            folder=Path.cwd(),
+            out=out,
+            device=options.device,
+        )
 
 
 def _source_frames(

@@ -10,6 +10,7 @@ from pipeline.scenes.buildings import add_building, sign_surface
 from pipeline.scenes.furniture import add_bin, wall_surface
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.people import add_bicycle
+from pipeline.scenes.roads import NO_CROSSING_M
 from pipeline.scenes.staging import draw_camera, line_with_houses, scatter_people
 from pipeline.scenes.world import Frame, World, frame_at
 
@@ -29,7 +30,7 @@ def alley(world: World) -> tuple[Camera, float]:
     world.ground(ground)
     end = world.uniform(15, 60)
     for side in (-1, 1):
-        line_with_houses(world, side, half, -8.0, end, 500.0, tall=(5.0, 16.0))
+        line_with_houses(world, side, half, -8.0, end, NO_CROSSING_M, tall=(5.0, 16.0))
         for _ in range(int(world.rng.integers(3, 9))):
             _add_fixture(world, side, half, end)
     for _ in range(int(world.rng.integers(0, 4))):

@@ -138,10 +138,10 @@ def add_wall(
     *,
     thickness: float = 0.3,
     arches: bool = False,
-    surface: int = -1,
+    surface: int | None = None,
 ) -> None:
     """A wall along the frame's x, of brick, stone or planks, possibly pierced by tiers of arches."""
-    if surface < 0:
+    if surface is None:
         surface = wall_surface(world)
     world.box(
         frame,

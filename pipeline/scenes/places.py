@@ -13,6 +13,7 @@ from pipeline.scenes.furniture import add_fence, add_street_lamp, add_wall
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.monuments import add_arcade, add_landmark
 from pipeline.scenes.nature import add_hills, add_tree
+from pipeline.scenes.roads import NO_CROSSING_M
 from pipeline.scenes.staging import (
     add_foreground,
     add_furniture,
@@ -101,7 +102,7 @@ def arcade(world: World) -> tuple[Camera, float]:
     length = world.uniform(18, 45)
     add_arcade(world, frame_at(0, 0), length, width, height)
     add_building(world, frame_at(0, length + world.uniform(5, 25)), 40, 10, world.uniform(8, 16))
-    line_with_houses(world, 1, width / 2 + world.uniform(8, 14), -10, 60, 500.0)
+    line_with_houses(world, 1, width / 2 + world.uniform(8, 14), -10, 60, NO_CROSSING_M)
     scatter_people(world, (-0.4 * width, 0.4 * width), (3.0, length), int(world.rng.integers(2, 8)))
     for _ in range(int(world.rng.integers(0, 4))):
         side = 1 if world.chance(0.5) else -1

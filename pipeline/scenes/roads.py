@@ -1,7 +1,7 @@
 """Roads of the sample scenes: asphalt, kerbs and pavements, and what lines them.
 
 Lengths are in metres. A road runs along z, ``half`` wide to either side of x = 0, between pavements. A
-crossing street has its middle at z = ``cross``; 400 and more stands for none.
+crossing street has its middle at z = ``cross``, which is :data:`NO_CROSSING_M` where there is none.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pipeline.scenes.staging import add_furniture, paving
 from pipeline.scenes.vehicles import add_vehicle
 from pipeline.scenes.world import World, frame_at
 
+#: Beyond all that is built.
+NO_CROSSING_M = 500.0
 KERB_M = 0.12  # height of the pavements above the road
 
 
 def lay_road(world: World, half: float, pavement: float, cross: float, *, zebra: bool = False) -> None:
     """The ground: road, kerbs, pavements and maybe verges, and the crossing street."""
-    cross_half = 5.5 if cross < 400 else 0.0
+    cross_half = 5.5 if cross < NO_CROSSING_M else 0.0
     _lay_asphalt(world, half, cross, cross_half, zebra=zebra)
     top = paving(world)
     kerb = world.surface(

@@ -22,6 +22,9 @@ CUBE = np.array(
 )
 
 
+Kind = Literal["convex", "ellipsoid", "cone", "ground"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solid:
     """A unit shape in [-1, 1]^3 mapped into the world by ``centre + axes @ p``.
@@ -30,7 +33,7 @@ class Solid:
     frustum about y whose radius runs from 1 at y = -1 to ``taper`` at y = 1; ``ground`` the plane y = 0.
     """
 
-    kind: Literal["convex", "ellipsoid", "cone", "ground"]
+    kind: Kind
     centre: np.ndarray  # (3,)
     axes: np.ndarray  # (3, 3), columns are the half axes
     surfaces: tuple[int, ...]  # index of the surface of each face, or one for all

@@ -13,7 +13,14 @@ from pipeline.scenes.furniture import add_bollard, add_fence, add_wall
 from pipeline.scenes.geometry import Camera
 from pipeline.scenes.nature import add_hills, add_thicket
 from pipeline.scenes.people import add_cyclist
-from pipeline.scenes.roads import KERB_M, furnish_pavement, lay_road, line_with_trees, park_vehicles
+from pipeline.scenes.roads import (
+    KERB_M,
+    NO_CROSSING_M,
+    furnish_pavement,
+    lay_road,
+    line_with_trees,
+    park_vehicles,
+)
 from pipeline.scenes.staging import add_foreground, draw_camera, line_with_houses, scatter_people
 from pipeline.scenes.vehicles import add_vehicle
 from pipeline.scenes.world import World, frame_at
@@ -23,7 +30,7 @@ def street(world: World) -> tuple[Camera, float]:
     """Along a street, from a pavement, or from a car in its lane, often behind another one."""
     half = world.uniform(3.2, 7.0)
     pavement = world.uniform(1.8, 4.5)
-    cross = world.uniform(12, 60) if world.chance(0.55) else 500.0
+    cross = world.uniform(12, 60) if world.chance(0.55) else NO_CROSSING_M
     lay_road(world, half, pavement, cross)
     driving = world.chance(0.4)
     if driving:
@@ -32,7 +39,7 @@ def street(world: World) -> tuple[Camera, float]:
     for side in (-1, 1):
         front = half + pavement + (world.uniform(0, 5) if world.chance(0.3) else 0.0)
         if one_sided and side == 1:
-            line_with_trees(world, side * (half + 2.0), 4.0, 500.0)
+            line_with_trees(world, side * (half + 2.0), 4.0, NO_CROSSING_M)
             add_fence(world, frame_at(half + pavement, 30, np.pi / 2, KERB_M), 70)
             add_hills(world, 0.5)
         elif world.chance(0.25):

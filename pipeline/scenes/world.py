@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.scenes.geometry import rotate_y
 from pipeline.scenes.materials import Colour, Surface
-from pipeline.scenes.solids import CUBE, Solid
+from pipeline.scenes.solids import CUBE, Kind, Solid
 
 Point = tuple[float, float, float]
 
@@ -215,7 +215,7 @@ class World:
 
     def _solid(
         self,
-        kind: str,
+        kind: Kind,
         centre: np.ndarray,
         axes: np.ndarray,
         surfaces: int | tuple[int, ...],
@@ -227,7 +227,7 @@ class World:
         several = surfaces if isinstance(surfaces, tuple) else (surfaces,)
         self.solids.append(
             Solid(
-                kind=kind,  # type: ignore[arg-type]
+                kind=kind,
                 centre=centre,
                 axes=axes,
                 surfaces=several,

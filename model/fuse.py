@@ -34,9 +34,9 @@ from pipeline.runtime.workers import lacks_memory
 GPU_JOBS = 12
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1
-#: Of the pixels of sharpened bands and of images alone: an earlier version, without this number in its log,
-#: made them otherwise. Raise it when they change.
-REVISION = 2
+#: Of the pixels of sharpened bands and of images alone: earlier versions, with a lower number in their log or
+#: none, made them otherwise. Raise it when they change.
+PANSHARPEN_REVISION, ENHANCEMENT_REVISION = 3, 2
 #: What may be the failure of one job alone; :func:`_reason` decides.
 _FAILURES = (InputError, OSError, MemoryError, RuntimeError, cv2.error)
 #: Errors of writing one result that all others would meet too.
@@ -91,11 +91,13 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
         "bits": None if config.task == "pansharpen" else config.bits,  # there the type is that of the bands
         "resize": config.resize,
     }
-    if config.task == "pansharpen" or len(inputs) == 1:
-        settings["revision"] = REVISION
+    if config.task == "pansharpen":
+        settings["revision"] = PANSHARPEN_REVISION
+    elif len(inputs) == 1:
+        settings["revision"] = ENHANCEMENT_REVISION
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
-    log.begin()
+    log.begin(adds=bool(todo))
     summary = FuseSummary(
         skipped=[job.name for job in done], unmatched=listed.unmatched, passed_over=listed.passed_over
     )

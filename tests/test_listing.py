@@ -15,7 +15,7 @@ from manifest_files import PAIR, ids, touch, write
 
 from pipeline.files import InputError
 from pipeline.sources.listing import _compile, list_samples
-from pipeline.sources.manifest import load_manifest
+from pipeline.sources.manifest import RECIPES, load_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -177,9 +177,13 @@ def test_nothing_complete_is_an_error(tmp_path: Path) -> None:
         list_samples(manifest)
 
 
-def test_a_recipe_of_the_package_asks_for_the_folder_of_its_data() -> None:
+@pytest.mark.parametrize("name", ["llvip", "manifests/llvip.toml"])
+def test_a_recipe_of_the_package_asks_for_the_folder_of_its_data(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(RECIPES.parent)
     with pytest.raises(InputError, match=r"llvip\.toml:.* no visible file .*; give .* as --root$"):
-        list_samples(load_manifest("llvip"), split="train")
+        list_samples(load_manifest(name), split="train")
 
 
 def test_alternatives_and_duplicates(tmp_path: Path) -> None:

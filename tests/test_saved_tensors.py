@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def test_round_trip(path: Path, reader: Reader) -> None:
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 24 bytes"),
         MemoryError(),
     ],
     ids=["gpu", "torch", "python"],
@@ -60,6 +61,15 @@ def test_want_of_memory_is_no_damage(
     with pytest.raises(type(error)) as raised:
         reader(path)
     assert raised.value is error
+
+
+def test_what_claims_more_than_the_file_has_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"weight": torch.arange(600.0)}, path, _use_new_zipfile_serialization=False)
+    count = b"M" + struct.pack("<H", 600)  # of the numbers in the storage, as pickle writes it
+    path.write_bytes(path.read_bytes().replace(count, b"\x8a\x08" + struct.pack("<q", 1 << 50), 1))
+    with pytest.raises(InputError, match="or damaged"):
+        _read_saved(path)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")

@@ -69,8 +69,11 @@ class FusedLog:
         lines = f"{self._damaged} damaged line" + "s" * (self._damaged > 1)
         return f"{self._path}: {lines} left out; results without a line count as done, --overwrite makes anew"
 
-    def begin(self) -> None:
+    def begin(self, *, adds: bool) -> None:
         """Make the log, or write it anew if it is not one whole line for each result that is there.
+
+        Args:
+            adds: whether there will be results to note.
 
         Raises:
             OSError: it cannot be written to: then no result is begun, let alone one taken away.
@@ -81,8 +84,9 @@ class FusedLog:
         }
         if not self._tidy or len(kept) < len(self._records):
             write_bytes(self._path, "".join(map(_line, kept.values())).encode())
-        with errors_name(self._path), open(self._path, "ab"):
-            pass
+        if adds:
+            with errors_name(self._path), open(self._path, "ab"):
+                pass
 
     def append(
         self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float

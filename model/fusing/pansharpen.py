@@ -70,7 +70,7 @@ def pansharpen(
             panchromatic image is no finer than the bands are.
     """
     assert panchromatic.values.shape[0] == 1
-    ratio = _ratio(bands, panchromatic, resize)
+    ratio = USUAL_RATIO if published else _ratio(bands, panchromatic, resize)
     first, second = same_size(
         [np.moveaxis(_filled(bands), 0, 2), _filled(panchromatic)[0]], ["bands", "panchromatic"], resize
     )

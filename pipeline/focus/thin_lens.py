@@ -84,21 +84,32 @@ class ThinLens:
         return diameter_m / 2 / (self.sensor_width_mm / 1000 / frame_width)
 
 
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A layer that has been laid over those behind it."""
+class _LastLayer:
+    """The layer that was laid last over a scene, everywhere: nothing of it lies outside of its window."""
 
-    number: int
-    covered: np.ndarray  # (H, W) bool, where it lies, sharp
-    colour: np.ndarray  # (H, W, 3) linear, premultiplied, blurred
-    alpha: np.ndarray  # (H, W, 1), blurred
-    behind: np.ndarray  # (H, W, 3) linear, what shows where it is not
+    def __init__(self, scene: np.ndarray) -> None:
+        self.number: int | None = None
+        self.covered = np.zeros(scene.shape[:2], bool)  # where it lies, sharp
+        self.alpha = np.zeros((*scene.shape[:2], 1), np.float32)  # blurred
+        self.colour = np.zeros_like(scene)  # linear, premultiplied, blurred
+        self.behind = scene.copy()  # linear, what shows where the layer does not
+        self._scene, self._window = scene, np.s_[:0, :0]
 
-    @classmethod
-    def empty(cls, number: int, covered: np.ndarray, scene: np.ndarray) -> _Layer:
-        """A layer before a scene that is nowhere seen yet."""
-        alpha = np.zeros((*covered.shape, 1), np.float32)
-        return cls(number, covered, np.zeros_like(scene), alpha, scene.copy())
+    def lay(
+        self,
+        number: int,
+        covered: np.ndarray,
+        window: tuple[slice, slice],
+        alpha: np.ndarray,
+        colour: np.ndarray,
+        behind: np.ndarray,
+    ) -> None:
+        """Lay the next one over the scene; the last three are of its window."""
+        self.alpha[self._window], self.colour[self._window] = 0, 0
+        self.behind[self._window] = self._scene[self._window]
+        self.number, self.covered, self._window = number, covered, window
+        self.alpha[window], self.colour[window], self.behind[window] = alpha, colour, behind
+        self._scene[window] = colour + (1 - alpha) * behind
 
 
 def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
@@ -114,26 +125,24 @@ def defocus(visible: np.ndarray, radius_px: np.ndarray) -> np.ndarray:
     layers = _layer_numbers(radius_px)
     size = np.abs(radius_px)
     scene = np.zeros_like(light)
-    last: _Layer | None = None
+    last = _LastLayer(scene)
     for number in np.unique(layers):  # back to front
         own = layers == number
         # Exact for a plane parallel to the sensor, whatever the layers' steps.
         radius = float(size[own].mean())
         covered = np.ones_like(own)
-        if last is not None:
+        if last.number is not None:
             rim = size[layers > number].max(initial=0) + radius + 2  # nearer layers are opaque beyond it
             covered = _extent(layers, number, rim)
         window = _window(covered, math.ceil(radius) + 1)
         colour = filled(light[window], _own_colour(layers[window], number))
-        layer = _Layer.empty(number, covered, scene)
-        layer.alpha[window], layer.colour[window] = _blurred_layer(colour, covered[window], radius)
-        if last is not None and last.number == number - 1:
-            shared = _blurred((covered & last.covered)[window].astype(np.float32), radius)[..., None]
-            layer.behind[window] = _beside(layer.alpha[window], shared, last, window)
-        scene = layer.behind.copy()
-        scene[window] *= 1 - layer.alpha[window]
-        scene[window] += layer.colour[window]
-        last = layer
+        alpha, colour = _blurred_layer(colour, covered[window], radius)
+        behind = scene[window].copy()
+        if last.number == number - 1:
+            both = (covered & last.covered)[window].astype(np.float32)
+            shared = _blurred(both, radius)[..., None] if both.any() else both[..., None]
+            behind = _beside(alpha, shared, last, window)
+        last.lay(number, covered, window, alpha, colour, behind)
     return np.searchsorted(_LINEAR_THRESHOLDS, scene).astype(np.uint8)
 
 
@@ -215,7 +224,9 @@ def _blurred_layer(colour: np.ndarray, covered: np.ndarray, radius: float) -> tu
     return blurred[..., 3:], blurred[..., :3]
 
 
-def _beside(alpha: np.ndarray, shared: np.ndarray, last: _Layer, window: tuple[slice, slice]) -> np.ndarray:
+def _beside(
+    alpha: np.ndarray, shared: np.ndarray, last: _LastLayer, window: tuple[slice, slice]
+) -> np.ndarray:
     """What shows in a window where a layer is not, (H, W, 3), if the last one was the next farther one.
 
     The two are mostly one surface, or objects side by side: what a disc sees of them does not overlap. So it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -66,10 +67,16 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
 
 def _raise_unless_damaged(error: Exception, path: Path | str) -> None:
     """Pass on what is no fault of the file: memory that is not there, a file that may not be read."""
-    if lacks_memory(error):
+    if lacks_memory(error) and not _asks_too_much(error, Path(path)):
         raise error
     if isinstance(error, OSError) and error.filename is not None:  # opening it; those of damage name no file
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and your permissions")
+
+
+def _asks_too_much(error: Exception, path: Path) -> bool:
+    """Whether the memory that is not there is more than a whole file: no tensor in it can be so large."""
+    asked = re.search(r"allocate\D*(\d+) bytes", str(error))
+    return asked is not None and int(asked[1]) > path.stat().st_size
 
 
 def _claims_too_much(value: Any) -> bool:

@@ -107,10 +107,11 @@ def list_samples(
         files[role], productive[role] = _find_files(manifest, role, split, tree)
         if not files[role]:
             expected = _either(_fill(pattern, split) for pattern in manifest.roles[role])
+            without_data = root is None and tree.root.resolve() == RECIPES
+            hint = "; give the folder of the data as --root" if without_data else ""
             raise manifest.error(
                 manifest.roles[role][0].line,
-                f"no {role} file in {tree.root}: nothing matches {expected}"
-                + ("; give the folder of the data as --root" if tree.root == RECIPES else ""),
+                f"no {role} file in {tree.root}: nothing matches {expected}{hint}",
             )
 
     complete = {

@@ -72,6 +72,20 @@ def test_there_is_no_telling_of_noise_flat_or_small_pictures() -> None:
         assert shift_between(a, b) is None
 
 
+def test_a_few_spots_that_match_by_chance_are_no_displacement() -> None:
+    rng = np.random.default_rng(0)
+
+    def spots(count: int) -> Source:
+        plane = np.full((256, 320), 10, np.float32)
+        for x, y, radius in rng.integers((20, 20, 4), (300, 236, 9), (count, 3)):
+            cv2.circle(plane, (int(x), int(y)), int(radius), 200, -1)
+        plane = cv2.GaussianBlur(plane, (0, 0), 1) + rng.normal(0, 1, plane.shape)
+        return _source(plane.clip(0, 255).astype(np.uint8))
+
+    told = [shift_between(spots(count), spots(count)) is not None for count in (1, 2, 3, 5, 8) * 12]
+    assert np.mean(told) < 0.1
+
+
 @pytest.mark.shared
 def test_registered_pairs_of_all_kinds_are_not_told(shared: Path) -> None:
     folders = [

@@ -77,7 +77,11 @@ def _acquire(path: Path, token: str) -> bool:
 
 
 def _take_away(path: Path) -> bool:
-    """Remove the lease if it has expired; of several contenders for it, one gets True."""
+    """Remove the lease if it has expired; True for who has done so.
+
+    While one of several contenders judges anew, another may take the lease that a third one holds: rarely
+    two are owners for a while, of which :func:`holds` is true for the last one.
+    """
     stale = path.with_name(f"{path.name}.stale-{uuid.uuid4().hex}")
     try:
         judged = _state(path)

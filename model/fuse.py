@@ -19,7 +19,7 @@ from model.checkpoint import load_network
 from model.digest import weights_digest
 from model.engine.strips import FusionEngine
 from model.fusing.fuse_config import FuseConfig
-from model.fusing.fuse_jobs import Job, list_jobs
+from model.fusing.fuse_jobs import Job, clear_unfinished, list_jobs
 from model.fusing.fuse_recipes import Recipe, choose_recipe
 from model.fusing.fused_log import FusedLog, digests_of
 from model.inputs.folders import Images, ListedFiles
@@ -98,6 +98,7 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     log = FusedLog(out if listed.jobs[0].output != out else out.parent, settings)
     todo, done = log.split(listed.jobs, overwrite=config.overwrite)
     log.begin(adds=bool(todo))
+    clear_unfinished(todo)
     summary = FuseSummary(
         skipped=[job.name for job in done], unmatched=listed.unmatched, passed_over=listed.passed_over
     )
@@ -149,6 +150,7 @@ class _Overlap:
         return digests_of(job), self.recipe.read(job)  # of what is read, whatever replaces it meanwhile
 
     def _write(self, job: Job, result: Any, found: list[str | None], seconds: float) -> None:
+        self.log.check_unclaimed(job)
         # The log here and not later, so that whatever ends the run leaves no result without its line.
         size_hw = self.recipe.write(job, result)
         try:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from fusing import tiny_network
 
+from model.blocks.transformer import EPSILON, layer_statistics
 from model.export_onnx import export_onnx
 from pipeline.files import InputError
 
@@ -100,3 +101,24 @@ def test_too_small(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     with pytest.raises(InputError, match="too small"):
         export_onnx(tiny_network(), tmp_path / "network.onnx", size_hw=(4, 30))
+
+
+class _Spread(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        statistics = layer_statistics(x)
+        return torch.cat([statistics.mean, statistics.deviation], dim=1)
+
+
+@pytest.mark.slow
+def test_statistics_of_large_maps_stay_exact(tmp_path: Path) -> None:
+    """Of 25 million values float32 keeps no sum that is added up one by one."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    x = torch.rand(1, 98, 512, 512, generator=torch.Generator().manual_seed(0)) + 3
+    program = torch.onnx.export(_Spread().eval(), (x,), dynamo=True, verbose=False)
+    assert program is not None
+    program.save(str(tmp_path / "x.onnx"))
+    session = runtime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0].ravel()
+    exact = x.double()
+    np.testing.assert_allclose(found, [exact.mean(), (exact.var(correction=0) + EPSILON).sqrt()], rtol=1e-6)

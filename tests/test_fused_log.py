@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import resource
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,46 @@ def test_a_result_that_cannot_be_noted_is_taken_back(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.filename == str(log)
     assert log.read_bytes() == before and not (out / "0.png").exists()
+
+
+def test_two_runs_at_once_do_not_mix_their_settings(
+    tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, out = folders(tmp_path, 3), tmp_path / "out"
+    fuse_pair = FusionEngine.fuse_pair
+
+    def meanwhile(engine: FusionEngine, pair: np.ndarray, **options: Any) -> np.ndarray:
+        with monkeypatch.context() as patch:
+            patch.setattr(FusionEngine, "fuse_pair", fuse_pair)
+            fuse(replace(config, main_task=other), inputs, out)
+        return fuse_pair(engine, pair, **options)
+
+    for other in ("ivif", "mfif"):
+        (out / "fused.jsonl").unlink(missing_ok=True)
+        for path in out.glob("*.png"):
+            path.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(FusionEngine, "fuse_pair", meanwhile)
+            summary = fuse(replace(config, jobs=1), inputs, out)
+        if other == "mfif":  # twice the work, but the same
+            assert summary.done == ["0", "1", "2"]
+            continue
+        assert not summary.done and set(summary.failed) == {"0", "1", "2"}
+        assert "another run makes it with different main_task" in summary.failed["0"]
+        assert {line["settings"]["main_task"] for line in lines_of(out)} == {"ivif"}
+
+
+def test_what_killed_runs_left_is_removed(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 2), tmp_path / "out"
+    out.mkdir()
+    left, written, foreign = (
+        out / f".{name}.tmp-{'0' * 31}{digit}.png" for name, digit in (("0", 1), ("1", 2), ("x", 3))
+    )
+    for path, age_s in ((left, 61), (written, 0), (foreign, 61)):
+        path.touch()
+        os.utime(path, (time.time() - age_s,) * 2)
+    fuse(config, inputs, out)
+    assert not left.exists() and written.exists() and foreign.exists()
 
 
 def test_a_log_that_may_not_be_written_to_costs_no_result(

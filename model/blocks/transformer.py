@@ -155,11 +155,19 @@ def layer_statistics(x: Tensor) -> Statistics:
     """
     # Channels last: that is how their gradients, which are as large as x, will lie too.
     x = precise(x).permute(0, 2, 3, 1)
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    mean = _mean(x)
     # Two passes: as exact as torch.var_mean, which takes ten times as long on a CPU. The variance is at its
     # least in the mean, so it passes no gradient to it.
-    variance = (x - mean.detach()).square().mean(dim=(1, 2, 3), keepdim=True)
+    variance = _mean((x - mean.detach()).square())
     return Statistics(mean, (variance + EPSILON).sqrt())
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Mean over all but the first axis, (B, H, W, C) -> (B, 1, 1, 1)."""
+    if torch.compiler.is_exporting():
+        # Runtimes may add up one value after the other in float32, which millions are too many for.
+        return x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True).mean(dim=1, keepdim=True)
+    return x.mean(dim=(1, 2, 3), keepdim=True)
 
 
 class Stream(nn.Module):

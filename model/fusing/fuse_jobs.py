@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import string
@@ -13,8 +14,9 @@ from pathlib import Path
 from model.fusing.fuse_config import BAND_SUFFIXES, FuseConfig
 from model.fusing.video import CODECS
 from model.inputs.folders import Images, ListedFiles, check_apart, holds, pair_folders
-from pipeline.files import InputError
+from pipeline.files import InputError, temporary_pattern
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
+from pipeline.runtime.leases import clear_litter
 
 #: What OpenCV is asked to read and write as video.
 VIDEO_SUFFIXES = tuple(CODECS)
@@ -36,6 +38,16 @@ class JobList:
     jobs: list[Job]
     unmatched: dict[str, list[str]]
     passed_over: dict[str, Counter[str]] = field(default_factory=dict)  # folder -> endings of no images
+
+
+def clear_unfinished(jobs: Sequence[Job]) -> None:
+    """Remove what killed runs left of these results; what a run is writing is not old enough."""
+    patterns: dict[Path, set[str]] = {}
+    for job in jobs:
+        patterns.setdefault(job.output.parent, set()).add(temporary_pattern(job.output))
+    for folder, own in patterns.items():
+        left = [path.name for path in folder.glob(temporary_pattern("*"))]
+        clear_litter(folder, (one for one in own if fnmatch.filter(left, one))) if left else None
 
 
 def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobList:

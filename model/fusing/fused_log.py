@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class FusedLog:
         self._path = folder / LOG_NAME
         self._records, self._tidy, self._damaged = _read(self._path)
         self._appending = threading.Lock()
+        self._read_to = 0
+        self._later: dict[str, dict[str, Any]] = {}  # records that were added since begin, by output
         self._places: dict[Path, Path] = {}  # folder of a file -> the folder's path from here
 
     def split(self, jobs: list[Job], *, overwrite: bool) -> tuple[list[Job], list[Job]]:
@@ -85,8 +88,29 @@ class FusedLog:
         if not self._tidy or len(kept) < len(self._records):
             write_bytes(self._path, "".join(map(_line, kept.values())).encode())
         if adds:
-            with errors_name(self._path), open(self._path, "ab"):
-                pass
+            with errors_name(self._path), open(self._path, "ab") as file:
+                self._read_to = file.tell()
+
+    def check_unclaimed(self, job: Job) -> None:
+        """Look whether another run has made this result since :meth:`begin`; called before it is written.
+
+        Raises:
+            InputError: it has, of other inputs or with other settings.
+        """
+        with self._appending, suppress(FileNotFoundError), open(self._path, "rb") as file:
+            if self._path.stat().st_size < self._read_to:  # written anew by a run that has begun since
+                self._read_to = 0
+            file.seek(self._read_to)
+            *lines, cut = file.read().split(b"\n")
+            self._read_to = file.tell() - len(cut)
+            self._later |= _records(lines)[0]
+        if record := self._later.get(self._relative(job.output)):
+            now, then = {"inputs": self._inputs(job), **self._settings}, _origin(record)
+            if differing := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
+                raise InputError(
+                    f"{job.output}: another run makes it with different {', '.join(differing)}; use another "
+                    "output folder"
+                )
 
     def append(
         self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float
@@ -140,6 +164,12 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool, int]:
     if not path.exists():
         return {}, False, 0
     *lines, cut = path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
+    records, damaged = _records(lines)
+    return records, not cut and len(records) == len(lines), damaged
+
+
+def _records(lines: Iterable[bytes]) -> tuple[dict[str, dict[str, Any]], int]:
+    """The last record of each output, and how many lines are damaged."""
     records: dict[str, dict[str, Any]] = {}
     damaged = 0
     for line in lines:
@@ -149,7 +179,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool, int]:
             records[os.fspath(record["output"])] = record
         except (ValueError, LookupError, TypeError, RecursionError):
             damaged += 1
-    return records, not cut and len(records) == len(lines), damaged
+    return records, damaged
 
 
 def digests_of(job: Job) -> list[str | None]:

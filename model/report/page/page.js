@@ -103,11 +103,12 @@ function ticks(low, high, count) {
   return found.map((value) => Number(value.toPrecision(12)));
 }
 
-/** Ticks of a logarithmic axis between two powers of ten: 1, 2 and 5 of each decade, or the decades alone. */
+/** Ticks of a logarithmic axis between two powers of ten: 1, 2 and 5 of each decade, or the decades alone; round numbers within one. */
 function decadeTicks(low, high) {
   const decades = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => 10 ** (Math.floor(low) + i));
   const inside = (value) => Math.log10(value) >= low && Math.log10(value) <= high;
   const fine = decades.flatMap((decade) => [1, 2, 5].map((factor) => Number((factor * decade).toPrecision(1)))).filter(inside);
+  if (fine.length < 3) return ticks(10 ** low, 10 ** high, 4).filter((value) => value > 0 && inside(value));
   return fine.length > 6 ? decades.map((value) => Number(value.toPrecision(1))).filter(inside) : fine;
 }
 

@@ -82,7 +82,7 @@ def save_weights(
         "metadata": canonical_json(dict(metadata)),
     }
     header["digest"] = _weights_file_digest(header, tensors)
-    return write_tensors(path, tensors, header)
+    return write_tensors(path, tensors, header, read=_read_weights)
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:

@@ -133,6 +133,7 @@ class _Overlap:
                 waiting.extend((job, readers.submit(self._read, job)) for job in islice(upcoming, 1))
                 try:
                     found, loaded = reading.result()
+                    self.log.check_unclaimed(job)  # a video is written while it is fused
                     start = time.perf_counter()
                     result = self.recipe.fuse(loaded)
                 except _FAILURES as error:

@@ -47,7 +47,8 @@ def clear_unfinished(jobs: Sequence[Job]) -> None:
         patterns.setdefault(job.output.parent, set()).add(temporary_pattern(job.output))
     for folder, own in patterns.items():
         left = [path.name for path in folder.glob(temporary_pattern("*"))]
-        clear_litter(folder, (one for one in own if fnmatch.filter(left, one))) if left else None
+        if left:  # each pattern searches the folder
+            clear_litter(folder, (one for one in own if fnmatch.filter(left, one)))
 
 
 def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobList:

@@ -51,11 +51,7 @@ class FusedLog:
             return list(jobs), []
         done = [job for job in jobs if os.path.isfile(job.output)]  # false of a name that is too long
         for job in done:
-            now = {"inputs": self._inputs(job), **self._settings}
-            record = self._records.get(self._relative(job.output))
-            then = now if record is None else _origin(record)
-            differing = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-            if differing:
+            if differing := self._differing(job, self._records):
                 raise InputError(
                     f"{job.output} was made with different {', '.join(differing)}; "
                     "use --overwrite or another output folder"
@@ -92,7 +88,7 @@ class FusedLog:
                 self._read_to = file.tell()
 
     def check_unclaimed(self, job: Job) -> None:
-        """Look whether another run has made this result since :meth:`begin`; called before it is written.
+        """Look whether another run has made this result since :meth:`begin`.
 
         Raises:
             InputError: it has, of other inputs or with other settings.
@@ -104,13 +100,11 @@ class FusedLog:
             *lines, cut = file.read().split(b"\n")
             self._read_to = file.tell() - len(cut)
             self._later |= _records(lines)[0]
-        if record := self._later.get(self._relative(job.output)):
-            now, then = {"inputs": self._inputs(job), **self._settings}, _origin(record)
-            if differing := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
-                raise InputError(
-                    f"{job.output}: another run makes it with different {', '.join(differing)}; use another "
-                    "output folder"
-                )
+        if differing := self._differing(job, self._later):
+            raise InputError(
+                f"{job.output}: another run makes it with different {', '.join(differing)}; use another "
+                "output folder"
+            )
 
     def append(
         self, job: Job, *, digests: list[str | None], size_hw: tuple[int, int], seconds: float
@@ -143,6 +137,13 @@ class FusedLog:
             if file.write(line) < len(line):  # as far as it went; a disk that was full before raises
                 file.truncate(before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _differing(self, job: Job, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """In what a job differs from the record of its result; in nothing, if there is none."""
+        if (record := records.get(self._relative(job.output))) is None:
+            return []
+        now, then = {"inputs": self._inputs(job), **self._settings}, _origin(record)
+        return sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
 
     def _inputs(self, job: Job) -> list[str]:
         return [self._relative(path) for path in job.inputs]

@@ -26,8 +26,6 @@ _LAYER_STEP_SHARE = 0.15
 _CLEARLY_NEARER = 4
 #: Sub-pixels each way of a pixel that the rim of a disc runs through.
 _FINE = 8
-
-
 #: As good as infinity for any lens.
 _FARTHEST_M = 1e6
 #: Shares below it are none.

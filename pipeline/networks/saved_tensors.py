@@ -8,7 +8,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +122,19 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
 
 
-def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+def write_tensors(
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    read: Callable[[Path], object] = read_tensors,
+) -> Path:
     """Write tensors of the CPU and texts about them as safetensors, atomically; returns the path.
 
     Equal contents are equal files. What was written is read back before it counts.
+
+    Args:
+        read: reads such a file, and raises for one that it refuses.
 
     Raises:
         InputError: a tensor holds NaN or infinite values.
@@ -136,7 +145,8 @@ def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Map
     data = _canonical(save(dict(tensors), metadata=dict(metadata)))
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-        if temporary.read_bytes() != data or read_tensors(temporary)[0].keys() != tensors.keys():
+        read(temporary)
+        if temporary.read_bytes() != data:
             raise OSError(f"{path}: read back differently from what was written")
     return path
 

@@ -157,14 +157,15 @@ def _unmatched(
         present = tuple(role for role, found in files.items() if sample_id in found)
         if all(files[role][sample_id] in paired for role in present):
             continue
-        for role in (role for role in files if role not in present):
-            yield Unmatched(
-                id=sample_id,
-                missing_role=role,
-                expected=_either(_fill(pattern, split, sample_id) for pattern in productive[role]),
-                line=productive[role][0].line,
-                present=present,
-            )
+        for role, patterns in productive.items():
+            if role not in present:
+                yield Unmatched(
+                    id=sample_id,
+                    missing_role=role,
+                    expected=_either(_fill(pattern, split, sample_id) for pattern in patterns),
+                    line=patterns[0].line,
+                    present=present,
+                )
 
 
 def _find_files(

@@ -23,6 +23,7 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 #: Scripts with little to do, the fixture with the folder that they read, and a line that each prints.
 SMALL = [
+    ("alignment.py {}/data", "shared", r"\| llvip \| 32 \| 0( \| \d+ \(\d+\)){5} \|"),
     (
         "depth.py --shared {} --scenes 1 --repeats 1 --device cpu",
         "few_photos",

@@ -24,7 +24,8 @@ LEAST_SHIFT_PX = 2.5
 #: What the best shift must have to be told: its correlation, that over the one at (about) no shift, and how
 #: many robust standard deviations it stands above those of other shifts. Of 323 pairs of RoadScene, LLVIP,
 #: MEFB, MFIFB and Harvard two of RoadScene pass, which are displaced indeed; of the same pairs (but PET and
-#: SPECT, which share few edges with MRI), displaced by 3 % of their longer side, 75 in 100.
+#: SPECT, which share few edges with MRI), displaced by 3 % of their longer side, three in four
+#: (``tests/benchmarks/alignment.py``).
 LEAST_CORRELATION, LEAST_GAIN, LEAST_DEVIATIONS = 0.15, 1.5, 5.0
 #: The picture is cut into so many cells each way; of what agrees at the best shift two of them may hold this
 #: share. A few spots, or the letters of a time stamp, match by chance, but not all over the picture.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from model.commands import evaluate, fuse, report
-from model.train_command import train
-from model.weights_commands import calibrate, export, import_weights, list_weights, train_fusion
+from model.commands.pictures import evaluate, fuse, report
+from model.commands.train import train
+from model.commands.weights import calibrate, export, import_weights, list_weights, train_fusion
 from pipeline.commands.dataset import inspect, sample, synth
 from pipeline.commands.options import FOLDER, Commands, finish, run_commands
 from pipeline.commands.weights import fetch, train_depth, train_probe

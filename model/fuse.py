@@ -16,7 +16,7 @@ import cv2
 import joblib
 
 from model.checkpoint import load_network
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
 from model.engine.strips import FusionEngine
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job, clear_unfinished, list_jobs

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from model.checkpoint import save_weights
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.training_state import TrainingState, save_training_state
 from model.inputs.folders import check_apart
 from model.memory import kept_in_process
 from model.network import GIFNet
@@ -36,7 +37,6 @@ from model.training.start import STILLBORN, learns_nothing, notices, start_netwo
 from model.training.step import AlternatingStep, NonFiniteError, amp_dtype
 from model.training.train_config import SHAPE, TrainConfig
 from model.training.training_log import TrainingLog, progress_note
-from model.training.training_state import TrainingState, save_training_state
 from pipeline.files import InputError, first_line, write_json
 from pipeline.networks.device import repeatable
 from pipeline.networks.schedules import follow

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from model.blocks.attention import log_offsets
 from model.blocks.transformer import Task
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.published import OFFSET_NAMES, UNUSED_NAMES, published_names
 from model.network import GIFNet, NetworkConfig
-from model.published import OFFSET_NAMES, UNUSED_NAMES, published_names
 from pipeline.files import InputError
 
 

@@ -42,12 +42,13 @@ def test_stage_two_knows_only_the_interface_of_stage_one(path: Path) -> None:
     assert not {name for name in imported_modules(path) if name.split(".")[0] == "cli"}
 
 
-def test_packages_of_stage_one_depend_on_each_other_one_way() -> None:
+@pytest.mark.parametrize("stage", ["pipeline", "model"])
+def test_packages_of_a_stage_depend_on_each_other_one_way(stage: str) -> None:
     """Each can be understood without those that are built on it."""
     needs: dict[str, set[str]] = {}
-    for path in (REPOSITORY / "pipeline").rglob("*.py"):
-        part = path.relative_to(REPOSITORY / "pipeline").parts[0].removesuffix(".py")
-        used = {name.split(".")[1] for name in imported_modules(path) if name.startswith("pipeline.")}
+    for path in (REPOSITORY / stage).rglob("*.py"):
+        part = path.relative_to(REPOSITORY / stage).parts[0].removesuffix(".py")
+        used = {name.split(".")[1] for name in imported_modules(path) if name.startswith(f"{stage}.")}
         needs.setdefault(part, set()).update(used - {part})
     TopologicalSorter(needs).prepare()  # raises for a cycle
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 import model.checkpoint
 from model.checkpoint import load_network, read_metadata, save_weights
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.training_state import load_training_state
 from model.network import GIFNet, NetworkConfig
-from model.training.training_state import load_training_state
 
 SMALL = NetworkConfig(feature_growth=2, heads=4, window=6, depth=3)
 FACTS = {"steps": 200, "data": "sample", "losses": [0.5, 0.25]}

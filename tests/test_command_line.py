@@ -40,6 +40,25 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert result.stderr.strip() == "stopped: after step 3; go on with --resume"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--foo"], "--foo"),
+        (["nope"], "nope"),
+        (["weights", "nope"], "nope"),
+        (["fuse"], "--out"),
+        (["synth", "recipe", "-o", "out", "--jobs", "two"], "two"),
+        (["demo", "extra"], "extra"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], told: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2 and not result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and told in line and line.endswith("--help")
+
+
 def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def ended(*_: object, **__: object) -> None:
         raise EOFError("No data left in file")
@@ -130,7 +149,7 @@ def _chain(monkeypatch: pytest.MonkeyPatch, outcome: SynthesisSummary | BaseExce
     monkeypatch.setattr("model.trainer.train", lambda _, __, out, **___: out / "weights.safetensors")
     monkeypatch.setattr("model.checkpoint.load_with_facts", lambda _: (None, {}))
     monkeypatch.setattr("model.checkpoint.save_weights", lambda *_, **__: Path("gifnet.safetensors"))
-    monkeypatch.setattr("model.weights_commands.sha256_file", lambda _: "0")
+    monkeypatch.setattr("model.commands.weights.sha256_file", lambda _: "0")
     Path("data/llvip").mkdir(parents=True)
     return run("weights", "train-fusion", "data", "-o", "out", "--device", "cpu")
 
@@ -197,7 +216,7 @@ def test_a_chain_stops_where_a_dataset_cannot_be_made(
             "--infrared-scenes: has no effect with --infrared-steps 0",
         ),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_options_that_would_do_nothing_are_refused(
     tmp_path: Path, arguments: tuple[str, ...], says: str

@@ -83,7 +83,7 @@ def test_weights_of_each_kind_are_made_by_one_command(
     """Short versions of the commands that made the shipped weights."""
     monkeypatch.setattr("model.calibration.calibrate.ROUNDS", 1)
     monkeypatch.setattr("model.calibration.calibrate.MOVES", MOVES[-4:])
-    monkeypatch.setattr("model.weights_commands.FUSION_TRAINING", (*FUSION_TRAINING, "--crop", 48))
+    monkeypatch.setattr("model.commands.weights.FUSION_TRAINING", (*FUSION_TRAINING, "--crop", 48))
     data = tmp_path / "data"
     for index in range(3):
         scene = render_scene(seed=5, index=index, size_hw=(176, 208))

@@ -13,8 +13,8 @@ from network_samples import planes, published_state, random_network, to_publishe
 
 from model.blocks.transformer import Task
 from model.checkpoint import load_network
+from model.checkpoint.published import UNUSED_NAMES
 from model.network import GIFNet, NetworkConfig
-from model.published import UNUSED_NAMES
 from model.training.losses import dp_loss, mm_loss, ms_dissimilarity, public_loss
 from pipeline.files import InputError
 

@@ -12,8 +12,8 @@ from network_samples import published_state, random_network, refuses, survives_d
 from torch import Tensor
 
 from model.checkpoint import load_network
-from model.digest import weights_digest
-from model.published import PUBLISHED_CONFIG, UNUSED_NAMES
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.published import PUBLISHED_CONFIG, UNUSED_NAMES
 
 
 def test_published_file_is_recognised_by_its_content(shared: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from damaged_files import flip_a_bit
 from training_runs import digest, tiny, without_times
 
-from model.digest import content_digest
+from model.checkpoint.digest import content_digest
 from model.trainer import train
 from model.training.run_folder import RunFolder
 from model.training.train_config import TrainConfig

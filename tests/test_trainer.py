@@ -14,7 +14,8 @@ import torch
 from training_runs import digest, tiny, without_times
 
 from model.checkpoint import load_network, load_with_facts, read_metadata, save_weights
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.training_state import load_training_state
 from model.network import GIFNet, NetworkConfig
 from model.trainer import train
 from model.training.curves import LOSSES
@@ -27,7 +28,6 @@ from model.training.start import start_network
 from model.training.step import AlternatingStep
 from model.training.train_config import TrainConfig
 from model.training.training_log import read_metrics
-from model.training.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.images import read_image
 

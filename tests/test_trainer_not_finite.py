@@ -12,7 +12,8 @@ from torch import Tensor
 from training_runs import digest, tiny
 
 import model.training.objectives
-from model.digest import content_digest
+from model.checkpoint.digest import content_digest
+from model.checkpoint.training_state import load_training_state
 from model.trainer import train
 from model.training.distributed import Team
 from model.training.feed import TrainingData
@@ -20,7 +21,6 @@ from model.training.information import load_measure
 from model.training.run_folder import RunFolder
 from model.training.start import start_network
 from model.training.step import AlternatingStep, NonFiniteError, _Snapshot
-from model.training.training_state import load_training_state
 from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,11 +15,11 @@ import torch
 from training_runs import digest, run_killed, run_processes, spawn, stop_at, tiny, without_times
 
 from model.checkpoint import load_network
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
+from model.checkpoint.training_state import load_training_state
 from model.trainer import train
 from model.training.run_folder import RunFolder
 from model.training.training_log import read_metrics
-from model.training.training_state import load_training_state
 from pipeline.files import InputError, read_json
 from pipeline.networks.device import computes_bfloat16
 

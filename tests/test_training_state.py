@@ -13,9 +13,9 @@ import torch
 from network_samples import planes, refuses, survives_damage
 
 from model.checkpoint import load_network, read_metadata, save_weights
-from model.digest import content_digest, weights_digest
+from model.checkpoint.digest import content_digest, weights_digest
+from model.checkpoint.training_state import load_training_state, save_training_state
 from model.network import GIFNet, NetworkConfig
-from model.training.training_state import load_training_state, save_training_state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ import pytest
 from command_runs import run
 from fusing import tiny_network, tiny_weights
 
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
 from model.export_onnx import export_onnx
 from model.network import GIFNet
 from pipeline.files import InputError

@@ -18,7 +18,7 @@ from child_processes import start
 from torch.distributed import TCPStore
 
 from model.checkpoint import load_network
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
 from model.trainer import train
 from model.training.feed import Batch, TrainingData
 from model.training.train_config import TrainConfig

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.file_checks import is_safetensors
+from model.checkpoint.file_checks import is_safetensors
 from pipeline.files import InputError, first_line
 from pipeline.networks.saved_tensors import fill, read_published_state, read_tensors
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoint import read_metadata
+from model.checkpoint.training_state import TrainingState, load_training_state
 from model.training.train_config import FREE_KEYS, SHAPE, TrainConfig
-from model.training.training_state import TrainingState, load_training_state
 from pipeline.files import InputError, make_folder, read_json, sha256_file, write_json
 from pipeline.runtime.leases import holds, lease
 from pipeline.runtime.versions import installed_versions

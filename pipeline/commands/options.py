@@ -53,9 +53,14 @@ class Commands(click.Group):
         with _ended_like_ctrl_c():
             return super().main(*args, **extra)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _usage_in_one_line():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _usage_in_one_line():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             click.echo(f"stopped: {stop}" if str(stop) else "stopped", err=True)
             ctx.exit(WITH_FAILURES)
@@ -67,6 +72,26 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+class _WrongArguments(click.ClickException):
+    exit_code = UNUSABLE
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {one_line(self.message)}", file, err=True)
+
+
+@contextmanager
+def _usage_in_one_line() -> Iterator[None]:
+    """Within the block wrong arguments, of which click tells in four lines, are an error like any other."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # which is the help text
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "gifnet"
+        what = error.format_message().rstrip(".")
+        raise _WrongArguments(f"{command}: {what[:1].lower()}{what[1:]}; see {command} --help") from None
 
 
 def _told(error: Exception, running: str) -> str | None:

@@ -211,8 +211,8 @@ def _weights() -> Path:
     import torch
     from network_samples import published_state
 
+    from model.checkpoint.published import PUBLISHED_CONFIG
     from model.network import GIFNet
-    from model.published import PUBLISHED_CONFIG
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.blocks.attention import PositionBias, attend_cuda
 from model.checkpoint import load_network
-from model.digest import weights_digest
+from model.checkpoint.digest import weights_digest
 from model.engine.strips import FusionEngine
 from model.network import GIFNet
 from model.trainer import train

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.digest import content_digest
-from model.file_checks import (
+from model.checkpoint.digest import content_digest
+from model.checkpoint.file_checks import (
     FORMAT_VERSION,
     check_format,
     is_safetensors,

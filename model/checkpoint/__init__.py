@@ -1,7 +1,7 @@
 """Weights: safetensors with a JSON header that rebuild their own network and notice when they are damaged.
 
 They carry a format name, a version, the :class:`NetworkConfig` and a SHA-256 of all that they hold, like the
-training states of :mod:`model.training.training_state`.
+training states of :mod:`model.checkpoint.training_state`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.digest import content_digest
-from model.file_checks import (
+from model.checkpoint.digest import content_digest
+from model.checkpoint.file_checks import (
     FORMAT_VERSION,
     build,
     check_format,
     is_safetensors,
     network_config,
 )
+from model.checkpoint.published import import_published, is_published
+from model.checkpoint.training_state import check_training_state
 from model.network import GIFNet
-from model.published import import_published, is_published
-from model.training.training_state import check_training_state
 from pipeline.files import WEIGHTS_DIR, InputError, canonical_json
 from pipeline.networks.saved_tensors import read_saved, read_tensors, write_tensors
 

@@ -24,6 +24,7 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 #: Scripts with little to do, the fixture with the folder that they read, and a line that each prints.
 SMALL = [
     ("alignment.py {}/data", "shared", r"\| llvip \| 32 \| 0( \| \d+ \(\d+\)){5} \|"),
+    ("busy.py --pairs 1 --size 64x96", "tmp_path", r"\| [1-9]\d* \| spin( \| -?\d+\.\d+){3} \|"),
     (
         "depth.py --shared {} --scenes 1 --repeats 1 --device cpu",
         "few_photos",
@@ -116,7 +117,14 @@ def output_of(script: str, *arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "folder", "line"),
-    [pytest.param(*row, marks=() if row[1] == "tmp_path" else pytest.mark.shared) for row in SMALL],
+    [
+        pytest.param(
+            *row,
+            marks=[pytest.mark.shared] * (row[1] != "tmp_path")
+            + [pytest.mark.slow] * row[0].startswith("busy"),
+        )
+        for row in SMALL
+    ],
     ids=[row[0].split(".")[0] for row in SMALL],
 )
 def test_a_script_prints_its_table(

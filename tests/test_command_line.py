@@ -59,6 +59,18 @@ def test_wrong_arguments_are_one_line(arguments: list[str], told: str) -> None:
     assert line.startswith("error: ") and told in line and line.endswith("--help")
 
 
+@pytest.mark.parametrize(("given", "then"), [(None, "passive"), ("active", "active")])
+def test_idle_threads_sleep_unless_the_user_decides(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, then: str
+) -> None:
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert run("--help").exit_code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == then
+
+
 def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def ended(*_: object, **__: object) -> None:
         raise EOFError("No data left in file")

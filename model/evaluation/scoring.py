@@ -15,7 +15,7 @@ from model.metrics import Metric, compute_metrics
 from model.metrics.conventions import metrics_of
 from pipeline.files import InputError, canonical_json, sha256_text, source_digest
 from pipeline.images import read_grey, read_rgb, size_text
-from pipeline.runtime.opencv_threads import one_opencv_thread
+from pipeline.runtime.threads import one_opencv_thread
 from pipeline.runtime.workers import check_jobs
 
 COLOUR = {

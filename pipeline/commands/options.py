@@ -20,6 +20,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline.files import InputError, first_line, one_line
+from pipeline.runtime.threads import idle_threads_sleep
 from pipeline.runtime.workers import KILLED, lacks_memory
 
 DONE, WITH_FAILURES, UNUSABLE = 0, 1, 2
@@ -50,6 +51,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 # Names of files may hold what the encoding of a terminal or of a log does not.
                 stream.reconfigure(errors="backslashreplace")
+        idle_threads_sleep()
         with _ended_like_ctrl_c():
             return super().main(*args, **extra)
 

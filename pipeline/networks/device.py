@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from pipeline.files import InputError
-from pipeline.runtime.opencv_threads import one_opencv_thread
+from pipeline.runtime.threads import one_opencv_thread
 
 
 def resolve_device(name: str) -> torch.device:

@@ -41,6 +41,8 @@ from fuse_pairs import SHARED, write_pairs
 
 PUBLISHED = SHARED / "reference/gifnet/Final.model"
 PLAIN = "published, plain"
+#: How idle threads of every command wait; see pipeline/runtime/threads.py.
+SLEEPING = {"OMP_WAIT_POLICY": "passive"}
 
 
 def main() -> None:
@@ -80,7 +82,7 @@ def speed(options: argparse.Namespace) -> None:
         for _ in range(options.repeats):
             for name, seen in runs.items():
                 if name == PLAIN:
-                    seen.append(_child(options, "baseline", folder=folder, pairs=1))
+                    seen.append(_child(options, "baseline", waiting={}, folder=folder, pairs=1))
                 else:
                     seen.append(
                         _child(
@@ -176,9 +178,11 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _child(options: argparse.Namespace, name: str, **arguments: Any) -> dict[str, float]:
+def _child(
+    options: argparse.Namespace, name: str, *, waiting: dict[str, str] = SLEEPING, **arguments: Any
+) -> dict[str, float]:
     """Run one measurement in a process of its own; wall and CPU seconds and peak memory come with it."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)} | waiting
     arguments.setdefault("weights", str(_weights()))
     start = time.perf_counter()
     process = subprocess.Popen(

@@ -18,6 +18,17 @@ import torch
 
 #: Where a container finds its limits.
 _GROUP = Path("/sys/fs/cgroup")
+#: Files there of the limit, of what is used, and of its kinds, with the kind of files that were read; control
+#: groups of version 2 and of version 1.
+_LIMITS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
 #: Parameters of mallopt(3) and their defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
 _M_MMAP_MAX, _DEFAULT_MMAP_MAX = -4, 65536
@@ -31,10 +42,11 @@ def free_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = [_available()]
-    limit, used = _read_int(_GROUP / "memory.max"), _read_int(_GROUP / "memory.current")
-    if limit is not None and used is not None:
-        # What has been read of files counts as used, though it gives way.
-        limits.append(max(0, limit - used + _statistic(_GROUP / "memory.stat", "inactive_file")))
+    for most, current, kinds, files in _LIMITS:
+        limit, used = _read_int(_GROUP / most), _read_int(_GROUP / current)
+        if limit is not None and used is not None:
+            # What has been read of files counts as used, though it gives way.
+            limits.append(max(0, limit - used + _statistic(_GROUP / kinds, files)))
     return min(limits)
 
 

@@ -55,15 +55,21 @@ def test_freed_memory_stays_for_the_while(check: Callable[[], None]) -> None:
     assert start(check).wait(timeout=120) == 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "statistics"),
+    [
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ],
+)
 def test_files_that_a_container_has_read_are_no_used_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, statistics: str
 ) -> None:
-    for name, text in {
-        "memory.max": "4000000000",
-        "memory.current": "3900000000",
-        "memory.stat": "anon 400000000\ninactive_file 3500000000\n",
-    }.items():
-        (tmp_path / name).write_text(text)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / limit).write_text("4000000000")
+    (tmp_path / used).write_text("3900000000")
+    kinds = "anon 400000000\ninactive_file 3500000000\ntotal_inactive_file 3500000000\n"
+    (tmp_path / statistics).write_text(kinds)
     monkeypatch.setattr(memory, "_GROUP", tmp_path)
     monkeypatch.setattr(memory, "_available", lambda: 1 << 40)
     assert memory.free_memory_bytes(CPU) == 3_600_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ _BLOCKS, _BLOCK_BYTES = 16, 4096
 _CONTROLS = ("Cc", "Zl", "Zp")
 #: What a temporary name has of the final one at most: up to 160 of the 255 bytes that a name may have.
 _STEM_CHARACTERS = 40
+#: Pattern of the names that files have while they are written.
+TEMPORARY = ".*.tmp-*"
 
 
 class InputError(Exception):
@@ -68,7 +71,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def temporary_pattern(path: Path | str) -> str:
     """Pattern of the names that a file has while it is written, and keeps where its process is killed."""
-    return f".{Path(path).stem[:_STEM_CHARACTERS]}.tmp-*"
+    return f"{glob.escape(_temporary_start(path))}*"
 
 
 def put_in_place(finished: Path, path: Path) -> None:
@@ -239,7 +242,11 @@ def _source_digest(path: str, size: int, mtime_ns: int) -> str:
 def _temporary(path: Path) -> Path:
     """A name beside ``path``, whose folder is made; the suffix stays last, since encoders go by it."""
     make_folder(path.parent)
-    return path.with_name(f"{temporary_pattern(path)[:-1]}{uuid.uuid4().hex}{path.suffix}")
+    return path.with_name(f"{_temporary_start(path)}{uuid.uuid4().hex}{path.suffix}")
+
+
+def _temporary_start(path: Path | str) -> str:
+    return f".{Path(path).stem[:_STEM_CHARACTERS]}.tmp-"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from model.fusing.colour import TASKS, colour_givers, colourise, merge_chroma
-from model.inputs.sources import Source
+from model.inputs.sources import Source, has_colour
 from pipeline.images.ycbcr import apply_chroma, luminance, rgb_to_ycbcr
 
 colours = arrays(np.uint8, (6, 5, 3))
@@ -112,6 +112,23 @@ def test_grey_stays_grey() -> None:
     assert colourise(fused, [], bits=16).dtype == np.uint16
     from_grey_rgb = colourise(fused, [source(grey_image(3)), source(grey_image(240))])
     np.testing.assert_array_equal(from_grey_rgb, np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_in_three_channels_stays_grey_to_the_last_bit(bits: int) -> None:
+    rng = np.random.default_rng(0)
+    fused, grey = rng.random((40, 50), np.float32), rng.integers(0, 65536, (40, 50, 1), np.uint16)
+    sources = [Source(np.repeat(grey, 3, axis=2), 0, 65535, coloured=False)] * 2
+    image = colourise(fused, sources, bits=bits)
+    assert image.shape == (40, 50, 3) and (image == image[..., :1]).all()
+    assert (image[..., 0] == colourise(fused, [], bits=bits)).all()
+
+
+def test_one_coloured_pixel_is_colour() -> None:
+    image = np.full((100, 90, 3), 40, np.uint8)
+    assert not has_colour(image) and not has_colour(image[..., 0])
+    image[99, 89, 2] += 8
+    assert has_colour(image) and has_colour(image, tolerance=7) and not has_colour(image, tolerance=8)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fusing import picture, tiny_weights
+from fusing import on_cpu, picture, tiny_weights
 from picture_files import pixels
 from PIL import Image
 from PIL.ImageCms import ImageCmsProfile, createProfile
@@ -114,6 +114,27 @@ def test_profiles_that_differ_are_told_once(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert told in said and said.count("profile") == 1
     assert profile_by_pillow(tmp_path / "out/2.png") == WIDE
+
+
+def test_profiles_of_grey_sources_that_differ_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for role, profile in (("a", GREY), ("b", WIDE[:16] + GREY[16:20] + WIDE[20:])):
+        write_image(tmp_path / f"{role}.png", pixels("uint8", 1, 20, 24), profile=profile)
+    config = on_cpu(tiny_weights(tmp_path))
+    assert fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out.png").complete
+    assert "profiles sRGB and Wide built-in, the result has the first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_grey_in_three_channels_does_not_give_the_profile(tmp_path: Path, device: str) -> None:
+    colour = pixels("uint8", 3, 20, 24)
+    write_image(tmp_path / "a.png", np.repeat(colour[..., :1], 3, axis=2), profile=SRGB)
+    write_image(tmp_path / "b.png", colour, profile=WIDE)
+    config = FuseConfig(weights=tiny_weights(tmp_path), device=device, precision="fp32")
+    with pretended_gpu():
+        fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out.png")
+    assert profile_by_pillow(tmp_path / "out.png") == WIDE
 
 
 @pytest.mark.parametrize(("profile", "tells"), [(WIDE, 1), (SRGB, 0)], ids=["wide", "sRGB"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -69,6 +70,14 @@ def test_idle_threads_sleep_unless_the_user_decides(
         monkeypatch.setenv("OMP_WAIT_POLICY", given)
     assert run("--help").exit_code == 0
     assert os.environ["OMP_WAIT_POLICY"] == then
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
+    command = shlex.join([sys.executable, str(REPOSITORY / "cli.py"), "sample", str(tmp_path)])
+    line = f"{command} --pairs 1 --size 64x96 {closed}"
+    assert subprocess.run(["sh", "-c", line]).returncode == 0
+    assert (tmp_path / "manifest.toml").is_file()
 
 
 def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ def test_pairs_by_relative_stem_whatever_the_suffix(tmp_path: Path) -> None:
     assert pairs.unmatched == {}
 
 
+def test_accents_pair_however_a_system_writes_them(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    roots = {"a": touch(tmp_path / "a", f"{decomposed}.png"), "b": touch(tmp_path / "b", f"{composed}.png")}
+    pairs = pair_folders(roots).require_complete()
+    assert pairs.stems == [composed] and pairs.paths[composed]["a"].is_file()
+
+
 def test_unmatched_files_are_listed_per_folder(tmp_path: Path) -> None:
     roots = {
         "a": touch(tmp_path / "a", "1.png", "2.png"),

@@ -258,6 +258,21 @@ def test_what_killed_runs_left_is_removed(tmp_path: Path, config: FuseConfig) ->
     assert not left.exists() and written.exists() and foreign.exists()
 
 
+def test_a_name_is_no_pattern(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "out"
+    out.mkdir()
+    for name in ("a**b", "x*", "[1]"):
+        for folder in inputs:
+            picture(folder / f"{name}.png", 1)
+    left = [out / f".{name}.tmp-0.png" for name in ("a**b", "x*", "[1]")]
+    foreign = [out / f".{name}.tmp-0.png" for name in ("xyz", "1")]
+    for path in (*left, *foreign):
+        path.touch()
+        os.utime(path, (time.time() - 61,) * 2)
+    assert fuse(config, inputs, out).complete
+    assert not any(path.exists() for path in left) and all(path.exists() for path in foreign)
+
+
 def test_a_log_that_may_not_be_written_to_costs_no_result(
     tmp_path: Path, config: FuseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,17 @@ def test_alpha_is_refused(tmp_path: Path) -> None:
         refused(tmp_path / "x", encoded(picture, kind, **options), "alpha channel; flatten")
     four = np.random.default_rng(0).integers(0, 65536, (5, 6, 4), np.uint16)
     refused(tmp_path / "x", cv2.imencode(".png", four)[1].tobytes(), "alpha channel")
+    tifffile.imwrite(
+        tmp_path / "two.tif", four[..., :2], photometric="minisblack", extrasamples=["unassalpha"]
+    )
+    refused(tmp_path / "x", (tmp_path / "two.tif").read_bytes(), "alpha channel; flatten")
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "jpegxl", "png"])
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "colour.tif"
+    tifffile.imwrite(path, pixels("uint8", 3), photometric="rgb", compression=compression)
+    refused(path, path.read_bytes(), f"TIFF of {compression.upper()} compression, which is not read; convert")
 
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
-from fusing import picture, tiny_weights
+from fusing import on_cpu, picture, tiny_weights
 from multiband_scenes import scene
+from video_files import video
 
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.multiband import Bands, write_bands
+from pipeline.images import write_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,6 +34,29 @@ def test_colour_that_is_lost_is_told_once(
     said = capsys.readouterr().err
     assert said.count("which is grey") == tells
     assert ("1: the task takes the colour from" in said and "swap -a and -b" in said) is tells
+
+
+@pytest.mark.parametrize(("coloured", "tells"), [("a", True), ("b", False)])
+def test_grey_in_three_channels_is_no_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], coloured: str, tells: bool
+) -> None:
+    """As infrared cameras write it."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        image = picture(path, 1, channels=3)
+        if path.stem != coloured:
+            write_image(path, np.repeat(image[..., :1], 3, axis=2))
+    assert fuse(on_cpu(tiny_weights(tmp_path), task="ivif"), paths, tmp_path / "out.png").complete
+    assert ("which is grey, though A has one" in capsys.readouterr().err) is tells
+
+
+@pytest.mark.parametrize(("coloured", "tells"), [("a", True), ("b", False)])
+def test_colour_that_a_video_loses_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], coloured: str, tells: bool
+) -> None:
+    paths = [video(tmp_path / f"{role}.avi", frames=2, grey=role != coloured) for role in "ab"]
+    assert fuse(on_cpu(tiny_weights(tmp_path), task="ivif"), paths, tmp_path / "out.avi").complete
+    assert ("which is grey, though A has one" in capsys.readouterr().err) is tells
 
 
 @pytest.mark.parametrize(("size_hw", "tells"), [((40, 48), False), ((40, 24), True)])

@@ -18,7 +18,13 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 
 def video(
-    path: Path, frames: int = 5, size_hw: tuple[int, int] = (32, 48), rate: float = 12.0, seed: int = 0
+    path: Path,
+    frames: int = 5,
+    size_hw: tuple[int, int] = (32, 48),
+    rate: float = 12.0,
+    seed: int = 0,
+    *,
+    grey: bool = False,
 ) -> Path:
     """Smooth random frames; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
     rng = np.random.default_rng(seed)
@@ -26,7 +32,8 @@ def video(
         str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size_hw[::-1]
     )
     for _ in range(frames):
-        writer.write(cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4))
+        frame = cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4)
+        writer.write(np.repeat(frame[..., :1], 3, axis=2) if grey else frame)
     writer.release()
     return path
 

@@ -101,7 +101,8 @@ def fuse(
         files = ", ".join(f"{count} {ending or 'without one'}" for ending, count in sorted(endings.items()))
         click.echo(one_line(f"passed over in {folder} for their ending: {files}"), err=True)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
-    click.echo(", ".join(f"{what} {len(names)}" for what, names in counts.items()) + f": {out}")
+    done = ", ".join(f"{what} {len(names)}" for what, names in counts.items())
+    click.echo(one_line(f"{done}: {out}"))
     finish(not summary.complete)
 
 

@@ -52,15 +52,25 @@ class Input(Protocol):
     def image(self) -> Any: ...
     @property
     def profile(self) -> bytes | None: ...
+    @property
+    def coloured(self) -> bool: ...
 
 
 _AnyInput = TypeVar("_AnyInput", bound=Input)
 
 
 def colour_givers(sources: Sequence[_AnyInput], givers: Givers) -> list[_AnyInput]:
-    """The inputs whose chroma counts, in order; empty if the result is grey."""
+    """The inputs whose chroma counts, in order; empty if the result has one channel.
+
+    Grey in three channels, as many cameras store infrared, counts where nothing else does: so is the result.
+    """
     chosen = {"all": sources, "first": sources[:1], "second": sources[1:2] or sources}[givers]
-    return [source for source in chosen if source.image.ndim == 3]
+    return [*filter(is_coloured, chosen)] or [source for source in chosen if source.image.ndim == 3]
+
+
+def is_coloured(source: Input) -> bool:
+    """Whether an input has colours."""
+    return source.image.ndim == 3 and source.coloured
 
 
 def result_profile(sources: Sequence[Input], givers: Givers) -> bytes | None:
@@ -90,6 +100,8 @@ def colourise(
     dtype = np.uint8 if bits == 8 else np.uint16
     if not sources:
         return _quantise(fused, dtype)
+    if mode == "true" and not any(map(is_coloured, sources)):
+        return np.dstack([_quantise(fused, dtype)] * 3)
     image = np.empty((*fused.shape, 3), dtype)
     for rows in row_slices(fused):
         chroma = [rgb_to_ycbcr(source.scaled(rows))[..., 1:] for source in sources]

@@ -28,6 +28,7 @@ class DeviceSource:
     low: float
     high: float
     profile: bytes | None = None  # ICC
+    coloured: bool = True  # RGB that is not grey; of (H, W) it means nothing
 
     def plane(self) -> Tensor:
         """Luminance, (H, W) float32 in [0, 1]."""

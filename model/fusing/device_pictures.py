@@ -60,7 +60,7 @@ class DevicePictures:
         height, width = sources[0].image.shape[:2]
         if len(sources) != 2 or height * width > MOST_PIXELS:
             return self._host.prepared(sources)
-        return [DeviceSource(_pinned(s.image), s.low, s.high, s.profile) for s in sources]
+        return [DeviceSource(_pinned(s.image), s.low, s.high, s.profile, s.coloured) for s in sources]
 
     def fuse(self, loaded: Loaded) -> Fused:
         if isinstance(loaded, tuple):

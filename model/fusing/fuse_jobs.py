@@ -14,7 +14,7 @@ from pathlib import Path
 from model.fusing.fuse_config import BAND_SUFFIXES, FuseConfig
 from model.fusing.video import CODECS
 from model.inputs.folders import Images, ListedFiles, check_apart, holds, pair_folders
-from pipeline.files import InputError, temporary_pattern
+from pipeline.files import TEMPORARY, InputError, temporary_pattern
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES
 from pipeline.runtime.leases import clear_litter
 
@@ -46,7 +46,7 @@ def clear_unfinished(jobs: Sequence[Job]) -> None:
     for job in jobs:
         patterns.setdefault(job.output.parent, set()).add(temporary_pattern(job.output))
     for folder, own in patterns.items():
-        left = [path.name for path in folder.glob(temporary_pattern("*"))]
+        left = [path.name for path in folder.glob(TEMPORARY)]
         if left:  # each pattern searches the folder
             clear_litter(folder, (one for one in own if fnmatch.filter(left, one)))
 

@@ -20,10 +20,13 @@ from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.notices import Notices
 from model.fusing.pansharpen import pansharpen
 from model.fusing.video import fuse_video
-from model.inputs.sources import Source, read_source, same_size
+from model.inputs.sources import Source, has_colour, read_source, same_size
 from model.network import GIFNet
 from pipeline.files import InputError
 from pipeline.images import read_image, size_text, write_image
+
+#: Levels by which the channels of grey differ after a video codec.
+CODEC_NOISE = 8
 
 
 class Recipe(Protocol):
@@ -71,6 +74,8 @@ class Pictures:
     def sources(self, job: Job) -> list[Source]:
         """Decode a job's inputs, which have one size then."""
         read = [read_source(path, range_16bit=self.config.range_16bit) for path in job.inputs]
+        if self.config.colour == "true":
+            read = [replace(source, coloured=has_colour(source.image)) for source in read]
         images = same_size([s.image for s in read], [str(p) for p in job.inputs], self.config.resize)
         self._notices.check_proportions(job, [source.image for source in read])
         for path, source in zip(job.inputs, read, strict=True):
@@ -135,23 +140,27 @@ class Videos:
 
     def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
         self.config, self.engine, self.tell = config, engine, tell
-        self.main = MAIN_TASKS[config.main_task]
+        self.main, self.givers = MAIN_TASKS[config.main_task], TASKS[config.task].givers
+        self._notices = Notices(config.range_16bit, self.givers, tell)
 
     def read(self, job: Job) -> Job:
         return job
 
     def fuse(self, job: Job) -> tuple[int, int]:
-        givers = TASKS[self.config.task].givers
         size_hw = 0, 0
 
         def fuse_frame(frames: list[np.ndarray]) -> np.ndarray:
             nonlocal size_hw
             names = [str(path) for path in job.inputs]
             sources = [Source(frame, 0, 255) for frame in same_size(frames, names, self.config.resize)]
+            if size_hw == (0, 0):
+                seen = (has_colour(source.image, CODEC_NOISE) for source in sources)
+                told = [replace(source, coloured=some) for source, some in zip(sources, seen, strict=True)]
+                self._notices.check_colours(job, told)
             pair = first_pair(sources, self.engine.network)
             fused = fold(self.engine, pair, sources[2:], self.main)
             size_hw = fused.shape[0], fused.shape[1]
-            return colourise(fused, colour_givers(sources, givers), mode=self.config.colour)
+            return colourise(fused, colour_givers(sources, self.givers), mode=self.config.colour)
 
         written = fuse_video(job.inputs, job.output, fuse_frame, tell=self.tell)
         if written != size_hw:

@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffFile, TiffPage, imwrite
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage, imwrite
 
 from pipeline.files import InputError, atomic_path
 from pipeline.images import MAX_BYTES, MAX_PIXELS
+from pipeline.images.headers import COMPRESSIONS, TRANSPARENCY
 from pipeline.images.sixteen_bit import TIFF_DAMAGE
 
 #: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GeoDoubleParams, GeoAsciiParams, and
@@ -25,17 +26,7 @@ from pipeline.images.sixteen_bit import TIFF_DAMAGE
 _GEOGRAPHIC = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
 #: GDAL's: it says which value is none, not where the scene lies.
 _NO_DATA = (42113,)
-#: Without loss, and decoded into a buffer of known size: no file can swell beyond what its header says.
-_COMPRESSIONS = {
-    COMPRESSION.NONE,
-    COMPRESSION.LZW,
-    COMPRESSION.ADOBE_DEFLATE,
-    COMPRESSION.DEFLATE,
-    COMPRESSION.PACKBITS,
-    COMPRESSION.ZSTD,
-}
 _BAND_MEANINGS = {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED}
-_TRANSPARENCY = frozenset((EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA))
 _MAX_PAGES = 256
 _ORIENTATION = 274
 #: Types of two numbers each: RATIONAL and SRATIONAL.
@@ -83,7 +74,7 @@ def read_bands(path: Path | str) -> Bands:
             _check_pages(pages, path)
             bands = [_page_bands(page) for page in pages]
             geography, no_data = _tags(pages[0], _GEOGRAPHIC), _tags(pages[0], _NO_DATA)
-            alpha = any(not _TRANSPARENCY.isdisjoint(page.extrasamples) for page in pages)
+            alpha = any(not TRANSPARENCY.isdisjoint(page.extrasamples) for page in pages)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     except TIFF_DAMAGE as error:
@@ -137,7 +128,7 @@ def _check_pages(pages: list[TiffPage], path: Path | str) -> None:
     for page in pages:
         if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
             raise InputError(f"{path}: bands are not unsigned 8- or 16-bit integers; convert them first")
-        if page.compression not in _COMPRESSIONS:
+        if page.compression not in COMPRESSIONS:
             name = getattr(COMPRESSION(page.compression), "name", page.compression)
             raise InputError(f"{path}: TIFF compression {name} is not read; use none, LZW or Deflate")
         if page.photometric not in _BAND_MEANINGS:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from model.fusing.alignment import shift_between
-from model.fusing.colour import Givers, Input, colour_givers, result_profile
+from model.fusing.colour import Givers, Input, colour_givers, is_coloured, result_profile
 from model.fusing.fuse_jobs import Job
 from model.inputs.sources import Source, unused_range
 from pipeline.images import size_text
@@ -63,14 +63,15 @@ class Notices:
     def check_colours(self, job: Job, sources: Sequence[Input]) -> None:
         """Of a result whose colours are lost, or not said by its profile."""
         givers = colour_givers(sources, self._givers)
-        if not givers and any(source.image.ndim == 3 for source in sources):
+        if any(map(is_coloured, sources)) and not any(map(is_coloured, givers)):
             giver, other = ("A", "B") if self._givers == "first" else ("B", "A")
             self._once(
                 "grey",
                 f"{job.name}: the task takes the colour from {giver}, which is grey, though {other} has one; "
                 "the result is grey: swap -a and -b, or choose another --task",
             )
-        profiles = dict.fromkeys(source.profile for source in givers)
+        grey = all(source.image.ndim == 2 for source in sources)
+        profiles = dict.fromkeys(source.profile for source in (sources if grey else givers))
         if len(profiles) > 1 and len(names := dict.fromkeys(map(profile_name, profiles))) > 1:
             self._once(
                 "profile",

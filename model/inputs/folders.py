@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def _by_stem(root: Path, role: str, suffixes: Collection[str]) -> tuple[dict[str
         if path.suffix.lower() not in suffixes:
             others[path.suffix.lower()] += 1
             continue
-        stem = path.relative_to(root).with_suffix("").as_posix()
+        # Some systems write an accent as a character of its own, others do not.
+        stem = unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
         if stem in images:
             raise InputError(f"{role} {root}: {images[stem].name} and {path.name} have one name; remove one")
         images[stem] = path

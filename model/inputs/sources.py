@@ -31,6 +31,7 @@ class Source:
     low: float
     high: float
     profile: bytes | None = None  # ICC
+    coloured: bool = True  # RGB that is not grey; of (H, W) it means nothing
 
     def plane(self) -> np.ndarray:
         """Luminance, (H, W) float32 in [0, 1]."""
@@ -98,6 +99,14 @@ def read_source(path: Path, *, range_16bit: str) -> Source:
     """Decode one file and decide on its range; see :func:`value_range`."""
     image, profile = read_picture(path)
     return Source(image, *value_range(image, range_16bit), profile)
+
+
+def has_colour(image: np.ndarray, tolerance: int = 0) -> bool:
+    """Whether the channels of a pixel of (H, W, 3) differ by more than ``tolerance``; of (H, W) never."""
+    return image.ndim == 3 and any(
+        int((part.max(2) - part.min(2)).max(initial=0)) > tolerance
+        for part in (image[rows] for rows in row_slices(image))
+    )
 
 
 def same_size(images: Sequence[np.ndarray], names: Sequence[str], resize: str | None) -> list[np.ndarray]:

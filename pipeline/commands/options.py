@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.core import ParameterSource
@@ -47,6 +47,8 @@ class Commands(click.Group):
     """
 
     def main(self, *args: Any, **extra: Any) -> Any:
+        # What whoever started us has closed is None.
+        sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # Names of files may hold what the encoding of a terminal or of a log does not.
@@ -120,6 +122,10 @@ def _told(error: Exception, running: str) -> str | None:
 def _running(ctx: click.Context) -> str:
     """A group and the command of it that is run."""
     return " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 @contextmanager

@@ -23,13 +23,13 @@ from pipeline.files import InputError, first_line, write_bytes
 from pipeline.images.colour_profiles import usable_profile
 from pipeline.images.headers import (
     COLOUR_MODES,
-    bands_of_tiff,
     check_header,
     has_grey_palette,
     is_cut_tiff,
     is_sixteen_bit,
     orientation_of,
     upright,
+    why_not_read,
 )
 from pipeline.images.png import decode_plain_png, encode_png, lacks_rows
 from pipeline.images.sixteen_bit import decode_sixteen_bit
@@ -107,8 +107,8 @@ def read_picture(path: Path | str) -> Picture:
                 return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
-            if count := bands_of_tiff(data):
-                raise InputError(f"{path}: TIFF of {count} bands; --task pansharpen takes those") from None
+            if why := why_not_read(data):
+                raise InputError(f"{path}: {why}") from None
             raise InputError(f"{path}: damaged image, or of a pixel type other than 8- or 16-bit") from None
         raise InputError(f"{path}: not a JPEG, PNG, TIFF or BMP image") from None
     except Image.DecompressionBombError:

@@ -9,13 +9,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import TiffFile
+from tifffile import COMPRESSION, EXTRASAMPLE, TiffFile
 
 from pipeline.files import InputError
 
 #: Pillow's names of pixel types that are read.
 COLOUR_MODES = {"RGB", "P", "YCbCr"}
 GREY_MODES = {"L", "1", "I;16", "I;16B", "I;16L"}
+#: Of TIFF: without loss, and decoded into a buffer of known size, so that no file can swell beyond what its
+#: header says.
+COMPRESSIONS = {
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.ZSTD,
+}
+TRANSPARENCY = frozenset((EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA))
 # TIFF tags
 _COMPRESSION = 259
 #: Of that tag; Pillow names it, but comes without its decoder.
@@ -108,13 +119,20 @@ def is_cut_tiff(picture: Image.Image, data: bytes) -> bool:
     )
 
 
-def bands_of_tiff(data: bytes) -> int | None:
-    """Bands of a sound TIFF that Pillow does not know at all; None of anything else."""
+def why_not_read(data: bytes) -> str | None:
+    """What to tell of a sound TIFF that Pillow does not know at all; None of anything else."""
     try:
         with TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first.aspage()
-            sound = page.dtype is not None and page.dtype.name in ("uint8", "uint16")
-            return page.samplesperpixel if sound and page.samplesperpixel > 1 else None
+            if page.dtype is None or page.dtype.name not in ("uint8", "uint16"):
+                return None
+            if page.compression not in COMPRESSIONS:
+                name = COMPRESSION(page.compression).name
+                return f"TIFF of {name} compression, which is not read; convert it first"
+            count = page.samplesperpixel
+            if count <= 4 and TRANSPARENCY & set(page.extrasamples):
+                return "has an alpha channel; flatten it first"
+            return f"TIFF of {count} bands; --task pansharpen takes those" if count > 1 else None
     except Exception:  # noqa: BLE001 - of a damaged file tifffile raises anything; that it is damaged is said
         return None
 

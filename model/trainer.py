@@ -32,7 +32,6 @@ from model.training.feed import TrainingData
 from model.training.information import load_measure
 from model.training.objectives import OBJECTIVES
 from model.training.run_folder import RunFolder
-from model.training.signals import stop_on_signal
 from model.training.start import STILLBORN, learns_nothing, notices, start_network
 from model.training.step import AlternatingStep, NonFiniteError, amp_dtype
 from model.training.train_config import SHAPE, TrainConfig
@@ -41,6 +40,7 @@ from pipeline.files import InputError, first_line, write_json
 from pipeline.networks.device import repeatable
 from pipeline.networks.schedules import follow
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.signals import stop_on_signal
 
 
 def train(config: TrainConfig, shards: Path | Sequence[Path], out: Path, *, resume: bool = False) -> Path:

@@ -176,7 +176,7 @@ def source_digest(path: Path | str) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         return _source_digest(path, status.st_size, status.st_mtime_ns)
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL is a ValueError
         return None
 
 

@@ -247,18 +247,30 @@ def test_options_that_would_do_nothing_are_refused(
     assert not any(tmp_path.iterdir())
 
 
-def test_sigterm_cleans_up_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_signals_that_end_clean_up_like_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
     def killed(*_: object, **__: object) -> None:
         with atomic_path(tmp_path / "result") as temporary:
             temporary.write_text("half")
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             signal.pause()
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr("model.trainer.train", killed)
     result = run("train", tmp_path, "-o", tmp_path / "run")
     assert (result.exit_code, result.stderr.strip()) == (1, "stopped")
-    assert not any(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) is before
+    assert not any(tmp_path.iterdir()) and signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("model.trainer.train", lambda *_, **__: signal.raise_signal(signal.SIGHUP) or "done")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("train", tmp_path, "-o", tmp_path / "run").stdout == "done\n"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_errors_of_the_system_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

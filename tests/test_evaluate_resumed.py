@@ -134,3 +134,17 @@ def test_damaged_lines_are_passed_over(tmp_path: Path, run: Run) -> None:
     first, second = log.read_text().splitlines()
     log.write_text("\n".join([first[:-9], "null", "3", "[" * 10**5, second, ""]))
     assert run() == [STEMS[0], STEMS[2]]
+
+
+@pytest.mark.parametrize(
+    "rows", [5, [1], [], [{"method": "copy"}], [{"method": "copy", "EN": "x"}]], ids=json.dumps
+)
+def test_lines_without_all_scores_are_passed_over(tmp_path: Path, run: Run, rows: object) -> None:
+    log = tmp_path / "r.scores.jsonl"
+    run(stop_after=2)
+    first, second = (json.loads(line) for line in log.read_text().splitlines())
+    whole = first["rows"]
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+        rows = [{**whole[0], **rows[0]} if "EN" in rows[0] else {"image": STEMS[0], **rows[0]}, *whole[1:]]
+    log.write_text(f"{json.dumps({**first, 'rows': rows})}\n{json.dumps(second)}\n")
+    assert run() == [STEMS[0], STEMS[2]]

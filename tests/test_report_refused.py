@@ -82,6 +82,7 @@ def test_damaged_summaries_are_one_line(tmp_path: Path, damage: object) -> None:
     [
         ("means", {"copy": {}}),
         ("means", {"copy": {"EN": "high"}}),
+        ("means", {"copy": {"EN": 10**400}}),
         ("config", None),
         ("metrics", [{"name": "EN"}]),
         ("folders", {"a": "a", "b": "b"}),
@@ -93,6 +94,18 @@ def test_what_is_damaged_inside_is_told(tmp_path: Path, key: str, inside: object
     source = evaluation(tmp_path)
     write_json(source, json.loads(source.read_text()) | {key: inside})
     with pytest.raises(InputError, match=r"results\.json: damaged; evaluate again"):
+        report(source, tmp_path / "r.html")
+
+
+@pytest.mark.parametrize("key", ["means", "standard_errors", "win_rates"])
+def test_numbers_that_are_not_finite_are_one_line(tmp_path: Path, key: str) -> None:
+    source = evaluation(tmp_path)
+    summary = json.loads(source.read_text())
+    outer = next(iter(summary[key]))
+    inner = next(iter(summary[key][outer]))
+    summary[key][outer][inner] = {"copy": float("nan")} if key == "win_rates" else float("inf")
+    write_json(source, summary)
+    with pytest.raises(InputError, match=r"not finite; make it again|damaged; evaluate again"):
         report(source, tmp_path / "r.html")
 
 

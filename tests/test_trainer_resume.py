@@ -53,15 +53,16 @@ def test_a_summary_is_not_that_of_a_shorter_run(tmp_path: Path) -> None:
     assert not folder.summary.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=str)
 def test_ctrl_c_finishes_the_step_and_saves(
-    joint: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch
+    joint: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        stop_at(patch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+        stop_at(patch, 2, lambda: os.kill(os.getpid(), number))
         with pytest.raises(KeyboardInterrupt, match="after step 3"):
             train(tiny(), joint, tmp_path)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     assert RunFolder(tmp_path).checkpoints()[-1].name == "step-00000003.pt"
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
     assert not (tmp_path / "weights.safetensors").exists()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from model.evaluation.baselines import BASELINES
 from model.evaluation.scoring import EvaluateConfig, PairScores, pair_digest
 from pipeline.files import InputError, canonical_json, errors_name, make_folder, sha256_text, write_bytes
 from pipeline.runtime.versions import installed_versions
@@ -52,7 +53,8 @@ class ScoreLog:
                 record = json.loads(line)
                 if record.pop("scored_with") == self._scored_with:
                     scored = PairScores(**record)
-                    self._known[scored.image, scored.files] = scored
+                    if _is_whole(scored, [*methods, *BASELINES]):
+                        self._known[scored.image, scored.files] = scored
 
     def scored(self, paths: Mapping[str, Mapping[str, Path]]) -> dict[str, PairScores]:
         """Those of ``paths`` (image -> role -> file) that need not be scored, by image."""
@@ -71,3 +73,12 @@ class ScoreLog:
     def remove(self) -> None:
         """The summary holds all of it now."""
         self._path.unlink(missing_ok=True)
+
+
+def _is_whole(scored: PairScores, methods: Sequence[str]) -> bool:
+    """Whether there is a row of numbers, of the same metrics, for each method."""
+    named = {"image", "method"}
+    return [row["method"] for row in scored.rows] == methods and all(
+        row.keys() == scored.rows[0].keys() and all(isinstance(row[key], float) for key in row.keys() - named)
+        for row in scored.rows
+    )

@@ -57,7 +57,10 @@ def report(source: Path, out: Path, config: ReportConfig | None = None) -> Path:
 def write_page(content: Mapping[str, Any], out: Path) -> Path:
     """Write a page for what its scripts find in ``content``; see the ``*_content`` functions."""
     check_page(out)
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise InputError(f"{content['title']}: a number of it is not finite; make it again") from None
     parts = {
         "title": html.escape(content["title"]),
         "style": _part("page.css"),

@@ -57,7 +57,7 @@ def evaluation_content(path: Path, summary: Any, config: ReportConfig) -> dict[s
         columns = _columns(summary, folders)
         digests = {stem: summary["digests"][stem] for stem in summary["images"]}
         content = _numbers(summary, _scores(path.with_suffix(".jsonl"), summary))
-    except (AttributeError, LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         raise InputError(f"{path}: damaged; evaluate again") from None
     pairs = pair_folders(folders)
 

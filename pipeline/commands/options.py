@@ -7,9 +7,7 @@ import io
 import os
 import re
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline.files import InputError, first_line, one_line
+from pipeline.runtime.signals import end_like_ctrl_c
 from pipeline.runtime.threads import idle_threads_sleep
 from pipeline.runtime.workers import KILLED, lacks_memory
 
@@ -43,7 +42,7 @@ ANY_PATH = _Path(path_type=Path)
 class Commands(click.Group):
     """A group that turns bad input into one line and exit status 2, and keeps the order of definition.
 
-    Ctrl-C and SIGTERM are one line too, and exit status 1.
+    Ctrl-C, SIGTERM and SIGHUP are one line too, and exit status 1.
     """
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -54,7 +53,7 @@ class Commands(click.Group):
                 # Names of files may hold what the encoding of a terminal or of a log does not.
                 stream.reconfigure(errors="backslashreplace")
         idle_threads_sleep()
-        with _ended_like_ctrl_c():
+        with end_like_ctrl_c():
             return super().main(*args, **extra)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -126,19 +125,6 @@ def _running(ctx: click.Context) -> str:
 
 def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Within the block SIGTERM, which schedulers and ``timeout`` send, leaves no unfinished file either."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers belong to the main thread
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class TwoNumbers(click.ParamType):

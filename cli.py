@@ -30,7 +30,12 @@ def main() -> None:
 
 @main.group(cls=Commands)
 def weights() -> None:
-    """List, import, fetch and train weights."""
+    """List, import, fetch and train weights.
+
+    \b
+    Example:
+        gifnet weights list
+    """
 
 
 for command in (sample, synth, inspect, train, fuse, evaluate, report):

@@ -126,7 +126,7 @@ def fuse(
     "metrics",
     multiple=True,
     help=f"Only this metric of the convention; may be repeated. Standard: {', '.join(METRICS)}; with true "
-    f"images {', '.join(GROUND_TRUTH_METRICS)}, which come by themselves. Explained in CONVENTIONS.md.",
+    f"images {', '.join(GROUND_TRUTH_METRICS)}, which come by themselves. See model/metrics/CONVENTIONS.md.",
 )
 @setting(EvaluateConfig, "colour", type=click.Choice(list(COLOUR)), help="What is scored of colour images.")
 @setting(EvaluateConfig, "jobs", help="Pairs at a time; -1 is one for each core.")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from model.calibration.recipe import FUSION_SETS, FUSION_TRAINING, HELD_OUT_SHARE, sets_in
+from model.calibration.recipe import (
+    FUSION_SETS,
+    FUSION_TRAINING,
+    HELD_OUT_SHARE,
+    KINDS,
+    FusionSet,
+    sets_in,
+)
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from model.training.train_config import TrainConfig
 from pipeline.commands.options import FILE, FOLDER, SIZE, finish, run_commands, setting
-from pipeline.files import WEIGHTS_DIR, check_output, sha256_file
+from pipeline.files import WEIGHTS_DIR, check_output, one_line, sha256_file
 from pipeline.runtime.workers import check_jobs
 
 
@@ -84,10 +92,11 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
 @click.option("--pairs", type=click.IntRange(1), default=32, show_default=True, help="Of each kind, at most.")
 @click.option("--jobs", default=-1, show_default=True, help="Processes; -1 is one for each core.")
 def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> None:
-    """Balance the pyramid head of trained weights by the metrics of evaluate, on pairs that training may see.
+    """Balance weights trained with --head pyramid by the metrics of evaluate, on pairs that training may see.
 
-    DATA as for train-fusion. Some weights of the head move a little, so that every metric is ahead of a
-    Laplacian pyramid's on pairs of each kind, as far as that is possible. About 20 minutes on 2 cores.
+    DATA as for train-fusion: no other folders are looked for. Some weights of the head move a little, so that
+    every metric is ahead of a Laplacian pyramid's on pairs of each kind, as far as that is possible. About 20
+    minutes on 2 cores.
 
     \b
     Example:
@@ -106,8 +115,15 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     share = config.get("validation_share") if isinstance(config, dict) else None
     share = max(HELD_OUT_SHARE, share if isinstance(share, float) else 0.0)
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
+    _tell_absent(data, sets_in(data, KINDS), KINDS)
     known = calibration_pairs(data, pairs, held_out=share)
     click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))
+
+
+def _tell_absent(data: Path, there: Sequence[FusionSet], kinds: Sequence[str | None]) -> None:
+    absent = [one.folder for one in FUSION_SETS if one.kind in kinds and one not in there]
+    for folder in dict.fromkeys(absent):
+        click.echo(one_line(f"not there, left out: {data / folder}"), err=True)
 
 
 @click.command("train-fusion")
@@ -134,8 +150,7 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.
     amp = "bf16" if computes_bfloat16(resolve_device(device)) else "off"
     sets = sets_in(data)
-    for folder in dict.fromkeys(one.folder for one in FUSION_SETS if one not in sets):
-        click.echo(f"not there, left out: {data / folder}", err=True)
+    _tell_absent(data, sets, (None, *KINDS))
     calibrates = any(one.kind for one in sets)
     trained, calibrated = out / "run/weights.safetensors", out / "calibrated.safetensors"
     last = calibrated if calibrates else trained

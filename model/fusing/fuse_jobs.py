@@ -127,7 +127,7 @@ def _file_job(config: FuseConfig, inputs: Sequence[Path], out: Path, name: str) 
     if out.is_dir() or not out.suffix:
         return Job(name, tuple(inputs), out / f"{name}{suffix}")
     if out.suffix.lower() not in endings:
-        raise InputError(f"{out}: {what} end in {', '.join(endings)}; if it is a folder, make it first")
+        raise InputError(f"{out}: {what} end in {', '.join(endings)}; call it so, or name an existing folder")
     if config.suffix is not None:
         raise InputError(f"{out}: the name of one result has its ending; leave out --suffix {config.suffix}")
     return Job(name, tuple(inputs), out)

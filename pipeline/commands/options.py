@@ -152,8 +152,15 @@ def setting(config: type, name: str, *flags: str, **attributes: Any) -> Callable
     fields = {field.name: field for field in dataclasses.fields(config)}
     default = fields[name].default
     shown = attributes.pop("show_default", True)
+    if isinstance(default, tuple) and shown is True:
+        shown = " ".join(str(one).removesuffix(".0") for one in default)
+    if isinstance(shown, str):  # as it is typed: click would put it in parentheses
+        attributes["help"] += f"  [default: {shown}]"
     return click.option(
-        *(flags or (f"--{name.replace('_', '-')}",)), default=default, show_default=shown, **attributes
+        *(flags or (f"--{name.replace('_', '-')}",)),
+        default=default,
+        show_default=shown is True and default != "",
+        **attributes,
     )
 
 

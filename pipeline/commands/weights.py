@@ -57,7 +57,7 @@ def train_depth(out: Path, **settings: Any) -> None:
 
     \b
     Example:
-        gifnet weights train-depth --photographs RoadScene/visible_hr -o depth.safetensors
+        gifnet weights train-depth --photographs RoadScene/crop_HR_visible -o depth.safetensors
         gifnet synth manifest.toml -o dataset --depth timm:resnet10t:depth.safetensors
     """
     from pipeline.depth.training import train_depth as run_training

@@ -12,6 +12,8 @@ from fusing import tiny_weights
 from model.fuse import fuse
 from model.fusing.alignment import shift_between
 from model.fusing.fuse_config import FuseConfig
+from model.fusing.fuse_jobs import Job
+from model.fusing.notices import ALIGNED_JOBS, Notices
 from model.inputs.sources import Source, read_source
 from pipeline.images import write_image
 from pipeline.scenes import Scene, render_scene
@@ -98,8 +100,9 @@ def test_registered_pairs_of_all_kinds_are_not_told(shared: Path) -> None:
     seen = 0
     for folder in folders:
         for path in sorted(folder.iterdir()):
-            parts = [partner.get(part, part) if part in folder.parts[-2:] else part for part in path.parts]
-            other = Path(*parts)
+            below = path.relative_to(shared).parts
+            parts = [partner.get(part, part) if part in folder.parts[-2:] else part for part in below]
+            other = shared.joinpath(*parts)
             a, b = (read_source(one, range_16bit="percentile") for one in (path, other))
             if a.image.shape[:2] == b.image.shape[:2]:
                 seen += 1
@@ -119,3 +122,17 @@ def test_it_is_told_once_a_run(
     fuse(config, [tmp_path / "a", tmp_path / "moved"], tmp_path / "doubled")
     said = capsys.readouterr().err
     assert said.count("12 pixels right in") == said.count("give double contours") == 1
+
+
+def test_the_first_few_pairs_are_looked_at_and_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, told = [], list[str]()
+    monkeypatch.setattr("model.fusing.notices.shift_between", lambda a, b: looked.append(b))
+    job, sources = Job("1", (Path("a"), Path("b")), Path("out")), [_source(np.zeros((9, 9), np.uint8))] * 2
+    notices = Notices("full", "all", told.append)
+    for _ in range(2 * ALIGNED_JOBS):
+        notices.check_alignment(job, sources)
+    assert len(looked) == ALIGNED_JOBS and not told
+    for shift, way in (((-3, -12), "12 pixels left and 3 pixels up"), ((4, 0), "4 pixels down")):
+        monkeypatch.setattr("model.fusing.notices.shift_between", lambda a, b, shift=shift: shift)
+        Notices("full", "all", told.append).check_alignment(job, sources)
+        assert f"lies {way} in b; " in told.pop()

@@ -185,8 +185,11 @@ def test_the_readme_describes_the_shards() -> None:
         (["fuse", "-a", "absent", "-b", "absent", "-o", "OUT"], "absent"),
         (["fuse", "-a", "MANIFEST", "-o", "OUT", "--weights", "MANIFEST"], "manifest.toml"),
         (["fuse", "-a", "MANIFEST", "-o", "OUT", "--resize", "a"], "--resize: has no effect with one input"),
+        (["fuse", "-a", "MANIFEST", "-c", "MANIFEST", "-o", "OUT"], "-c is a further input beside -a and -b"),
         (["evaluate", "-a", "absent", "-b", "absent", "-f", "x=absent", "-o", "OUT.json"], "absent"),
         (["report", "absent.json", "-o", "OUT.html"], "absent"),
+        (["report", "MANIFEST", "-a", ".", "-o", "OUT.html"], "-a and -b belong to --features"),
+        (["report", "MANIFEST", "--features", "-a", "DATA", "-b", "DATA", "-o", "OUT.html"], "among the"),
         (["weights", "import", "MANIFEST", "-o", "OUT.safetensors"], "manifest.toml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -197,10 +200,9 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     for folder in "vi":
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "1.png"), np.zeros((40, 40), np.uint8))
-    filled = [
-        argument.replace("MANIFEST", str(manifest)).replace("OUT", str(tmp_path / "out"))
-        for argument in arguments
-    ]
+    filled = arguments
+    for name, path in (("MANIFEST", manifest), ("OUT", tmp_path / "out"), ("DATA", tmp_path)):
+        filled = [argument.replace(name, str(path)) for argument in filled]
     result = run(*filled)
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,6 +92,24 @@ def test_files_that_were_replaced_are_scored_again(tmp_path: Path, run: Run) -> 
 def test_other_settings_start_anew(run: Run, change: dict[str, object]) -> None:
     run(stop_after=2)
     assert run(replace(FEW, **change)) == list(STEMS)
+
+
+def test_scores_are_kept_until_the_summary_is_written(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("model.evaluate.write_json", full)
+        run()
+    assert run() == [] and (tmp_path / "r.json").is_file()
+
+
+def test_so_do_other_versions_of_what_computes_scores(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(run(stop_after=1)) == 1
+    monkeypatch.setattr("model.evaluation.score_log.installed_versions", lambda names: {"numpy": "0"})
+    assert run() == list(STEMS)
 
 
 def test_so_do_other_methods_but_not_other_jobs(tmp_path: Path, run: Run) -> None:

@@ -98,6 +98,17 @@ def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp
         )
 
 
+def test_a_metric_that_one_image_does_not_allow_is_left_out_for_all(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    write_set(tmp_path / "small", shape=(9, 12))
+    for path in (tmp_path / "small").rglob("night/1.*"):
+        path.replace(tmp_path / path.relative_to(tmp_path / "small"))
+    config = EvaluateConfig(metrics=("EN", "SSIM"), jobs=1)
+    out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
+    assert json.loads(out.read_text())["left_out"] == {"SSIM": "needs 11 pixels a side"}
+    assert not any("SSIM" in json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines())
+
+
 def test_so_is_the_ground_truth_metric_that_needs_more_pixels(tmp_path: Path) -> None:
     methods = write_set(tmp_path, shape=(9, 12))
     config = EvaluateConfig(metrics=("EN", "SSIM"), jobs=1)

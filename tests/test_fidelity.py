@@ -123,3 +123,8 @@ def test_a_flat_source_has_been_kept(level: int) -> None:
     flat = torch.full_like(fused, level / 255)
     expected = METRICS["VIF"].function(averaged_pair()[0], *[np.full_like(averaged_pair()[0], level)] * 2) / 2
     assert float(fidelity.visual_information(fused, flat, flat)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_an_inverted_image_tells_nothing_of_its_source() -> None:
+    _, a, _ = map(unit, averaged_pair())
+    assert float(fidelity.visual_information(1 - a, a, a)) < 1e-3

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fusing import tiny_network
 from metric_pictures import averaged_pair, unit
+from network_samples import training_forward
 from torch import Tensor
 
 from model.blocks.pyramid import stronger_detail
@@ -68,7 +70,7 @@ def test_the_fidelity_objective_fuses_as_a_user_does(main: str, head: str) -> No
 
 @pytest.mark.parametrize("name", ["truth_error_weight", "gradient_weight", "structure_weight"])
 def test_the_truth_counts_where_it_is_known(name: str) -> None:
-    weights = dict.fromkeys(FIDELITY_KEYS, 0.0) | {"truth_weight": 1.0, name: 3.0}
+    weights = dict.fromkeys(FIDELITY_KEYS, 0.0) | {"truth_weight": 2.0, name: 3.0}
     config = TrainConfig(objective="fidelity", **weights)  # type: ignore[arg-type]
     batch = batch_of(2)
     seen = replace(FidelityObjective().select(batch, "dp"), infrared=batch.dp_truth, visible=batch.dp_truth)
@@ -83,7 +85,7 @@ def test_the_truth_counts_where_it_is_known(name: str) -> None:
     off[1] = 0.5 * off[1]
     assert task(off) > 0.1
     if name == "truth_error_weight":
-        assert task(off) == pytest.approx(float(3 * off[1].mean()) / 2, rel=1e-5)
+        assert task(off) == pytest.approx(2 * float(3 * off[1].mean()) / 2, rel=1e-5)
 
 
 def lacking(fused: Tensor, a: Tensor, b: Tensor, **weights: float) -> float:
@@ -126,6 +128,20 @@ def test_scores_are_behind_until_they_lead(
     assert behind(*pair, "mutual_information_weight") == pytest.approx(edges, rel=0.05, abs=1e-6)
 
 
+def test_a_rival_is_an_image_and_its_overshoot_no_lead() -> None:
+    squares = (torch.arange(64) // 8 % 2).float()
+    a, b = squares.expand(1, 1, 64, 64), squares[:, None].expand(1, 1, 64, 64)
+    for name in ("visual_information_weight", "complement_weight"):
+        assert behind(a, b, name) == pytest.approx(0, abs=1e-5)
+
+
+def test_sources_need_not_complement_each_other_where_they_are_alike() -> None:
+    _, a, b = map(unit, averaged_pair())
+    for other, least, most in ((a + 0.002 * (b - a), 0, 1e-3), (0.7 * (1 - a), 0.1, 2)):
+        cost = lacking(a, a, other, complement_weight=1.0) - lacking(a, a, other)
+        assert least <= cost <= most
+
+
 def test_gradients_beyond_the_pyramids_cost_where_bases_agree_alone() -> None:
     _, a, b = map(unit, averaged_pair())
     for other, share in ((a + 0.02 * (b - a), 0.9), (a - 0.2, 0.0)):
@@ -139,6 +155,34 @@ def test_gradients_beyond_the_pyramids_cost_where_bases_agree_alone() -> None:
 def test_the_published_objective_sees_the_whole_batch() -> None:
     batch = batch_of(3)
     assert PublishedObjective().select(batch, "mm") is batch
+
+
+@pytest.mark.parametrize("main", ["mm", "dp"])
+def test_the_published_objective_teaches_the_encoder_by_the_tasks_own_pair_alone(main: str) -> None:
+    small = {name: plane[..., :16, :16] for name, plane in vars(batch_of(1)).items()}
+    batch, gradients = Batch(**small), []
+    for by_objective in (True, False):
+        network = tiny_network(decoder_channels=8)
+        if by_objective:
+            outputs = PublishedObjective().outputs(network, batch, main)  # type: ignore[arg-type]
+        else:
+            pairs = (batch.infrared, batch.visible), (batch.dp_a, batch.dp_b)
+            outputs = torch.cat(training_forward(network, *pairs, main), dim=1)  # type: ignore[arg-type]
+        outputs.square().mean().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_published_truth_is_that_of_the_tasks_own_pair() -> None:
+    batch, weights = batch_of(1), (torch.zeros(1), torch.ones(1))
+    for main, truth, other in (
+        ("mm", batch.visible, batch.dp_truth),
+        ("dp", batch.dp_truth, batch.visible),
+    ):
+        for plane, least, most in ((truth, 0, 1e-6), (other, 0.1, 10)):
+            outputs = torch.cat([plane, plane], dim=1)
+            losses = PublishedObjective().losses(outputs, batch, main, weights, TrainConfig())  # type: ignore[arg-type]
+            assert all(least <= float(loss) <= most for loss in (losses.task, losses.public))
 
 
 def test_what_is_shown_and_validated_is_the_tasks_own_pair_and_all_of_it() -> None:

@@ -20,6 +20,7 @@ from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
+from model.fusing.fused_log import FusedLog
 from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -144,6 +145,17 @@ def test_a_damaged_line_is_left_out_and_told(
     assert len(lines_of(out)) == 2
 
 
+def test_a_result_of_other_settings_is_no_result(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 1), tmp_path / "out"
+    fuse(config, inputs, out)
+    others = {"task": "medical", "colour": "upstream", "range_16bit": "percentile", "bits": 16, "resize": "a"}
+    for name, value in others.items():
+        with pytest.raises(InputError, match=rf"0\.png was made with different {name}; use"):
+            fuse(replace(config, **{name: value}), inputs, out)
+    with pytest.raises(InputError, match=r"0\.png was made with different weights; use"):
+        fuse(replace(config, weights=tiny_weights(tmp_path, 1)), inputs, out)
+
+
 def test_results_of_an_earlier_revision_are_no_results(tmp_path: Path, config: FuseConfig) -> None:
     (a, _), out = folders(tmp_path, 1), tmp_path / "out"
     fuse(config, [a], out)
@@ -243,6 +255,24 @@ def test_two_runs_at_once_do_not_mix_their_settings(
         assert not summary.done and set(summary.failed) == {"0", "1", "2"}
         assert "another run makes it with different main_task" in summary.failed["0"]
         assert {line["settings"]["main_task"] for line in lines_of(out)} == {"ivif"}
+
+
+def test_what_others_wrote_since_a_log_was_read_counts(tmp_path: Path, config: FuseConfig) -> None:
+    inputs, out = folders(tmp_path, 3), tmp_path / "out"
+    early = FusedLog(out, {})
+    fuse(config, inputs, out)
+    whole = lines_of(out)
+    early.begin(adds=True)
+    assert lines_of(out) == whole
+    # And where it has been written anew, with less in it.
+    for path in out.glob("*.png"):
+        path.unlink()
+    first = [folder / "0.png" for folder in inputs]
+    fuse(replace(config, main_task="ivif"), first, out)
+    mine = FusedLog(out, whole[0]["settings"])  # type: ignore[arg-type]
+    mine._read_to = early._read_to
+    with pytest.raises(InputError, match="another run makes it with different main_task"):
+        mine.check_unclaimed(Job("0", (first[0], first[1]), out / "0.png"))
 
 
 def test_what_killed_runs_left_is_removed(tmp_path: Path, config: FuseConfig) -> None:

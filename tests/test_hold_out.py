@@ -85,6 +85,15 @@ def test_validation_shows_each_held_out_sample_once(make_joint: Joint) -> None:
     assert everything.num_validation == 0 and not list(everything.validation_batches())
 
 
+def test_fidelity_validates_pairs_of_both_kinds_in_every_batch(make_joint: Joint) -> None:
+    folder = make_joint(frames=3, tiles_per_frame=3, tile=48)
+    config = tiny(objective="fidelity", crop=48, validation_share=0.001)
+    data = TrainingData(config, [folder], device=CPU)
+    first, last = data.validation_batches()
+    assert data.num_validation == 3 and len(first) == len(last) == 2
+    assert torch.equal(last.visible[0], last.visible[1])  # the third, twice
+
+
 def test_what_a_run_does_otherwise_is_told(tmp_path: Path, make_joint: Joint) -> None:
     alone = write_joint(tmp_path / "alone", scene="night", frames=13)
     several = make_joint()

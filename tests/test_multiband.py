@@ -42,6 +42,14 @@ def test_any_number_of_bands_comes_back(
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
 
 
+@pytest.mark.parametrize(
+    ("text", "none"),
+    [(b"7", 7), (b" 255.0 \0", 255), (b"0", 0), (b"-9999", None), (b"256", None), (b"nan", None)],
+)
+def test_what_no_pixel_can_have_is_no_value_without_data(text: bytes, none: int | None) -> None:
+    assert Bands(np.zeros((1, 2, 3), np.uint8), no_data={42113: (2, text)}).none() == none
+
+
 def test_other_programs_see_bands_that_are_not_alpha(tmp_path: Path) -> None:
     for bands, photometric in ((1, "MINISBLACK"), (3, "RGB"), (4, "RGB"), (8, "MINISBLACK")):
         with tifffile.TiffFile(write_bands(tmp_path / "x.tif", Bands(scene(bands), PLACE))) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -48,6 +49,13 @@ def test_a_band_keeps_its_values_and_gains_detail() -> None:
     assert values.std() > band.std()
 
 
+@pytest.mark.parametrize("ratio", [2.0, 4.0])
+def test_the_finest_that_a_band_can_hold_is_taken_for_its_own_by_three_tenths(ratio: float) -> None:
+    wave = np.cos(np.pi / ratio * np.arange(96, dtype=np.float32))[None].repeat(64, axis=0)
+    gained = add_detail(wave, np.zeros_like(wave), ratio)
+    np.testing.assert_allclose(gained[:, 24:-24], 0.7 * wave[:, 24:-24], atol=0.02)
+
+
 def test_bands_are_sharpened_one_by_one() -> None:
     values, pan = scene(4), scene(1)[0]
     engine = FusionEngine(tiny_network())
@@ -57,6 +65,7 @@ def test_bands_are_sharpened_one_by_one() -> None:
     fused = engine.fuse_planes((values[2] / 255).astype(np.float32), (pan / 255).astype(np.float32))
     expected = np.rint(add_detail(fused * 255, values[2], 4.0).clip(0, 255))
     assert np.abs(sharpened.values[2] - expected).max() <= 1
+    assert (sharpened.values[2] == expected).mean() > 0.99
     published = pansharpen(engine, Bands(values), Bands(pan[None]), published=True)
     whole = np.ones(fused.shape, bool)
     expected = give_back_values(fused * 255, values[2], whole).reshape(fused.shape)
@@ -105,6 +114,31 @@ def test_files_folders_of_bands_and_sizes(tmp_path: Path) -> None:
     assert from_file.geography == PIXEL_SCALE
     wrong = fuse(config, [tmp_path / "pan.tif", tmp_path / "ms.tif"], tmp_path / "out2")
     assert "4 channels; a panchromatic image has one" in wrong.failed["pan"]
+
+
+def test_settings_of_files_are_those_of_the_function(tmp_path: Path) -> None:
+    bands, pan = Bands(scene(2, "uint16") // 8), Bands(scene(1, "uint16") // 8)
+    write_bands(tmp_path / "ms.tif", bands)
+    write_bands(tmp_path / "pan.tif", pan)
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen", main_task="ivif", range_16bit="percentile")
+    for colour in ("true", "upstream"):
+        out = tmp_path / f"{colour}.tif"
+        fuse(replace(config, colour=colour), [tmp_path / "ms.tif", tmp_path / "pan.tif"], out)
+        options = {"main": "mm", "range_16bit": "percentile", "published": colour == "upstream"}
+        expected = pansharpen(FusionEngine(tiny_network()), bands, pan, **options)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read_bands(out).values, expected.values)
+
+
+def test_bands_that_fill_little_of_their_range_are_told_whatever_stands_for_no_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = scene(1, "uint16") // 16 + 100
+    values[:, :5] = 65535
+    write_bands(tmp_path / "ms.tif", Bands(values, no_data={42113: (2, b"65535")}))
+    write_bands(tmp_path / "pan.tif", Bands(scene(1, "uint16")))
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
+    assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out.tif").complete
+    assert "ms.tif: values from " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from metric_pictures import picture, planes_of, unit
 from pretended_gpu import pretended_gpu
 
-from model.blocks.cues import likeness, unlikeness
+from model.blocks.cues import MIDDLE_STRENGTH, detail_cues, likeness, strengths, unlikeness
 from model.blocks.pyramid import (
     BLOCK,
     LEVELS,
@@ -106,6 +108,14 @@ def test_a_gpu_filters_by_convolution_to_the_same_bands() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
+def test_a_blend_that_has_more_contrast_than_either_base_keeps_it() -> None:
+    dark, bright = torch.full((1, 1, 8, 12), 0.2), torch.full((1, 1, 8, 12), 0.8)
+    logit = torch.full((1, 1, 8, 12), 20.0)
+    logit[..., 6:] = -20
+    fused = blend_bases(torch.cat([dark, bright], dim=1), logit, torch.zeros_like(logit))
+    torch.testing.assert_close(fused, torch.where(logit > 0, dark, bright))
+
+
 def test_room_is_made_for_details_beside_white_and_black() -> None:
     texture = torch.rand((1, 1, 96, 128), generator=torch.Generator().manual_seed(5)) / 5 - 0.1
     *details, _ = decompose(texture)
@@ -137,6 +147,9 @@ def test_what_is_black_or_white_in_both_sources_stays_so() -> None:
     # A scene beside a black background asks for room; the background alone does not.
     alone = make_room(torch.full_like(blend, -0.2), torch.zeros_like(sources), details)
     assert bool((alone == -0.2).all())
+    blend, half = torch.full_like(blend, 0.3), torch.full_like(sources, 0.3)
+    blend[..., :64], half[..., :64] = -0.2, 0
+    torch.testing.assert_close(make_room(blend, half, details), blend)
 
 
 def test_likeness_is_the_local_correlation() -> None:
@@ -162,3 +175,17 @@ def test_unlikeness_is_one_minus_the_correlation_of_the_image() -> None:
         assert unlikeness(torch.cat([a, other], dim=1)).item() == pytest.approx(expected, abs=1e-4)
     flat = torch.full_like(a, 0.4)
     assert unlikeness(torch.cat([flat, flat], dim=1)).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_strengths_are_the_same_up_to_the_border() -> None:
+    for of_pixel, around in zip(*map(torch.unbind, strengths(torch.full((1, 2, 6, 7), 0.1))), strict=True):
+        torch.testing.assert_close(of_pixel, torch.full_like(of_pixel, math.log(0.1)), rtol=0, atol=1e-3)
+        torch.testing.assert_close(around, of_pixel)
+
+
+def test_strength_is_that_of_the_stronger_detail_and_0_in_the_middle() -> None:
+    cues, around = torch.full((1, 2, 3, 4), 0.5), torch.full((1, 2, 3, 4), math.log(MIDDLE_STRENGTH) - 3)
+    for plane, above in ((0, 0.0), (1, 1.0)):
+        around[:, plane] = math.log(MIDDLE_STRENGTH) + above
+        found = detail_cues(cues, around)[0, :, 0, 0].tolist()
+        assert found == pytest.approx([1, 0.5, 0.5, above / 2, above / 4, above / 4], abs=1e-6)

@@ -208,3 +208,57 @@ def test_strength_where_bases_lie_apart_leaves_a_focus_pair_alone() -> None:
         focus, exposures = (torch.cat([low + texture, 0.6 + texture], dim=1) for low in (0.6, 0.2))
         torch.testing.assert_close(steered(maps, focus), head(maps, focus), rtol=0, atol=1e-6)
         assert steered(maps, exposures).std() > 1.2 * head(maps, exposures).std()
+
+
+def test_images_of_a_batch_do_not_touch_each_other() -> None:
+    torch.manual_seed(2)
+    head, planes = PyramidHead(), planes_of(40, 51) * torch.tensor([1.0, 0.3])[:, None, None, None]
+    for weights in head.parameters():
+        torch.nn.init.normal_(weights, std=0.7 / CUE_SCALE)
+    maps = torch.randn(2, head.channels, 40, 51) / 3
+    both = head(head.pooled(maps), planes)
+    for one in (slice(1), slice(1, 2)):
+        torch.testing.assert_close(head(head.pooled(maps[one]), planes[one]), both[one], rtol=0, atol=1e-5)
+
+
+def test_sharpness_goes_from_the_mean_of_both_details_to_the_choice_of_one() -> None:
+    strong = 0.4 + 0.2 * planes_of(64, 96)[:1, :1]
+    head, planes = PyramidHead(), torch.cat([strong, 0.5 + (strong - 0.5) / 1.1], dim=1)
+    far = []
+    for sharpness in (1.0, 0.0, -1.0):
+        maps = torch.zeros(1, head.channels, 64, 96)
+        maps[:, 2 * (LEVELS + 1) :] = sharpness
+        far.append(float((head(head.pooled(maps), planes) - strong).detach().abs().mean()))
+    assert far[0] < 0.8 * far[1] < 0.8**2 * far[2]
+
+
+def test_no_band_tells_another_one_more_than_itself_and_no_plane_has_less_than_none() -> None:
+    planes = planes_of(40, 51)
+    maps = PyramidHead().pooled(torch.zeros(2, PyramidHead.channels, 40, 51))
+    for name, most in (("finer_by_cues", 1.0), ("coarser_by_cues", 1.0), ("least_by_cues", 0.5)):
+        fused = []
+        for weight in (most, 5 * most):
+            head = PyramidHead()
+            getattr(head, name).data[:] = torch.tensor([weight / CUE_SCALE, 0, 0, 0, 0, 0])
+            fused.append(head(maps, planes))
+        torch.testing.assert_close(*fused)
+
+
+def test_the_coarsest_band_tells_the_finest() -> None:
+    """In every band between them the planes are flat."""
+    *others, coarse, base = decompose(planes_of(96, 128))
+    noise, flat = others[0], [torch.zeros_like(band) for band in others[1:]]
+    with_coarse, without = (
+        compose([noise[:1, plane : plane + 1], *(band[:1, :1] for band in flat), *rest])
+        for plane, rest in ((0, (8 * coarse[:1, :1], base[:1, :1])), (1, (0 * coarse[:1, :1], base[:1, :1])))
+    )
+    told, not_told = PyramidHead(), PyramidHead()
+    for head, weight in ((told, 1.0), (not_told, 0.0)):
+        torch.nn.init.zeros_(head.finer_by_cues)
+        head.coarser_by_cues.data[:] = torch.tensor([weight / CUE_SCALE, 0, 0, 0, 0, 0])
+    maps = [torch.zeros(1, 1, 96 >> level, 128 >> level) for level in told.levels]
+    planes = torch.cat([with_coarse, without], dim=1)
+    with torch.inference_mode():
+        finest = [decompose(head(maps, planes))[0] for head in (told, not_told)]
+    far = [float((band - noise[:1, :1]).abs().mean()) for band in finest]
+    assert far[0] < 0.5 * far[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.inputs.sources import same_size, value_range
+from model.inputs.sources import same_size, unused_range, value_range
 from pipeline.files import InputError
 
 
@@ -28,6 +28,12 @@ def test_any_number_of_bands_is_resized_each_by_itself(
     np.testing.assert_array_equal(fitted, resized)
 
 
+def test_what_becomes_smaller_is_averaged() -> None:
+    fine = np.indices((20, 28)).sum(axis=0).astype(np.uint8) % 2 * 200  # squares of one pixel each
+    smaller, _ = same_size([fine, np.zeros((10, 14), np.uint8)], ["fine", "coarse"], "a")
+    assert (smaller == 100).all()
+
+
 def test_sizes_that_differ_are_told() -> None:
     with pytest.raises(InputError, match=r"x is 4x3, y is 4x5; .* --resize"):
         same_size([np.zeros((3, 4), np.uint8), np.zeros((5, 4), np.uint8)], ["x", "y"], None)
@@ -41,3 +47,4 @@ def test_a_constant_image_keeps_its_brightness() -> None:
     image[:] = 40000
     image[0, 0] = 42000  # a spot of fewer pixels than percentiles see
     assert value_range(image, "percentile") == (40000, 42000)
+    assert unused_range(np.full((30, 40), 7000, np.uint16), "full") is None  # there is nothing to show

@@ -167,6 +167,9 @@ def test_a_run_does_not_go_among_its_data(tmp_path: Path, out: str) -> None:
 
 def test_network_is_a_function_of_the_seed_alone(joint: Path, tmp_path: Path, straight: Path) -> None:
     torch.rand(7)  # moves the global generator, which must not matter
+    before = torch.get_rng_state()
+    start_network(tiny())
+    assert torch.equal(torch.get_rng_state(), before)
     train(tiny(), joint, tmp_path / "again")
     assert digest(tmp_path / "again") == digest(straight)
     assert without_times(tmp_path / "again") == without_times(straight)
@@ -201,6 +204,7 @@ def test_a_validation_is_the_mean_over_its_samples(joint: Path) -> None:
     for name in both:
         assert both[name] == pytest.approx((one[name] + (len(batch) - 1) * rest[name]) / len(batch))
     whole = step.validate(network, [batch])
+    assert whole["total"] == pytest.approx(sum(whole[name] for name in LOSSES))
     told = step(batch, 1e-12)
     assert [whole[name] for name in LOSSES] == pytest.approx([told[name] for name in LOSSES], rel=1e-4)
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from training_runs import digest, tiny
 
 import model.training.objectives
-from model.checkpoint.digest import content_digest
+from model.checkpoint.digest import content_digest, weights_digest
 from model.checkpoint.training_state import load_training_state
 from model.trainer import train
 from model.training.distributed import Team
-from model.training.feed import TrainingData
-from model.training.information import load_measure
+from model.training.feed import Batch, TrainingData
+from model.training.information import load_measure, pyramid_energy
 from model.training.run_folder import RunFolder
 from model.training.start import start_network
 from model.training.step import AlternatingStep, NonFiniteError, _Snapshot
@@ -99,3 +99,35 @@ def test_a_failed_step_leaves_the_scale_as_it_was(joint: Path, monkeypatch: pyte
     with pytest.raises(NonFiniteError):
         step(TrainingData(config, [joint], device=device).batch(0), 1e-3)
     assert step.scaler.state_dict()["scale"] == 8.0
+
+
+def scaled_step(joint: Path, scale: float, **settings: float) -> tuple[AlternatingStep, Batch]:
+    """A step in float32 whose gradients are scaled as those of fp16 are."""
+    config = tiny(**settings)
+    step = AlternatingStep(start_network(config), config, measure=pyramid_energy, team=Team("cpu"))
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return step, TrainingData(config, [joint], device=torch.device("cpu")).batch(0)
+
+
+def test_a_gradient_that_overflows_costs_the_update_and_half_the_scale(
+    joint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, batch = scaled_step(joint, 2.0**127, mm_task_weight=1e6, dp_task_weight=1e6)
+    before = weights_digest(step.network)
+    told = step(batch, 1e-3)
+    assert not math.isfinite(told["mm_gradient_norm"]) and not math.isfinite(told["dp_gradient_norm"])
+    assert weights_digest(step.network) == before and step.scaler.get_scale() == 2.0**125
+    # Of a scale below 1 the gradient itself is too large.
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda gradients: torch.tensor(math.inf))
+    step, batch = scaled_step(joint, 0.5)
+    with pytest.raises(NonFiniteError, match=r"mm step: .* gradient norm inf"):
+        step(batch, 1e-3)
+
+
+def test_norms_are_those_of_gradients_without_their_scale(joint: Path) -> None:
+    norms = []
+    for scale in (1.0, 1024.0):
+        step, batch = scaled_step(joint, scale)
+        told = step(batch, 1e-3)
+        norms.append([told["mm_gradient_norm"], told["dp_gradient_norm"]])
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)

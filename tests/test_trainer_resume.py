@@ -49,8 +49,12 @@ def test_what_a_kill_left_is_cleared_and_made_up_for(joint: Path, tmp_path: Path
 def test_a_summary_is_not_that_of_a_shorter_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.summary.write_text("{}")
+    folder.pictures.mkdir()
+    earlier, later = (folder.pictures / f"step-0000000{step}.png" for step in (2, 3))
+    for path in (earlier, later):
+        path.touch()
     folder.forget_after(2, 4)
-    assert not folder.summary.exists()
+    assert not folder.summary.exists() and not later.exists() and earlier.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=str)

@@ -6,12 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from training_runs import tiny
 
 from model.checkpoint import read_metadata
 from model.trainer import train
 from model.training.curves import LOSSES, draw_curves, summarise
+from model.training.feed import Batch
 from model.training.run_folder import RunFolder
 from model.training.step import AlternatingStep
 from model.training.training_log import TrainingLog, read_metrics
@@ -88,3 +91,25 @@ def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert set(LOSSES) <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("mm_task")] == [1, 2]
+    with TrainingLog(RunFolder(tmp_path), 1) as log:  # a run that goes on from an earlier checkpoint
+        log.write({"step": 2, "mm_task": 7.0})
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value == 7) for event in events.Scalars("mm_task")] == [(1, False), (2, True)]
+
+
+def test_a_picture_shows_every_plane_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[dict[str, float]] = []
+
+    def sheet(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
+        drawn.append({title: float(cell.mean()) for title, cell in zip(titles, rows[0], strict=True)})
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr("model.training.training_log.contact_sheet", sheet)
+    infrared, visible, dp_a, dp_b, *outputs = torch.full((8, 1, 1, 4, 4), 20 / 255) * torch.arange(1, 9).view(
+        8, 1, 1, 1, 1
+    )
+    batch = Batch(infrared=infrared, visible=visible, dp_a=dp_a, dp_b=dp_b, dp_truth=visible)
+    with TrainingLog(RunFolder(tmp_path), 0) as log:
+        log.picture(3, batch, torch.cat(outputs[:2], dim=1), torch.cat(outputs[2:], dim=1))
+    names = ("infrared", "visible", "DP a", "DP b", "fused MM", "REC of MM", "fused DP", "REC of DP")
+    assert drawn == [{name: 20.0 * number for number, name in enumerate(names, 1)}]

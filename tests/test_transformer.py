@@ -12,7 +12,7 @@ from torch import Tensor
 
 import model.blocks.attention
 from model.blocks.attention import log_offsets, window_attention
-from model.blocks.transformer import Task, layer_statistics
+from model.blocks.transformer import Stream, Task, layer_statistics
 from model.network import GIFNet, NetworkConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,6 +77,25 @@ def test_windows_in_chunks_equal_windows_at_once(monkeypatch: pytest.MonkeyPatch
         expected = network(a, b)
         monkeypatch.setattr(model.blocks.attention, "MAX_ATTENTION_BATCH", 14)  # 7 windows of 2 heads
         torch.testing.assert_close(network(a, b), expected, rtol=0, atol=1e-6)
+
+
+def test_a_fresh_stream_is_nearly_a_plain_residual() -> None:
+    stream, (x, mixed) = Stream(8), torch.randn(2, 1, 8, 6, 6)
+    grown = x + mixed
+    finished = stream.finish(x, mixed, layer_statistics(x))
+    torch.testing.assert_close(finished, grown + stream.mlp(grown), rtol=0, atol=0.5)
+
+
+def test_a_chunk_has_no_more_windows_and_heads_than_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.blocks.attention, "MAX_ATTENTION_BATCH", 14)
+    x, seen = torch.rand(16, 4, 6), []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float) -> Tensor:
+        seen.append(len(query) * len(bias))
+        return value
+
+    assert torch.equal(model.blocks.attention.in_chunks(attend, x, x, x, torch.zeros(3, 4, 4), scale=1.0), x)
+    assert seen == [12, 12, 12, 12]
 
 
 def test_tasks_are_mirror_images_without_the_quirk() -> None:

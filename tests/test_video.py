@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from fusing import on_cpu, tiny_weights
+from fusing import on_cpu, picture, tiny_weights
 from video_files import Wrapped, frames_of, video
 
 from model.fuse import fuse
@@ -64,6 +65,25 @@ def test_frames_are_fused_like_pictures(tmp_path: Path) -> None:
     # Of the codec; other channels and the inputs are farther away.
     for other in (expected[..., ::-1], *(read_image(path).astype(int) for path in pictures)):
         assert error.mean() < np.abs(other - expected).mean() / 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"main_task": "ivif"}, {"colour": "upstream"}, {"task": "medical"}], ids=str
+)
+def test_settings_of_frames_are_those_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    frames = [picture(tmp_path / f"{name}.png", seed, channels=3) for seed, name in enumerate("ab")]
+    config, fused = on_cpu(tiny_weights(tmp_path), **settings), []
+
+    def without_codec(inputs: Any, output: Path, fuse_frame: Any, **_: Any) -> tuple[int, int]:
+        fused.append(fuse_frame(frames))
+        return fused[0].shape[:2]
+
+    monkeypatch.setattr("model.fusing.fuse_recipes.fuse_video", without_codec)
+    fuse(config, [video(tmp_path / "a.avi"), video(tmp_path / "b.avi")], tmp_path / "out.avi")
+    fuse(config, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out.png")
+    np.testing.assert_array_equal(fused[0], read_image(tmp_path / "out.png"))
 
 
 @pytest.mark.parametrize("suffix", CODECS)

@@ -85,6 +85,26 @@ def test_a_trimmed_mp4_is_whole_and_a_cut_one_is_not(tmp_path: Path) -> None:
         count_frames(path)
 
 
+def test_frames_behind_one_that_cannot_be_read_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an .mp4, whose header may count frames that were trimmed."""
+
+    class Damaged(Wrapped):  # in its third frame
+        of = cv2.VideoCapture
+
+        def grab(self) -> bool:
+            self.frames += 1
+            return bool(self.inner.grab()) and self.frames != 3
+
+    path = tmp_path / "a.mp4"
+    fuse_video([video(tmp_path / "a.avi")], path, lambda frames: frames[0])
+    assert count_frames(path) == 5
+    monkeypatch.setattr(cv2, "VideoCapture", Damaged)
+    with pytest.raises(InputError, match=r"a\.mp4: damaged or cut: only 2 of 5 frames can be read"):
+        count_frames(path)
+
+
 def test_more_than_eight_bits_are_refused(tmp_path: Path) -> None:
     path, depth = tmp_path / "deep.avi", [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U]
     grey = [*depth, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from command_runs import run
-from fusing import tiny_network, tiny_weights
+from fusing import picture, tiny_network, tiny_weights
 
+from model.checkpoint import save_weights
 from model.checkpoint.digest import weights_digest
 from model.export_onnx import export_onnx
 from model.network import GIFNet
@@ -38,6 +39,46 @@ def test_unusable_arguments_are_found_at_once(
     result = run("weights", *arguments)
     assert result.exit_code == 2 and says in result.stderr, result.output
     assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
+
+
+@pytest.mark.parametrize("command", ["import", "calibrate"])
+def test_weights_are_not_written_over_what_is_read(tmp_path: Path, command: str) -> None:
+    weights = tiny_weights(tmp_path)
+    before = weights.read_bytes()
+    data = [tmp_path] if command == "calibrate" else []
+    result = run("weights", command, weights, *data, "-o", weights)
+    assert result.exit_code == 2 and "would replace what it is made of" in result.stderr, result.output
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(None, 0.1), (0.05, 0.1), (0.3, 0.3)])
+def test_a_head_is_calibrated_without_what_its_training_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, held_out: float
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(
+        "model.calibration.pairs.calibration_pairs", lambda data, count, *, held_out: seen.append(held_out)
+    )
+    monkeypatch.setattr("model.calibration.calibrate.calibrate", lambda network, known, jobs: network)
+    facts = {} if share is None else {"config": {"validation_share": share}}
+    weights = save_weights(tmp_path / "w.safetensors", tiny_network(), facts)
+    (tmp_path / "roadscene").mkdir()
+    result = run("weights", "calibrate", weights, tmp_path, "-o", tmp_path / "c.safetensors")
+    assert "not there, left out: " in result.stderr and "roadscene" not in result.stderr
+    assert result.exit_code == 0 and seen == [held_out], result.output
+
+
+@pytest.mark.parametrize("failures", [False, True])
+def test_chains_tell_of_failures_by_their_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: bool
+) -> None:
+    for module in ("cli", "model.commands.weights"):
+        monkeypatch.setattr(f"{module}.run_commands", lambda *_: failures)
+    (tmp_path / "roadscene").mkdir()
+    for folder in ("scenes/visible", "scenes/infrared", "fused"):
+        picture(tmp_path / folder / "1.png", 1)
+    trained = run("weights", "train-fusion", tmp_path, "-o", tmp_path / "fusion", "--device", "cpu")
+    assert [run("demo", "-o", tmp_path).exit_code, trained.exit_code] == [failures, failures], trained.output
 
 
 @pytest.mark.parametrize(

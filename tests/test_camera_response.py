@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_steps_are_drawn_from_their_ranges_as_they_are_stored() -> None:
     for seed in range(20):
         draw = draw_camera(config, np.random.default_rng(seed))
         assert 0.5 <= draw.over_ev <= 0.75 and -3 <= draw.under_ev <= -2.5
-        assert draw.over_ev == np.float32(draw.over_ev) and draw.under_ev == np.float32(draw.under_ev)
+        for ev in (draw.over_ev, draw.under_ev):
+            assert ev == float(np.float32(ev))
 
 
 def test_the_parametric_family_rises_from_0_to_1() -> None:
@@ -141,6 +143,7 @@ def test_plateaus_can_be_inverted() -> None:
     )
     back = flat.respond(flat.invert(np.array([0, 0.25, 0.5, 0.75, 1])))
     assert back == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert flat.invert(np.array([0.5, 1])) == pytest.approx([0.6, 0.8])
 
 
 def test_dorf_tables(tmp_path: Path) -> None:
@@ -154,9 +157,12 @@ def test_dorf_tables(tmp_path: Path) -> None:
 def test_a_table_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     path = str(_dorf(tmp_path / "dorf.txt", 0.4))
     before = curves_identity(path), read_curves(path)[0].name
-    _dorf(tmp_path / "dorf.txt", 0.85)
+    size = os.path.getsize(path)
+    _dorf(tmp_path / "dorf.txt", 0.8)
+    os.utime(path, (1, 1))
+    assert os.path.getsize(path) == size
     assert (curves_identity(path), read_curves(path)[0].name) != before
-    assert read_curves(path)[0].name == "curve-0.85Red"
+    assert read_curves(path)[0].name == "curve-0.8Red"
     assert curves_identity(str(shutil.copy(path, tmp_path / "elsewhere.txt"))) == curves_identity(path)
     assert curves_identity(PARAMETRIC) == PARAMETRIC
 
@@ -176,6 +182,8 @@ def test_emor_tables(tmp_path: Path) -> None:
         ("a\nb\nI =\n0 0.5 1\nB =\n0 1\n", "3 irradiances, 2 brightnesses"),
         ("a\nb\nI =\n0 0.5 1\nB =\n0 nan 1\n", "not finite"),
         ("a\nb\nI =\n0 0.5 1\nB =\n1 0.5 0\n", "does not rise"),
+        ("a\nb\nI =\n0 0.5 1\nB =\n0 0.5 0.9\n", "does not rise"),
+        ("a\nb\nI =\n0.1 0.5 1\nB =\n0 0.5 1\n", "does not rise"),
         ("a\nb\nI =\n0 0.3 0.6 1\nB =\n0 0.6 0.3 1\n", "does not rise"),
         ("a\nb\nI =\n0 0.5 0.5 1\nB =\n0 0.4 0.6 1\n", "does not rise"),
     ],

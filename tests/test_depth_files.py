@@ -53,6 +53,7 @@ def test_megadepth_depth_files_are_inverted_and_filled(tmp_path: Path) -> None:
     depth = np.full((40, 60), 20.0, np.float32)
     depth[:, 30:] = 2.0
     depth[10:14, 40:44] = 0  # no depth known, amid the near half
+    depth[0, 59] = 0.01  # a single point does not make all else far
     _write(tmp_path / "a.h5", depth)
     estimator = load_depth_estimator(f"files:{tmp_path}")
     result = depth_of(estimator, smooth_frame(40, 60))

@@ -73,3 +73,7 @@ def test_ordinal_error_of_known_maps() -> None:
     assert ordinal_error(np.zeros_like(truth), truth, random) == 0.5
     rows = np.repeat(np.arange(30.0)[:, None], 40, axis=1)
     assert ordinal_error(rows, truth, random, row_share=1) == 0.5  # "lower is nearer" says nothing in a row
+    steps, alike = (
+        np.repeat([values] * 30, 10, axis=1) for values in ((0, 0.09, 1, 0.95), (0.09, 0, 1, 1.1))
+    )
+    assert ordinal_error(alike, steps, random) == 0, "a tenth of the range is the least that counts"

@@ -62,19 +62,27 @@ def test_depth_of_more_frames_takes_few_more_kernels(depth_weights: str) -> None
     assert kernels[1] < 2 * kernels[0]
 
 
-def test_a_frame_without_finite_depth_is_named(depth_weights: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "black"),
+    [((40, 60), np.s_[:20]), ((160, 330), np.s_[2:8, 2:8])],
+    ids=["in the whole", "in a part alone"],
+)
+def test_a_frame_without_finite_depth_is_named(
+    depth_weights: str, size: tuple[int, int], black: tuple[slice, ...]
+) -> None:
     class Spoilt(torch.nn.Module):
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
             return frames[:, :1].log()
 
-    frames = [np.maximum(smooth_frame(40, 60, seed), 1) for seed in range(3)]
-    frames[1][:20] = 0
+    frames = [np.maximum(smooth_frame(*size, seed), 1) for seed in range(3)]
+    frames[1][black] = 0
     with pretended_gpu():
-        estimator = load_depth_estimator(depth_weights, device=torch.device("cuda"))
-        estimator = replace(estimator, network=Spoilt(), sees_infrared=False)  # type: ignore[type-var]
-        assert len(estimator.estimate(frames[::2], "ac")) == 2
-        with pytest.raises(InputError, match="no finite depth for b;"):
-            estimator.estimate(frames, "abc")
+        for device in (None, torch.device("cuda")):
+            estimator = load_depth_estimator(depth_weights, device=device)
+            estimator = replace(estimator, network=Spoilt(), sees_infrared=False)  # type: ignore[type-var]
+            assert len(estimator.estimate(frames[::2], "ac")) == 2
+            with pytest.raises(InputError, match="no finite depth for b;"):
+                estimator.estimate(frames, "abc")
 
 
 def test_the_hourglass_computes_log_depth_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,18 +19,18 @@ def test_links_out_of_the_root_are_errors(tmp_path: Path) -> None:
     root = tmp_path / "root"
     manifest = write(root, PAIR)
     touch(root, "visible/1.png", "infrared/1.png")
-    touch(tmp_path, "secret/1.png", "secret/2.png")
-    (root / "unrelated").symlink_to(tmp_path / "secret")
-    (root / "visible/notes.txt").symlink_to(tmp_path / "secret/1.png")
+    touch(tmp_path, "root-secret/1.png", "root-secret/2.png")
+    (root / "unrelated").symlink_to(tmp_path / "root-secret")
+    (root / "visible/notes.txt").symlink_to(tmp_path / "root-secret/1.png")
     assert ids(list_samples(manifest)) == ["1"]
-    for name, target in (("visible/2.png", "secret/2.png"), ("visible/deep", "secret")):
+    for name, target in (("visible/2.png", "root-secret/2.png"), ("visible/deep", "root-secret")):
         (root / name).symlink_to(tmp_path / target)
         with pytest.raises(InputError, match=r"mine\.toml:4: .*is a link to .*secret.*outside of the root"):
             list_samples(manifest)
         (root / name).unlink()
     (root / "infrared/1.png").unlink()
     (root / "infrared").rmdir()
-    (root / "infrared").symlink_to(tmp_path / "secret")
+    (root / "infrared").symlink_to(tmp_path / "root-secret")
     with pytest.raises(InputError, match=r"mine\.toml:5: .*is a link to .*secret"):
         list_samples(manifest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -12,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import InputError, atomic_path, check_folder, check_output, enumerate_some, write_bytes
+from pipeline.files import (
+    InputError,
+    atomic_path,
+    check_folder,
+    check_output,
+    check_outside,
+    enumerate_some,
+    write_bytes,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -100,6 +109,27 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=reason) as error:
             check_output(path)
         assert "\n" not in str(error.value) and "tmp-" not in str(error.value)
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(InputError, match=r"x\.bin: cannot be written \(Permission denied\)"):
+        check_output(tmp_path / "x.bin")
+
+
+def test_nothing_goes_among_the_inputs_by_whatever_path(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "link").symlink_to("images")
+    for folder, out in itertools.product(("images", "link"), repeat=2):
+        for place in (tmp_path / out, tmp_path / out / "new" / "folder"):
+            with pytest.raises(InputError, match="would be among the inputs"):
+                check_outside(place, [tmp_path / "absent", tmp_path / folder])
+    check_outside(tmp_path / "images-fused", [tmp_path / "images", tmp_path / "link"])
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

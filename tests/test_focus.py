@@ -34,8 +34,9 @@ def _frame(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 def test_every_pixel_is_sharp_on_its_own_side_and_blurred_on_the_other() -> None:
     visible, depth = _frame(90, 120)
-    near, far = split_focus(visible, depth, threshold=0.4, blur_sigma_px=2.0)
-    blurred, mask = gaussian_blur(visible, 2.0), depth > 0.4
+    threshold = float(depth[36, 0])  # what lies at it is far
+    near, far = split_focus(visible, depth, threshold=threshold, blur_sigma_px=2.0)
+    blurred, mask = gaussian_blur(visible, 2.0), depth > threshold
     assert np.array_equal(near[mask], visible[mask])
     assert np.array_equal(near[~mask], blurred[~mask])
     assert np.array_equal(far[mask], blurred[mask])
@@ -111,10 +112,20 @@ def test_draws_leave_both_sides_in_frame_and_tile() -> None:
     assert again == draws[7]
 
 
-def test_a_frame_without_two_sides_fails_with_its_reason() -> None:
+def test_tiles_come_from_the_whole_frame_to_its_last_row_and_column() -> None:
+    _, depth = _frame(17, 18)
     rng = np.random.default_rng(0)
-    with pytest.raises(SampleFailure, match="both sides in 40 draws"):
-        draw_focus(np.full((200, 200), 0.5, np.float32), tile=64, config=FocusConfig(max_draws=40), rng=rng)
+    draws = [draw_focus(depth, tile=16, config=FocusConfig(), rng=rng) for _ in range(60)]
+    assert {(draw.row, draw.col) for draw in draws} == {(row, col) for row in range(2) for col in range(3)}
+
+
+@pytest.mark.parametrize("near_px", [0, 40])
+def test_a_frame_without_two_sides_fails_with_its_reason(near_px: int) -> None:
+    """40 pixels of 200 are enough of a tile for a side, and too little of the frame."""
+    depth = np.zeros((200, 200), np.float32)
+    depth[:near_px, :near_px] = 1
+    with pytest.raises(SampleFailure, match="both sides in 400 draws"):
+        draw_focus(depth, tile=64, config=FocusConfig(max_draws=400), rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("limits", [(20.0, 22.0), (0.001, 0.002)])

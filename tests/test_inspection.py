@@ -14,6 +14,7 @@ from tiny_source import FRAMES
 
 from pipeline.files import InputError, read_json, write_json
 from pipeline.images import read_image, read_rgb, write_image
+from pipeline.images.contact_sheet import heat
 from pipeline.shards import inspection
 from pipeline.shards.dataset import INDEX_NAME, read_index, shard_name
 from pipeline.shards.inspection import describe, describe_draws, export_folders, iterate_samples, preview
@@ -50,6 +51,11 @@ def test_preview_and_export(dataset: Path, tmp_path: Path) -> None:
             assert min(errors, key=lambda one: errors[one]) == name, errors
 
 
+def test_depth_is_shown_from_black_by_red_to_white() -> None:
+    black, red, white = heat(np.array([[0, 0.5, 1]]))[0].astype(int)
+    assert black.max() < 10 and red[0] > 2 * red[2] and white.min() > 150
+
+
 def test_chosen_samples_are_those_of_all(dataset: Path) -> None:
     everything = list(iterate_samples(dataset))
     chosen = list(iterate_samples(dataset, {0, 5, 2 * FRAMES - 1}))
@@ -64,6 +70,9 @@ def test_a_preview_reads_the_shards_of_its_samples_alone(dataset: Path, tmp_path
     assert read_rgb(preview(folder, tmp_path / "sheet.png", num_samples=2)).std() > 5
     with pytest.raises(InputError, match="no such shard"):
         preview(folder, tmp_path / "sheet.png")
+    (folder / shard_name(3, 4)).unlink()
+    with pytest.raises(InputError, match="no such shard"):
+        preview(folder, tmp_path / "sheet.png", num_samples=2)
 
 
 @pytest.mark.parametrize("name", ["sheet.gif", "file/sheet.png"])

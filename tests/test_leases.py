@@ -78,9 +78,23 @@ def test_a_process_of_another_container_is_not_judged_by_its_number(tmp_path: Pa
         assert not held
 
 
-def test_a_process_elsewhere_loses_it_when_it_falls_silent(tmp_path: Path) -> None:
+def test_a_process_of_another_user_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    path = tmp_path / "unit.lease"
+    path.write_text(json.dumps({**leases._here(), "pid": os.getpid()}))
+    with lease(path) as held:
+        assert not held
+
+
+def test_a_process_elsewhere_loses_it_when_it_falls_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "unit.lease"
     path.write_text(json.dumps({"host": "another-machine", "pid": 1}))
+    monkeypatch.setattr(time, "time", lambda: path.stat().st_mtime + 2 * LEASE_S)  # a clock that is fast
     with lease(path) as held:
         assert not held
     silent_since = path.stat().st_mtime - LEASE_S - 1
@@ -131,9 +145,10 @@ def test_a_lease_that_was_taken_over_is_left_to_its_owner(
         assert leases._acquire(path, "successor") and not holds(path, token)
         os.utime(path, (1, 1))
         ended = threading.Event()
-        answers = [True, False]
-        monkeypatch.setattr(ended, "wait", lambda _: answers.pop())
+        answers, waits = [True, False], []
+        monkeypatch.setattr(ended, "wait", lambda seconds: (waits.append(seconds), answers.pop())[1])
         leases._keep(path, token, ended)
+        assert max(waits) < LEASE_S / 2, "one sign of life may be late"
         assert path.stat().st_mtime == 1, "it is not kept alive for another either"
     assert holds(path, "successor")
 

@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 from manifest_files import PAIR, ids, touch, write
 
 from pipeline.files import InputError
-from pipeline.sources.listing import _compile, list_samples
-from pipeline.sources.manifest import RECIPES, load_manifest
+from pipeline.sources.listing import _compile, list_samples, scene_of
+from pipeline.sources.manifest import RECIPES, load_manifest, scene_expression
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def test_a_scene_is_told_by_the_beginning_of_an_id() -> None:
+    number = scene_expression(r"\d+")
+    assert [scene_of(id_, number) for id_ in ("12-a", "12/b3", "a12", "")] == ["12", "12", "a12", ""]
 
 
 def test_pairs_are_ordered_by_id(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from exposure_manifest import exposure_manifest
 from safetensors import safe_open
 
+from pipeline.exposure import training
 from pipeline.exposure.photographs import (
     ExposureScene,
     best_gamma,
@@ -21,7 +22,7 @@ from pipeline.exposure.photographs import (
     read_scenes,
     split_scenes,
 )
-from pipeline.exposure.probe import load_probe, probe_luminance
+from pipeline.exposure.probe import ExposureProbe, load_probe, probe_luminance
 from pipeline.exposure.training import fit_probe, train_probe
 from pipeline.exposure.training_config import ProbeTrainingConfig
 from pipeline.files import InputError
@@ -69,8 +70,27 @@ def test_the_command_in_short_is_repeatable_and_describes_itself(tmp_path: Path)
         header = file.metadata()
     assert json.loads(header["held_out"]) == ["1", "3"]
     assert json.loads(header["training"])["steps"] == 3
-    assert {"over_psnr", "over_gamma_psnr", "under_mean"} <= json.loads(header["figures"]).keys()
+    scenes = split_scenes(read_scenes(manifest), SHORT.held_out_every)
+    assert json.loads(header["figures"]) == pytest.approx(probe_figures(load_probe(first), *scenes), rel=1e-3)
     assert load_probe(first).digest == load_probe(second).digest
+
+
+def test_what_is_given_is_the_average_of_the_weights() -> None:
+    scenes = _curve_scenes(2)
+    last, average = (
+        fit_probe(replace(SHORT, average_decay=decay), scenes, torch.device("cpu")) for decay in (0, 0.9)
+    )
+    assert last.digest != average.digest
+
+
+def test_each_step_has_patches_of_its_own_of_which_the_inside_is_learnt() -> None:
+    """The mirrored border of a patch is not what the picture has there."""
+    first, second = (training._patches(SHORT, _curve_scenes(2), step) for step in (0, 1))
+    assert not torch.equal(first, second)
+    probe, changed = ExposureProbe(), first.clone()
+    changed[:, 1:, : probe.reach_px], changed[:, 1:, :, -probe.reach_px :] = 0, 1
+    losses = [training._objective(probe, patches, SHORT.scenes_per_step) for patches in (first, changed)]
+    assert losses[0] == losses[1] != training._objective(probe, second, SHORT.scenes_per_step)
 
 
 def test_scenes_hold_the_fusion_of_the_pair(tmp_path: Path) -> None:
@@ -93,17 +113,17 @@ def test_psnr() -> None:
 
 def test_held_out_scenes_are_every_nth() -> None:
     scenes = _curve_scenes(7)
-    training, held_out = split_scenes(scenes, 3)
+    learnt, held_out = split_scenes(scenes, 3)
     assert [scene.id for scene in held_out] == ["2", "5"]
-    assert [scene.id for scene in training] == ["0", "1", "3", "4", "6"]
+    assert [scene.id for scene in learnt] == ["0", "1", "3", "4", "6"]
     with pytest.raises(InputError, match="too few"):
         split_scenes(scenes, 8)
 
 
 def test_pictures_of_one_scene_are_held_out_together() -> None:
     names = [replace(picture, scene="xyz"[number // 3]) for number, picture in enumerate(_curve_scenes(9))]
-    training, held_out = split_scenes(names, 2)
-    assert {picture.scene for picture in held_out} == {"y"} and len(held_out) == 3 and len(training) == 6
+    learnt, held_out = split_scenes(names, 2)
+    assert {picture.scene for picture in held_out} == {"y"} and len(held_out) == 3 and len(learnt) == 6
 
 
 def test_weights_do_not_go_among_the_pictures(tmp_path: Path) -> None:

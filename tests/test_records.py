@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -137,6 +138,17 @@ def test_a_damaged_record_counts_as_absent(
 def test_a_record_of_anything_else_counts_as_absent(tmp_path: Path, content: str) -> None:
     (tmp_path / "shard-00000-of-00001.json").write_text(content)
     assert read_record(tmp_path / shard_name(0, 1), "digest", ()) is None
+
+
+def test_the_index_is_written_last(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"failures\.jsonl"):
+        patch.setattr(records, "write_bytes", full)
+        run(source, tmp_path)
+    assert not (tmp_path / "index.json").exists()
+    assert run(source, tmp_path).index is not None
 
 
 def test_damaged_shards_are_made_anew_at_once(source: Path, dataset: Path, tmp_path: Path) -> None:

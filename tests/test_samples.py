@@ -91,6 +91,20 @@ def test_depth_is_shown_the_frame_in_the_infrareds_place_if_it_is_one(
         np.testing.assert_array_equal(depth.infrared[0], read_grey(paths["infrared"]))
 
 
+def test_what_chance_decides_for_a_sample_depends_on_its_id_alone(source: Path) -> None:
+    config = replace(make_config(source), exposure=ExposureConfig(mode="camera-response"))
+    models = Models(depth=FileDepth(source.parent / "depth"), probe=load_probe())
+    frames = [
+        SourceSample(id=id_, paths={name: source.parent / name / f"{id_}.png" for name in config.roles})
+        for id_ in "01"
+    ]
+    both, alone = (make_samples(some, config, models).samples for some in (frames, frames[1:]))
+    assert alone
+    for one, other in zip(both[-len(alone) :], alone, strict=True):
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, other[name])
+
+
 def test_thin_lens_pairs_can_be_computed_from_what_is_stored(source: Path, tmp_path: Path) -> None:
     """Lens, focus distances and exposure steps lie beside each sample; the lens's give back its pixels."""
     camera = CameraConfig(over_ev=(1.0, 1.5), under_ev=(-2.0, -1.5), full_well_e=0, read_noise_e=0)

@@ -13,6 +13,7 @@ import pytest
 from random_shards import ATTRIBUTE_VALUES, TILE, make_dataset, make_sample
 
 from pipeline.files import InputError, write_json
+from pipeline.shards import file as shard_file
 from pipeline.shards.dataset import (
     INDEX_NAME,
     MAX_READERS,
@@ -48,6 +49,20 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_shard_that_is_read_back_differently_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = shard_file._write_dataset
+
+    def disorderly(h5: h5py.File, name: str, array: np.ndarray, compress: str) -> None:
+        write(h5, name, array[::-1] if name == "visible" else array, compress)
+
+    monkeypatch.setattr(shard_file, "_write_dataset", disorderly)
+    with pytest.raises(OSError, match=r"of-00002\.h5: visible read back differently"):
+        make_dataset(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_digest_does_not_depend_on_compression(tmp_path: Path) -> None:
     digests = [
         read_index(make_dataset(tmp_path / compress, compress=compress))["digest"]
@@ -56,8 +71,17 @@ def test_digest_does_not_depend_on_compression(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_equal_samples_give_equal_bytes(tmp_path: Path) -> None:
-    first, second = (make_dataset(tmp_path / name) for name in "ab")
+def test_equal_samples_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another thread lets the written arrays go later."""
+    create, held = h5py.Group.create_dataset, []
+
+    def hold(*arguments: object, **options: object) -> h5py.Dataset:
+        held.append(create(*arguments, **options))
+        return held[-1]
+
+    first = make_dataset(tmp_path / "a")
+    monkeypatch.setattr(h5py.Group, "create_dataset", hold)
+    second = make_dataset(tmp_path / "b")
     for path in sorted(first.iterdir()):
         assert path.read_bytes() == (second / path.name).read_bytes()
 

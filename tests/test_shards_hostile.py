@@ -57,11 +57,11 @@ def _huge_declaration(file: h5py.File, secret: Path) -> None:
         file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
 
 
-def _declaration_without_content(file: h5py.File, secret: Path) -> None:
+def _declaration_with_part_of_the_content(file: h5py.File, secret: Path) -> None:
     spec = file["visible"]
     shape, dtype, chunks = spec.shape, spec.dtype, spec.chunks
     del file["visible"]
-    file.create_dataset("visible", shape, dtype, chunks=chunks, fletcher32=True)
+    file.create_dataset("visible", shape, dtype, chunks=chunks, fletcher32=True)[0] = 1
 
 
 def _config_that_is_no_table(file: h5py.File, secret: Path) -> None:
@@ -101,7 +101,7 @@ def _no_format(file: h5py.File, secret: Path) -> None:
         (_virtual, "infrared is not stored in the file itself"),
         (_wrong_type, "visible is float32, not u1"),
         (_huge_declaration, f"infrared declares {TILE**2 << 40} bytes, of which it holds too few"),
-        (_declaration_without_content, r"visible declares \d+ bytes, of which it holds too few"),
+        (_declaration_with_part_of_the_content, r"visible declares \d+ bytes, of which it holds too few"),
         (_config_that_is_no_table, "attribute config is not a JSON object"),
         (_unknown_field, r"fields \['extra'\] are missing or unknown"),
         (_no_checksum, "visible_under has no checksum or an unknown compression"),

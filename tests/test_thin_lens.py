@@ -130,6 +130,15 @@ def test_a_surface_of_two_layers_is_no_larger_than_one(middle: float, spread: fl
     assert covered[40:80].sum() == pytest.approx(20, abs=0.1)
 
 
+def test_a_layer_elsewhere_changes_nothing_where_two_others_meet() -> None:
+    picture, radius = np.full((120, 260, 3), 20, np.uint8), np.zeros((120, 260))
+    picture[30:90, 30:60], radius[30:90, 30:60] = (200, 100, 50), 2.2
+    picture[30:90, 60:90], radius[30:90, 60:90] = (50, 240, 90), 3.2
+    alone = defocus(picture, radius)
+    radius[50:60, 200:220] = 2.7  # between the two
+    assert np.array_equal(defocus(picture, radius), alone)
+
+
 def test_a_slanted_plane_has_no_seams() -> None:
     """Through many layers, in and out of focus, flat brightness stays flat and texture keeps its mean."""
     rows = np.linspace(0, 1, 300, dtype=np.float32)[:, None]
@@ -185,7 +194,8 @@ def test_a_large_disc_takes_memory_of_its_own_size_alone() -> None:
 
 
 def test_drawn_pairs_focus_each_side() -> None:
-    depth = np.broadcast_to(np.linspace(0, 1, 480, dtype=np.float32)[:, None], (480, 640)).copy()
+    ramp = np.linspace(0, 1, 480, dtype=np.float32)[:, None] ** 2  # of which no side's median is its mean
+    depth = np.broadcast_to(ramp, (480, 640)).copy()
     picture = np.random.default_rng(3).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     config = FocusConfig(mode="thin-lens")
     for number in range(8):
@@ -194,10 +204,13 @@ def test_drawn_pairs_focus_each_side() -> None:
         assert draw.lens is not None
         settings = draw.lens
         assert LENS.f_number_min <= settings.f_number <= LENS.f_number_max
-        assert settings.near_focus_m < settings.far_focus_m
-        # The stored sigma is that of the far focus distance's disc in the near-focused picture.
         tile = depth[draw.row : draw.row + 96, draw.col : draw.col + 96]
-        far = np.median(tile[tile <= np.float32(draw.threshold)])
+        is_near = tile > np.float32(draw.threshold)
+        near, far = np.median(tile[is_near]), np.median(tile[~is_near])
+        drawn = (settings.near_focus_m, settings.far_focus_m, settings.f_number)
+        assert drawn[:2] == pytest.approx((LENS.distance_m(near), LENS.distance_m(far)), rel=1e-6)
+        assert drawn == tuple(float(np.float32(value)) for value in drawn)  # float32 fields hold them exactly
+        # The stored sigma is that of the far focus distance's disc in the near-focused picture.
         radius = LENS.blur_radius_px(
             far, focus_m=settings.near_focus_m, f_number=settings.f_number, frame_width=640
         )
@@ -205,6 +218,20 @@ def test_drawn_pairs_focus_each_side() -> None:
         near, distant = focus_pair(picture, depth, draw, tile=96)
         contrast = [image.astype(float).std(1).mean(1) for image in (near, distant)]
         assert contrast[0][-1] > contrast[1][-1] and contrast[1][0] > contrast[0][0]
+
+
+def test_a_tile_of_two_planes_is_the_cut_from_the_whole_frame() -> None:
+    """But for what shows through a rim: that is filled in from as much of the frame as is looked at."""
+    depth = _two_planes(height=240)
+    picture = np.random.default_rng(3).integers(0, 256, (*depth.shape, 3), dtype=np.uint8)
+    config = FocusConfig(mode="thin-lens", min_side_share=0.2)
+    draw = draw_focus(depth, tile=64, config=config, rng=np.random.default_rng(1))
+    assert draw.lens is not None
+    cut = np.s_[draw.row : draw.row + 64, draw.col : draw.col + 64]
+    pair = focus_pair(picture, depth, draw, tile=64)
+    for focus_m, tile in zip((draw.lens.near_focus_m, draw.lens.far_focus_m), pair, strict=True):
+        radius = LENS.blur_radius_px(depth, focus_m=focus_m, f_number=draw.lens.f_number, frame_width=300)
+        assert np.abs(tile.astype(float) - defocus(picture, radius)[cut]).mean() < 0.5
 
 
 def test_too_little_relief_for_the_lens_is_a_failure() -> None:
@@ -218,7 +245,7 @@ def test_too_little_relief_for_the_lens_is_a_failure() -> None:
     ("bad", "says"),
     [
         ({"nearest_m": 0.05}, "nearest 0.05 m"),
-        ({"farthest_m": 1.0}, "farthest 1.0 m"),
+        ({"farthest_m": 2.0}, "farthest 2.0 m"),
         ({"farthest_m": float("inf")}, "farthest inf m"),
         ({"farthest_m": 1e300}, "farthest 1e+300 m"),
         ({"sensor_width_mm": 0.0}, "sensor width 0.0 mm must be positive"),

@@ -127,6 +127,7 @@ def test_a_worker_that_moves_does_not_keep_the_weights_of_another_folder(
     for seed, folder in enumerate(("here", "there")):
         torch.manual_seed(seed)
         save_probe(tmp_path / folder / "probe.safetensors", ExposureProbe(), {})
+        os.utime(tmp_path / folder / "probe.safetensors", (1, 1))
     config = replace(make_config(source), probe="probe.safetensors")
     task = _tasks(source, monkeypatch, config)[0]
     assert make_shard(task), "the weights of this folder are now loaded"

@@ -95,8 +95,10 @@ def test_registered_pairs_of_all_kinds_are_not_told(shared: Path) -> None:
         shared / "data/mefb/over",
         shared / "data/mfif/near",
         shared / "data/llvip/infrared/train",
+        shared / "data/harvard/ct-mri/ct",
+        shared / "data/harvard/spect-mri/spect",
     ]
-    partner = {"a": "b", "over": "under", "near": "far", "infrared": "visible"}
+    partner = {"a": "b", "over": "under", "near": "far", "infrared": "visible", "ct": "mri", "spect": "mri"}
     seen = 0
     for folder in folders:
         for path in sorted(folder.iterdir()):

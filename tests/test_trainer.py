@@ -209,6 +209,18 @@ def test_a_validation_is_the_mean_over_its_samples(joint: Path) -> None:
     assert [whole[name] for name in LOSSES] == pytest.approx([told[name] for name in LOSSES], rel=1e-4)
 
 
+def test_what_is_validated_is_the_average_that_is_written(joint: Path, tmp_path: Path) -> None:
+    config, device = tiny(lr=0.02, ema_decay=0.9), torch.device("cpu")
+    train(config, joint, tmp_path)
+    data = TrainingData(config, [joint], device=device)
+    result, last = load_network(tmp_path / "weights.safetensors"), start_network(config)
+    last.load_state_dict(load_training_state(RunFolder(tmp_path).checkpoints()[-1]).network)
+    step = AlternatingStep(last, config, measure=pyramid_energy, team=Team("cpu"))
+    totals = [step.validate(network, data.validation_batches())["total"] for network in (result, last)]
+    told = read_metrics(tmp_path / "metrics.jsonl")[-1]["validation_total"]
+    assert told == pytest.approx(totals[0], rel=1e-4) and told != pytest.approx(totals[1], rel=1e-3)
+
+
 def test_fine_tuning_starts_from_the_given_weights(joint: Path, tmp_path: Path, straight: Path) -> None:
     weights = straight / "weights.safetensors"
     unsaid: dict[str, Any] = {"feature_growth": None, "decoder_channels": None}

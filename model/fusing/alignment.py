@@ -21,12 +21,12 @@ LONGEST_PX, SHORTEST_PX = 320, 64
 FARTHEST_SHARE = 0.1
 #: A smaller shift, at that size, counts as none: 0.8 % of the longer side.
 LEAST_SHIFT_PX = 2.5
-#: What the best shift must have to be told: its correlation, that over the one at (about) no shift, and how
-#: many robust standard deviations it stands above those of other shifts. Of 323 pairs of RoadScene, LLVIP,
-#: MEFB, MFIFB and Harvard two of RoadScene pass, which are displaced indeed; of the same pairs (but PET and
-#: SPECT, which share few edges with MRI), displaced by 3 % of their longer side, three in four
+#: What the best shift must have to be told: its correlation over that at (about) no shift, and how many
+#: robust standard deviations it stands above those of other shifts. Of 323 pairs of RoadScene, LLVIP, MEFB,
+#: MFIFB and Harvard two of RoadScene pass, which are displaced indeed; of the same pairs (but PET and SPECT,
+#: which share few edges with MRI), displaced by 3 % of their longer side, three in four
 #: (``tests/benchmarks/alignment.py``).
-LEAST_CORRELATION, LEAST_GAIN, LEAST_DEVIATIONS = 0.15, 1.5, 5.0
+LEAST_GAIN, LEAST_DEVIATIONS = 1.5, 5.0
 #: The picture is cut into so many cells each way; of what agrees at the best shift two of them may hold this
 #: share. A few spots, or the letters of a time stamp, match by chance, but not all over the picture.
 CELLS, MOST_OF_BEST_CELLS = 4, 0.8
@@ -68,7 +68,6 @@ def shift_between(a: Source, b: Source) -> tuple[int, int] | None:
     stands_out = (
         np.hypot(down, right) >= LEAST_SHIFT_PX
         and max(abs(down), abs(right)) < reach  # else it may rise further beyond
-        and height >= LEAST_CORRELATION
         and height >= LEAST_GAIN * unmoved
         and height - usual >= LEAST_DEVIATIONS * deviation
         and _share_of_best_cells(agreeing) <= MOST_OF_BEST_CELLS

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.scenes.geometry import Camera, inverse_depth, perspective_view, trace
-from pipeline.scenes.points import gather_points, view_rays
-from pipeline.scenes.solids import Solid
+from pipeline.scenes.tracing.geometry import Camera, inverse_depth, perspective_view, trace
+from pipeline.scenes.tracing.points import gather_points, view_rays
+from pipeline.scenes.tracing.solids import Solid
 
 SIZE = (96, 128)
 GROUND = Solid(kind="ground", centre=np.zeros(3), axes=np.eye(3), surfaces=(0,))

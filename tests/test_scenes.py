@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from pipeline.files import InputError
-from pipeline.scenes import SampleConfig, Scene, people, render_scene
-from pipeline.scenes.geometry import perspective_view, trace
+from pipeline.scenes import SampleConfig, Scene, render_scene
 from pipeline.scenes.layout import PLACES, build_layout
-from pipeline.scenes.sky import sky, sky_temperature, sun_direction
+from pipeline.scenes.light.sky import sky, sky_temperature, sun_direction
+from pipeline.scenes.things import people
+from pipeline.scenes.tracing.geometry import perspective_view, trace
 from pipeline.scenes.world import Weather, World
 
 SIZE = (96, 128)

@@ -16,11 +16,11 @@ from pipeline.files import InputError, refuse_numbers_beyond, write_bytes
 from pipeline.images import SUFFIXES, write_image
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.randomness import random_stream
-from pipeline.scenes.cameras import photograph, photograph_infrared
-from pipeline.scenes.geometry import inverse_depth, outlines, perspective_view, trace
 from pipeline.scenes.layout import build_layout
-from pipeline.scenes.materials import randomise_surfaces
-from pipeline.scenes.shading import shade
+from pipeline.scenes.light.cameras import photograph, photograph_infrared
+from pipeline.scenes.light.shading import shade
+from pipeline.scenes.surfaces.materials import randomise_surfaces
+from pipeline.scenes.tracing.geometry import inverse_depth, outlines, perspective_view, trace
 
 #: Raised with every change after which one seed gives other pictures: those kept from before count no more.
 REVISION = 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.runtime.randomness import random_stream
-from pipeline.scenes import alleys, places, streets, vistas
-from pipeline.scenes.geometry import Camera
+from pipeline.scenes.places import alleys, squares, streets, vistas
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import Weather, World
 
 #: Kind of place -> how to lay it out, and how often it is drawn.
@@ -17,9 +17,9 @@ PLACES: dict[str, tuple[Callable[[World], tuple[Camera, float]], float]] = {
     "street": (streets.street, 0.29),
     "crossing": (streets.crossing, 0.19),
     "alley": (alleys.alley, 0.09),
-    "plaza": (places.plaza, 0.11),
-    "park": (places.park, 0.09),
-    "arcade": (places.arcade, 0.05),
+    "plaza": (squares.plaza, 0.11),
+    "park": (squares.park, 0.09),
+    "arcade": (squares.arcade, 0.05),
     "skyline": (vistas.skyline, 0.06),
     "ruin": (vistas.ruin, 0.06),
     "yard": (vistas.yard, 0.06),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scenes.geometry import rotate_y
-from pipeline.scenes.materials import Colour, Surface
-from pipeline.scenes.solids import CUBE, Kind, Solid
+from pipeline.scenes.surfaces.materials import Colour, Surface
+from pipeline.scenes.tracing.geometry import rotate_y
+from pipeline.scenes.tracing.solids import CUBE, Kind, Solid
 
 Point = tuple[float, float, float]
 

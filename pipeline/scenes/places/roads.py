@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.furniture import add_fence, add_street_lamp
-from pipeline.scenes.nature import add_tree
-from pipeline.scenes.staging import add_furniture, paving
-from pipeline.scenes.vehicles import add_vehicle
+from pipeline.scenes.places.staging import add_furniture, paving
+from pipeline.scenes.things.furniture import add_fence, add_street_lamp
+from pipeline.scenes.things.nature import add_tree
+from pipeline.scenes.things.vehicles import add_vehicle
 from pipeline.scenes.world import World, frame_at
 
 #: Beyond all that is built.

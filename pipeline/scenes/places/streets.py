@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.buildings import add_building
-from pipeline.scenes.furniture import add_bollard, add_fence, add_wall
-from pipeline.scenes.geometry import Camera
-from pipeline.scenes.nature import add_hills, add_thicket
-from pipeline.scenes.people import add_cyclist
-from pipeline.scenes.roads import (
+from pipeline.scenes.places.roads import (
     KERB_M,
     NO_CROSSING_M,
     furnish_pavement,
@@ -21,8 +16,13 @@ from pipeline.scenes.roads import (
     line_with_trees,
     park_vehicles,
 )
-from pipeline.scenes.staging import add_foreground, draw_camera, line_with_houses, scatter_people
-from pipeline.scenes.vehicles import add_vehicle
+from pipeline.scenes.places.staging import add_foreground, draw_camera, line_with_houses, scatter_people
+from pipeline.scenes.things.buildings import add_building
+from pipeline.scenes.things.furniture import add_bollard, add_fence, add_wall
+from pipeline.scenes.things.nature import add_hills, add_thicket
+from pipeline.scenes.things.people import add_cyclist
+from pipeline.scenes.things.vehicles import add_vehicle
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import World, frame_at
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scenes.materials import Colour
+from pipeline.scenes.surfaces.materials import Colour
 from pipeline.scenes.world import Frame, World, frame_at
 
 _PAINT: list[Colour] = [

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scenes.geometry import Hits, View
-from pipeline.scenes.solids import Solid, dot
+from pipeline.scenes.tracing.geometry import Hits, View
+from pipeline.scenes.tracing.solids import Solid, dot
 
 
 @dataclass(frozen=True, eq=False)

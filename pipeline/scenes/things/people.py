@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.scenes.materials import Colour
+from pipeline.scenes.surfaces.materials import Colour
 from pipeline.scenes.world import Frame, World, frame_at
 
 _SKIN: list[Colour] = [(0.55, 0.33, 0.24), (0.42, 0.24, 0.16), (0.25, 0.13, 0.08), (0.62, 0.42, 0.33)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.scenes.materials import Colour
+from pipeline.scenes.surfaces.materials import Colour
 from pipeline.scenes.world import Frame, World, frame_at
 
 _LEAF: list[Colour] = [

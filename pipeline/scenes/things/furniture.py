@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.scenes.buildings import STONE, WALL, sign_surface
-from pipeline.scenes.materials import Colour
-from pipeline.scenes.nature import leaf_surface
+from pipeline.scenes.surfaces.materials import Colour
+from pipeline.scenes.things.buildings import STONE, WALL, sign_surface
+from pipeline.scenes.things.nature import leaf_surface
 from pipeline.scenes.world import Frame, World
 
 _METAL: list[Colour] = [(0.08, 0.08, 0.085), (0.2, 0.21, 0.22), (0.05, 0.09, 0.07), (0.3, 0.3, 0.3)]

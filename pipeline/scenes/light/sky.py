@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.solids import dot
-from pipeline.scenes.textures import fractal_noise
+from pipeline.scenes.surfaces.textures import fractal_noise
+from pipeline.scenes.tracing.solids import dot
 from pipeline.scenes.world import Weather
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.buildings import add_building
-from pipeline.scenes.furniture import add_bench, add_bin, add_bollard, add_sign, add_street_lamp, add_wall
-from pipeline.scenes.geometry import Camera
-from pipeline.scenes.nature import add_overhanging_branch, add_tree
-from pipeline.scenes.people import add_person
+from pipeline.scenes.things.buildings import add_building
+from pipeline.scenes.things.furniture import (
+    add_bench,
+    add_bin,
+    add_bollard,
+    add_sign,
+    add_street_lamp,
+    add_wall,
+)
+from pipeline.scenes.things.nature import add_overhanging_branch, add_tree
+from pipeline.scenes.things.people import add_person
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import Frame, World, frame_at
 
 

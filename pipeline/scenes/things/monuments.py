@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.scenes.buildings import STONE, WALL, facade
-from pipeline.scenes.furniture import wall_surface
-from pipeline.scenes.people import add_person
+from pipeline.scenes.things.buildings import STONE, WALL, facade
+from pipeline.scenes.things.furniture import wall_surface
+from pipeline.scenes.things.people import add_person
 from pipeline.scenes.world import Frame, World
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.scenes.house_fronts import facade
-from pipeline.scenes.materials import Patch, Shaded, matt, scaled_noise
-from pipeline.scenes.textures import cell_hash, fractal_noise, grid_line, noise, stripe
+from pipeline.scenes.surfaces.house_fronts import facade
+from pipeline.scenes.surfaces.materials import Patch, Shaded, matt, scaled_noise
+from pipeline.scenes.surfaces.textures import cell_hash, fractal_noise, grid_line, noise, stripe
 
 
 def _plain(p: Patch) -> Shaded:

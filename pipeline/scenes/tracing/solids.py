@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.scenes.textures import cutout_mask
+from pipeline.scenes.surfaces.textures import cutout_mask
 
 #: Nothing is drawn nearer than this, in metres.
 NEAR_M = 0.25

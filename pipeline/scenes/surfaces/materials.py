@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.scenes.textures import fractal_noise
+from pipeline.scenes.surfaces.textures import fractal_noise
 
 Colour = tuple[float, float, float]
 

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.buildings import add_building
-from pipeline.scenes.furniture import add_fence, add_street_lamp, add_wall
-from pipeline.scenes.geometry import Camera
-from pipeline.scenes.monuments import add_arcade, add_landmark
-from pipeline.scenes.nature import add_hills, add_tree
-from pipeline.scenes.roads import NO_CROSSING_M
-from pipeline.scenes.staging import (
+from pipeline.scenes.places.roads import NO_CROSSING_M
+from pipeline.scenes.places.staging import (
     add_foreground,
     add_furniture,
     draw_camera,
@@ -22,6 +17,11 @@ from pipeline.scenes.staging import (
     paving,
     scatter_people,
 )
+from pipeline.scenes.things.buildings import add_building
+from pipeline.scenes.things.furniture import add_fence, add_street_lamp, add_wall
+from pipeline.scenes.things.monuments import add_arcade, add_landmark
+from pipeline.scenes.things.nature import add_hills, add_tree
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import World, frame_at
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.scenes.materials import Colour
+from pipeline.scenes.surfaces.materials import Colour
 from pipeline.scenes.world import Frame, World
 
 WALL: list[Colour] = [

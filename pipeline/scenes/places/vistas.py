@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.scenes.buildings import add_building
-from pipeline.scenes.furniture import add_fence, add_street_lamp, add_wall, wall_surface
-from pipeline.scenes.geometry import Camera
-from pipeline.scenes.nature import add_hills
-from pipeline.scenes.staging import (
+from pipeline.scenes.places.staging import (
     add_foreground,
     draw_camera,
     scatter_people,
 )
-from pipeline.scenes.vehicles import add_vehicle
+from pipeline.scenes.things.buildings import add_building
+from pipeline.scenes.things.furniture import add_fence, add_street_lamp, add_wall, wall_surface
+from pipeline.scenes.things.nature import add_hills
+from pipeline.scenes.things.vehicles import add_vehicle
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import World, frame_at
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scenes.geometry import Hits, View, parallel_view, trace
-from pipeline.scenes.materials import PARAMS, Patch, Surface
-from pipeline.scenes.points import Points, gather_points, view_rays
-from pipeline.scenes.shaders import SHADERS
-from pipeline.scenes.sky import airlight, sky, sky_gradient, sky_temperature, sun_direction, zenith
-from pipeline.scenes.solids import Solid, dot
+from pipeline.scenes.light.sky import airlight, sky, sky_gradient, sky_temperature, sun_direction, zenith
+from pipeline.scenes.surfaces.materials import PARAMS, Patch, Surface
+from pipeline.scenes.surfaces.shaders import SHADERS
+from pipeline.scenes.tracing.geometry import Hits, View, parallel_view, trace
+from pipeline.scenes.tracing.points import Points, gather_points, view_rays
+from pipeline.scenes.tracing.solids import Solid, dot
 from pipeline.scenes.world import Light, Weather
 
 _SHADOW_PIXELS = 420

@@ -6,12 +6,12 @@ metres.
 
 from __future__ import annotations
 
-from pipeline.scenes.buildings import add_building, sign_surface
-from pipeline.scenes.furniture import add_bin, wall_surface
-from pipeline.scenes.geometry import Camera
-from pipeline.scenes.people import add_bicycle
-from pipeline.scenes.roads import NO_CROSSING_M
-from pipeline.scenes.staging import draw_camera, line_with_houses, scatter_people
+from pipeline.scenes.places.roads import NO_CROSSING_M
+from pipeline.scenes.places.staging import draw_camera, line_with_houses, scatter_people
+from pipeline.scenes.things.buildings import add_building, sign_surface
+from pipeline.scenes.things.furniture import add_bin, wall_surface
+from pipeline.scenes.things.people import add_bicycle
+from pipeline.scenes.tracing.geometry import Camera
 from pipeline.scenes.world import Frame, World, frame_at
 
 

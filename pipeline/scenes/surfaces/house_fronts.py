@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.scenes.materials import Patch, Shaded, matt, scaled_noise
-from pipeline.scenes.textures import cell_hash, grid_line, noise, stripe
+from pipeline.scenes.surfaces.materials import Patch, Shaded, matt, scaled_noise
+from pipeline.scenes.surfaces.textures import cell_hash, grid_line, noise, stripe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,1 @@
+"""The places that a scene can be."""

@@ -1,0 +1,1 @@
+"""Surfaces and their textures, computed at every visible point."""

@@ -1,0 +1,1 @@
+"""Solids, cameras and rays: which point of which solid a pixel sees."""

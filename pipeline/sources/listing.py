@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pipeline.files import InputError, check_folder, enumerate_some
 from pipeline.sources.file_tree import FileTree
-from pipeline.sources.manifest import RECIPES, Manifest, Pattern
+from pipeline.sources.manifest import RECIPES, SCENE_CHARACTERS, Manifest, Pattern
 
 _SAMPLES_SHOWN = 3  # written out in an error; the rest is counted
 
 
 def scene_of(id_: str, expression: re.Pattern[str]) -> str:
-    """What a manifest's expression ``scene`` finds at the beginning of a sample's id, or all of it."""
-    match = expression.match(id_)
+    """What ``scene`` finds where a sample's id begins, ``SCENE_CHARACTERS`` at most, or all of the id."""
+    match = expression.match(id_, 0, SCENE_CHARACTERS)
     return (match and match[0]) or id_
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -48,9 +49,10 @@ ROLES = {
 
 #: Recipes that come with the package.
 RECIPES = Path(__file__).resolve().parents[2] / "manifests"
-_MAX_BYTES = 1 << 20
-#: Of a scene's expression: each may multiply the time by the length of an id.
-_MAX_REPEATS = 4
+_MAX_BYTES = 1 << 15
+#: Characters of a scene's expression, and those of an id that it sees: as many as a name of a file has.
+_MAX_EXPRESSION, SCENE_CHARACTERS = 500, 256
+_MAX_WAYS = 1 << 23  # in which it may match an id: what is tried in a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +94,18 @@ def scene_expression(text: str) -> re.Pattern[str]:
     Raises:
         ValueError: it is no regular expression, or one that could take years of one id.
     """
-    if re.search(r"\)[*+{]|\(\?\w*x", text):
+    if len(text) > _MAX_EXPRESSION:
+        raise ValueError(f"scene has over {_MAX_EXPRESSION} characters; give a shorter expression")
+    plain = re.sub(r"\\.", "_", text, flags=re.DOTALL)  # without escapes
+    if re.search(r"\)[*+{]|\(\?\w*x", plain):
         raise ValueError(
             "scene repeats a group, or may by flag x, which can take forever; repeat single characters alone"
         )
-    if len(re.findall(r"[*+{]", text)) > _MAX_REPEATS:
-        raise ValueError(f"scene repeats at more than {_MAX_REPEATS} places, which can take forever")
+    repeats, optional = len(re.findall(r"[*+]|\{\d*,", plain)), len(re.findall(r"(?<!\()\?", plain))
+    groups = 1 + plain.count("(")  # which give most ways where all have equally many alternatives
+    ways = math.comb(SCENE_CHARACTERS + repeats, repeats) * 2**optional
+    if ways * (1 + plain.count("|") / groups) ** groups > _MAX_WAYS:
+        raise ValueError("scene has too many of * + ? {,} |, which can take forever; repeat at three places")
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
@@ -221,8 +229,8 @@ def _line_of_key(text: str, key: str, *, table: str = "") -> int | None:
     """Number of the line that gives a key, which tomllib does not keep; None in an unusual layout."""
     current = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
-            current = header[1]
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            current = header[1].strip()
             if current == key and not table:
                 return number
         elif current == table and re.match(rf"\s*(['\"]?){re.escape(key)}\1\s*[=.]", line):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import h5py
@@ -189,6 +191,36 @@ def test_headers_that_declare_no_possible_array_are_named(tmp_path: Path, shape:
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + b"\x76\x00" + header.encode() + bytes(576))
     with pytest.raises(InputError, match=r"a\.npy: not a readable NPY array"):
         load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+
+
+@pytest.mark.parametrize(
+    "start", [b"\1\0\x28\x23" + b"1" + b"+1j" * 3000, b"\1\0\x28\x23" + b"-" * 9000, b"\2\0\0\0\0\xf0"]
+)
+def test_headers_that_exhaust_a_parser_or_the_memory_are_named(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY" + start.ljust(112))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.npy: not a readable NPY array"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("rows", "stored"), [(1 << 23, b""), (8, random.Random(0).randbytes(1 << 19))])
+def test_chunks_far_larger_than_their_map_are_named(tmp_path: Path, rows: int, stored: bytes) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        depth = file.create_dataset(
+            "depth", (8, 9), "f4", chunks=(rows, 9), maxshape=(None, 9), compression="gzip"
+        )
+        if stored:
+            depth.id.write_direct_chunk((0, 0), zlib.compress(stored))
+    with pytest.raises(InputError, match=r"a\.h5: its chunks are far larger than the map"):
+        load_depth_estimator(f"files:{tmp_path}").estimate([smooth_frame(8, 9)], ["a"])
+
+
+def test_maps_in_chunks_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("depth", data=np.eye(8, 9) + 1, chunks=(8, 4), compression="gzip", shuffle=True)
+    assert np.ptp(depth_of(load_depth_estimator(f"files:{tmp_path}"), smooth_frame(8, 9))) == 1
 
 
 def test_the_map_of_a_frame_has_a_path(tmp_path: Path) -> None:

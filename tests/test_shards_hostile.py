@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,34 @@ def _declaration_with_part_of_the_content(file: h5py.File, secret: Path) -> None
     file.create_dataset("visible", shape, dtype, chunks=chunks, fletcher32=True)[0] = 1
 
 
+def _large_chunks(file: h5py.File, secret: Path) -> None:
+    values = file["infrared"][:]
+    del file["infrared"]
+    file.create_dataset(
+        "infrared", data=values, chunks=(1 << 10, TILE, TILE), maxshape=(None, TILE, TILE), fletcher32=True
+    )
+
+
+def _a_chunk_that_inflates(file: h5py.File, secret: Path) -> None:
+    shape = file["infrared"].shape
+    del file["infrared"]
+    planes = file.create_dataset(
+        "infrared", shape, "u1", chunks=(1, TILE, TILE), fletcher32=True, compression="gzip"
+    )
+    planes.id.write_direct_chunk((0, 0, 0), zlib.compress(np.random.default_rng(0).bytes(1 << 19)), 0b10)
+
+
+def _no_pixels(file: h5py.File, secret: Path) -> None:
+    for name in FIELDS:
+        spec = file[name]
+        if spec.ndim > 1:
+            shape, dtype, chunks = (len(spec), 0, 0, *spec.shape[3:]), spec.dtype, spec.chunks
+            del file[name]
+            file.create_dataset(
+                name, shape, dtype, chunks=chunks, maxshape=(None,) * len(shape), fletcher32=True
+            )
+
+
 def _config_that_is_no_table(file: h5py.File, secret: Path) -> None:
     file.attrs["config"] = np.array(b"[1, 2]", h5py.string_dtype("utf-8", 6))
 
@@ -102,6 +131,9 @@ def _no_format(file: h5py.File, secret: Path) -> None:
         (_wrong_type, "visible is float32, not u1"),
         (_huge_declaration, f"infrared declares {TILE**2 << 40} bytes, of which it holds too few"),
         (_declaration_with_part_of_the_content, r"visible declares \d+ bytes, of which it holds too few"),
+        (_large_chunks, "infrared has larger chunks than a shard has; make it again"),
+        (_a_chunk_that_inflates, "infrared has larger chunks than a shard has; make it again"),
+        (_no_pixels, "its tiles have no pixels; make it again"),
         (_config_that_is_no_table, "attribute config is not a JSON object"),
         (_unknown_field, r"fields \['extra'\] are missing or unknown"),
         (_no_checksum, "visible_under has no checksum or an unknown compression"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from tokenize import TokenError
@@ -13,9 +14,12 @@ from pipeline.depth.maps import SATURATED_PERCENT, unit_range
 from pipeline.files import InputError, check_folder, first_line
 from pipeline.images import MAX_PIXELS, read_image, size_text
 from pipeline.images.resampling import nearest_known
+from pipeline.runtime.hdf5 import reads_more_than_it_holds
 
 #: Endings that are looked for, also in capitals.
 SUFFIXES = (".png", ".npy", ".h5")
+#: What NumPy's reading the header of an NPY file as an expression of Python may raise.
+_EXPRESSION_ERRORS = (SyntaxError, TokenError, RecursionError, MemoryError)
 
 
 class FileDepth:
@@ -79,9 +83,14 @@ class FileDepth:
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+        length = int.from_bytes(head[8 : 10 if head[6:7] == b"\1" else 12], "little")
+        if length > path.stat().st_size:  # NumPy would allocate it
+            raise ValueError("its header is cut")
         # Mapped, so that a header which declares a huge array allocates nothing; and no archive of arrays.
         values = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError) as error:
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, *_EXPRESSION_ERRORS) as error:
         raise InputError(f"{path}: not a readable NPY array ({first_line(error)})") from None
     if values.dtype.kind not in "uif" or values.size > MAX_PIXELS:
         raise InputError(f"{path}: {values.dtype} {values.shape} is not a map of real numbers")
@@ -100,8 +109,10 @@ def _read_depth(path: Path) -> np.ndarray:
                 raise InputError(
                     f"{path}: dataset 'depth' {dataset.dtype} {dataset.shape} is not a depth map"
                 )
+            if reads_more_than_it_holds(dataset):
+                raise InputError(f"{path}: its chunks are far larger than the map; write it again")
             return dataset[:]
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, zlib.error) as error:
         raise InputError(f"{path}: not readable as HDF5 ({first_line(error)})") from None
 
 

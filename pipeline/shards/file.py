@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,11 @@ import h5py
 import numpy as np
 
 from pipeline.files import InputError, atomic_path, canonical_json, first_line, sha256_file, sha256_text
+from pipeline.runtime.hdf5 import MAX_DEFLATE_RATIO, reads_more_than_it_holds
 from pipeline.shards.schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
 
 #: Refuse shards that declare more than this before anything is allocated.
 MAX_SHARD_BYTES = 1 << 36
-#: Deflate packs no better (RFC 1951: 258 bytes in two bits), so that what is declared must be in the file.
-MAX_DEFLATE_RATIO = 1032
 
 
 def write_shard(
@@ -122,7 +122,7 @@ def open_shard(path: Path | str) -> Iterator[Shard]:
     with file:
         try:
             shard = Shard(file, path)
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error) as error:
             raise InputError(f"{path}: damaged shard ({first_line(error)}); make it again") from None
         yield shard
 
@@ -157,7 +157,7 @@ def _write_dataset(file: h5py.File, name: str, array: np.ndarray, compress: str)
     file.create_dataset(
         name,
         data=array,
-        chunks=(1, *array.shape[1:]) if array.ndim > 1 else (max(1, len(array)),),
+        chunks=_chunks(array.shape),
         fletcher32=True,
         compression="gzip" if compress == "gzip" and array.ndim > 1 else None,
         maxshape=(None, *array.shape[1:]),  # else an empty shard could not be chunked
@@ -165,6 +165,11 @@ def _write_dataset(file: h5py.File, name: str, array: np.ndarray, compress: str)
     # Chunks get their places in the file when they leave the cache; without this, that is when another thread
     # lets the dataset go, and the same arrays make other files.
     file.flush()
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One sample of planes, all samples of numbers and ids."""
+    return (1, *shape[1:]) if len(shape) > 1 else (max(1, *shape),)
 
 
 def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
@@ -220,6 +225,8 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
         if dataset.compression not in (None, "gzip") or not dataset.fletcher32:
             raise InputError(f"{path}: {name} has no checksum or an unknown compression")
     tile = int(file["infrared"].shape[-1])
+    if tile < 1:
+        raise InputError(f"{path}: its tiles have no pixels; make it again")
     total = 0
     for name in fields:
         field, dataset = FIELDS[name], file[name]
@@ -228,6 +235,8 @@ def _check_datasets(file: h5py.File, fields: Sequence[str], num_samples: int, pa
             raise InputError(f"{path}: {name} is {dataset.dtype}, not {field.dtype}")
         if dataset.shape != expected_shape(field, num_samples, tile):
             raise InputError(f"{path}: {name} has shape {dataset.shape} for {num_samples} samples of {tile}")
+        if dataset.chunks != _chunks(dataset.shape) or reads_more_than_it_holds(dataset):
+            raise InputError(f"{path}: {name} has larger chunks than a shard has; make it again")
         declared = dataset.size * dataset.dtype.itemsize
         packed = MAX_DEFLATE_RATIO if dataset.compression else 1
         if declared > packed * dataset.id.get_storage_size():

@@ -118,6 +118,12 @@ def test_a_source_replaced_while_shards_are_made_makes_its_shard_again(
         lambda record: record["entry"].pop("sha256"),
         lambda record: record.update(entry=None),
         lambda record: record["entry"].update(name="../x.h5"),
+        lambda record: record["entry"].update(arrays=5),
+        lambda record: record["entry"].update(arrays={"visible": 5}),
+        lambda record: (record.update(seen=4.0), record["entry"].update(samples=4.0)),
+        lambda record: record.update(seen=4.0),
+        lambda record: (record.update(seen=-1), record["entry"].update(samples=-1)),
+        lambda record: record.update(seen=5, failures=[{"id": "x", "reason": 5}]),
     ],
 )
 def test_a_damaged_record_counts_as_absent(

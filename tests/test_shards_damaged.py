@@ -130,7 +130,17 @@ def test_a_shard_of_another_dataset_beside_them_is_named(random_dataset: Path, t
 
 
 @pytest.mark.parametrize(
-    "entry", [{"samples": "3"}, {"bytes": None}, {"arrays": 5}, {"arrays": []}, {"sha256": 1}, {"name": 7}]
+    "entry",
+    [
+        {"samples": "3"},
+        {"bytes": None},
+        {"arrays": 5},
+        {"arrays": []},
+        {"arrays": {"id": 5}},
+        {"samples": True},
+        {"sha256": 1},
+        {"name": 7},
+    ],
 )
 def test_damaged_entries_are_one_line(random_dataset: Path, tmp_path: Path, entry: dict[str, Any]) -> None:
     index = read_index(random_dataset)

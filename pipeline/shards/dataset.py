@@ -7,6 +7,7 @@ and holds the size and SHA-256 of every file and a digest of every array. Only a
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,15 +54,26 @@ def read_index(folder: Path | str) -> dict[str, Any]:
         raise InputError(f"{path}: format {version}, but this gifnet reads {FORMAT_VERSION}; update it")
     try:
         for entry in index["shards"]:
-            if Path(entry["name"]).name != entry["name"]:
-                raise InputError(f"{path}: shard name {entry['name']!r} leaves the folder")
-            if not all(isinstance(entry[key], int) and entry[key] >= 0 for key in ("samples", "bytes")):
-                raise TypeError("samples and bytes are numbers")
-            if not isinstance(entry["sha256"], str) or not isinstance(entry["arrays"], dict):
-                raise TypeError("sha256 is a text and arrays is a table")
+            check_entry(entry)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_index(folder, error) from None
     return index
+
+
+def check_entry(entry: Mapping[str, Any]) -> None:
+    """Check the types of a shard's entry in the index.
+
+    Raises:
+        KeyError, TypeError, ValueError: it lacks something, or has what no entry has.
+    """
+    if not re.fullmatch(r"shard-\d{5,9}-of-\d{5,9}\.h5", entry["name"], re.ASCII):
+        raise ValueError(f"{entry['name']!r} is no name of a shard")
+    if not all(type(entry[key]) is int and entry[key] >= 0 for key in ("samples", "bytes")):
+        raise TypeError("samples and bytes are numbers")
+    if not isinstance(entry["arrays"], dict):
+        raise TypeError("arrays is a table")
+    if not all(isinstance(text, str) for text in (entry["sha256"], *entry["arrays"].values())):
+        raise TypeError("sha256 and those of the arrays are texts")
 
 
 def damaged_index(folder: Path | str, error: Exception) -> InputError:

@@ -22,7 +22,7 @@ from pipeline.files import (
     write_json,
 )
 from pipeline.runtime.versions import installed_versions
-from pipeline.shards.dataset import dataset_digest, shard_name
+from pipeline.shards.dataset import check_entry, dataset_digest, shard_name
 from pipeline.shards.schema import FAILURES_NAME, FORMAT, FORMAT_VERSION, INDEX_NAME
 from pipeline.sources.listing import SourceSample, Unmatched
 from pipeline.synthesis.plan import Plan
@@ -71,17 +71,20 @@ def read_record(path: Path, plan_digest: str, frames: Sequence[SourceSample]) ->
     try:
         record = read_json(path.with_suffix(".json"))
         entry, failures = record["entry"], record["failures"]
+        check_entry(entry)  # as the index will have it
         current = (
             record["plan_digest"] == plan_digest
+            and type(record["seen"]) is int
             and record["seen"] == entry["samples"] + len(failures)
             and all(failure.keys() == {"id", "reason"} for failure in failures)
+            and all(isinstance(text, str) for failure in failures for text in failure.values())
             and entry.keys() == {"name", "bytes", "sha256", "samples", "arrays"}
             and entry["name"] == path.name
             and path.stat().st_size == entry["bytes"]
             # Last, since it reads the sources.
             and record["inputs"] == inputs_digest(frames)
         )
-    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError):
+    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
         return None  # missing or damaged
     return record if current else None
 

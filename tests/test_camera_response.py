@@ -154,6 +154,12 @@ def test_dorf_tables(tmp_path: Path) -> None:
     assert len(names) == 2
 
 
+def test_names_of_curves_have_no_controls(tmp_path: Path) -> None:
+    table = _dorf(tmp_path / "dorf.txt", 0.4)
+    table.write_text(table.read_text().replace("curve-0.4Red", "curve\x1b[2J\0"))
+    assert [curve.name for curve in read_curves(str(table))] == [r"curve\x1b[2J\x00"]
+
+
 def test_a_table_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     path = str(_dorf(tmp_path / "dorf.txt", 0.4))
     before = curves_identity(path), read_curves(path)[0].name

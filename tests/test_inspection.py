@@ -145,6 +145,21 @@ def test_an_index_that_lacks_something_is_one_line(dataset: Path, tmp_path: Path
         describe(folder)
 
 
+def test_what_an_index_says_is_printed_without_controls(dataset: Path, tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\n"
+    folder = _with_index(
+        dataset,
+        tmp_path,
+        versions={evil: evil},
+        source={"manifest": evil, "split": evil},
+        skipped_frames=[{"id": evil, "reason": evil}] * 20,
+        num_samples=evil,
+    )
+    result = run("inspect", folder, "--verify")
+    assert result.exit_code == 1 and r"\x1b]0;owned" in result.stdout and r"says \x1b]" in result.stderr
+    assert not {"\x1b", "\x07"} & set(result.output)
+
+
 def test_an_index_with_another_number_of_samples_is_no_traceback(dataset: Path, tmp_path: Path) -> None:
     shards = read_index(dataset)["shards"]
     shards[0]["samples"] = 9

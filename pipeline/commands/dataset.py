@@ -12,7 +12,7 @@ from pipeline.commands.options import ANY_PATH, FILE, FOLDER, PART, SIZE, finish
 from pipeline.depth import DEPTH_SOURCES
 from pipeline.exposure import EXPOSURE_MODES, ExposureConfig
 from pipeline.exposure.camera_response import CameraConfig
-from pipeline.files import check_output
+from pipeline.files import check_output, one_line
 from pipeline.focus import FOCUS_MODES, FocusConfig
 from pipeline.focus.thin_lens import ThinLens
 from pipeline.scenes import SampleConfig
@@ -183,7 +183,7 @@ def inspect(shards: Path, check: bool, preview: Path | None, export: Path | None
     if check:
         problems = verify(shards)
         for problem in problems:
-            click.echo(f"damaged: {problem}", err=True)
+            click.echo(one_line(f"damaged: {problem}"), err=True)
         click.echo(f"verified: {len(problems)} problems")
         if problems:
             if preview or export:

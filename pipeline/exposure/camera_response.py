@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import InputError, sha256_file
+from pipeline.files import InputError, one_line, sha256_file
 from pipeline.images import to_uint8
 
 #: Name of the built-in family; anything else is the path of a table.
@@ -189,7 +189,7 @@ def _read_table(path: str, mtime_ns: int, size: int) -> tuple[ResponseCurve, ...
         return (_checked("EMoR f0", blocks[0][1], blocks[1][1], path),)
     if len(names) >= 2 and names == ["I", "B"] * (len(names) // 2):
         return tuple(
-            _checked(lines[line - 2] if line >= 2 else "curve", irradiance, brightness, path)
+            _checked(one_line(lines[line - 2]) if line >= 2 else "curve", irradiance, brightness, path)
             for (_, irradiance, line), (_, brightness, _) in zip(blocks[::2], blocks[1::2], strict=True)
         )
     raise InputError(f"{path}: neither a DoRF nor an EMoR table; give dorfCurves.txt or emor.txt")

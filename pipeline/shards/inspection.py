@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files import InputError, refuse_numbers_beyond, write_json
+from pipeline.files import InputError, one_line, refuse_numbers_beyond, write_json
 from pipeline.images import write_image
 from pipeline.images.contact_sheet import contact_sheet, heat
 from pipeline.runtime.progress import Progress
@@ -67,9 +67,9 @@ def describe_draws(folder: Path | str) -> str:
 def first_few(lines: Sequence[str], folder: Path) -> list[str]:
     """The first of some lines about frames of a dataset that are not used, and one that counts the others."""
     if len(lines) <= _TOLD_FRAMES + 1:
-        return list(lines)
+        return list(map(one_line, lines))
     where = f", all in {folder / FAILURES_NAME}" if (folder / INDEX_NAME).is_file() else ""
-    return [*lines[:_TOLD_FRAMES], f"and {len(lines) - _TOLD_FRAMES} more{where}"]
+    return [*map(one_line, lines[:_TOLD_FRAMES]), f"and {len(lines) - _TOLD_FRAMES} more{where}"]
 
 
 def iterate_samples(
@@ -161,7 +161,7 @@ def _describe(folder: Path | str, index: Mapping[str, Any]) -> str:
     ]
     unused = [f"skipped {item['id']}: {item['reason']}" for item in index["skipped_frames"]]
     unused += [f"failed {item['id']}: {item['reason']}" for item in index["failures"]]
-    return "\n".join([*lines, *first_few(unused, Path(folder))])
+    return "\n".join([*map(one_line, lines), *first_few(unused, Path(folder))])
 
 
 def _preview_row(sample: Mapping[str, Any]) -> list[np.ndarray]:

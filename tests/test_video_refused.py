@@ -54,6 +54,16 @@ def test_errors_of_videos_are_ours_alone(tmp_path: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["list.mp4", "list.avi", "list.mkv"])
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, name: str) -> None:
+    """FFmpeg goes by what a file holds."""
+    (tmp_path / "secret").mkdir()
+    video(tmp_path / "secret/private.avi")
+    (tmp_path / name).write_text("ffconcat version 1.0\nfile secret/private.avi\n")
+    with pytest.raises(InputError, match=rf"{name}: not a video that OpenCV can read"):
+        count_frames(tmp_path / name)
+
+
 def mp4_with_its_header_first(source: Path) -> bytes:
     """As for the web: what is cut of it are frames, where otherwise the header goes."""
     data, boxes = source.read_bytes(), {}

@@ -26,6 +26,8 @@ _SAME_RATE = 1.01
 _MOST_TICKS = 65535
 #: Identifier of the element of a Matroska file that holds all frames.
 _SEGMENT = b"\x18\x53\x80\x67"
+#: Types of the boxes that an MP4 or QuickTime file may begin with.
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 # FFmpeg, of which OpenCV asks this once, is to leave standard error to one line of ours.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -110,6 +112,8 @@ def count_frames(path: Path) -> int:
 @contextmanager
 def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
     """An open video of 8 bits per channel."""
+    if not _is_container(path):
+        raise InputError(f"{path}: not a video that OpenCV can read")
     capture = cv2.VideoCapture(_no_url(path))
     try:
         if not capture.isOpened():
@@ -122,6 +126,15 @@ def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+def _is_container(path: Path) -> bool:
+    """Whether a file begins as those of :data:`CODECS` do: FFmpeg also opens lists, and what they name."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return head[:4] in (b"RIFF", b"\x1a\x45\xdf\xa3") or head[4:] in _FIRST_BOXES
 
 
 def _bits(pixel_format: int) -> int:

@@ -60,16 +60,21 @@ def test_wrong_arguments_are_one_line(arguments: list[str], told: str) -> None:
     assert line.startswith("error: ") and told in line and line.endswith("--help")
 
 
-@pytest.mark.parametrize(("given", "then"), [(None, "passive"), ("active", "active")])
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")],
+    ids=str,
+)
 def test_idle_threads_sleep_unless_the_user_decides(
-    monkeypatch: pytest.MonkeyPatch, given: str | None, then: str
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], then: str | None
 ) -> None:
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    else:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # which is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     assert run("--help").exit_code == 0
-    assert os.environ["OMP_WAIT_POLICY"] == then
+    assert os.environ.get("GOMP_SPINCOUNT") == then
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 
 import cv2
 
+#: Turns of a thread that waits before it sleeps, some 50 microseconds: what GNU OpenMP itself takes where it
+#: knows of more threads than cores.
+SPIN_COUNT = 1000
+
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
@@ -21,10 +25,11 @@ def one_opencv_thread() -> Iterator[None]:
 
 
 def idle_threads_sleep() -> None:
-    """PyTorch's threads sleep while they wait for each other, unless the user's environment decides.
+    """PyTorch's threads soon sleep while they wait for each other, unless the user's environment decides.
 
-    OpenMP's own default is to spin for milliseconds. On a core that another program wants too, that is taken
-    from the thread which all wait for: fusing beside a busy program then takes ten times as long and more.
-    It counts in processes that have not imported torch yet, and those that they start.
+    GNU OpenMP lets them spin for milliseconds first. On a core that another program wants too, those are
+    taken from the thread which all wait for: fusing beside busy programs then takes ten times as long. It
+    counts in processes that have not imported torch yet, and those that they start.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))

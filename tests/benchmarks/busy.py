@@ -2,7 +2,7 @@
 
     python tests/benchmarks/busy.py [--pairs 4] [--size 256x320] [--weights FILE]
 
-A folder is fused by the command line with the cores to itself, and beside an endless loop on each of them.
+A folder is fused by the command line with the cores to itself, and beside one and three endless loops for each of them.
 Spinning is what OpenMP does by default (``GOMP_SPINCOUNT`` has its number of turns there). Seconds are those
 of the whole process, by the clock on the wall and of all its threads, less those of its start.
 """
@@ -21,11 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fuse_pairs import write_pairs
 
+from pipeline.runtime.threads import SPIN_COUNT
+
 ROOT = Path(__file__).resolve().parents[2]
-WAITING = {"sleep": {"OMP_WAIT_POLICY": "passive"}, "spin": {"GOMP_SPINCOUNT": "300000"}}
+WAITING = {"sleep": {"GOMP_SPINCOUNT": str(SPIN_COUNT)}, "spin": {"GOMP_SPINCOUNT": "300000"}}
 
 
 def main() -> None:
@@ -41,7 +44,8 @@ def main() -> None:
         one, more = Path(folder, "one"), Path(folder, "more")
         write_pairs(one, 1, (rows, columns))
         write_pairs(more, 1 + options.pairs, (rows, columns))
-        for count in (0, os.cpu_count() or 1):
+        cores = os.cpu_count() or 1
+        for count in (0, cores, 3 * cores):
             sleeping = 0.0
             for name, policy in WAITING.items():
                 with _loops(count):

@@ -39,10 +39,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fuse_pairs import SHARED, write_pairs
 
+from pipeline.runtime.threads import SPIN_COUNT
+
 PUBLISHED = SHARED / "reference/gifnet/Final.model"
 PLAIN = "published, plain"
 #: How idle threads of every command wait; see pipeline/runtime/threads.py.
-SLEEPING = {"OMP_WAIT_POLICY": "passive"}
+SLEEPING = {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as every command has it
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as every command has it
 
 import cv2
 import numpy as np

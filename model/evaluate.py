@@ -22,7 +22,15 @@ from model.evaluation.scoring import COLOUR, EvaluateConfig, PairScores, score_p
 from model.inputs.folders import FolderPairs, Images, ListedFiles, check_apart, pair_folders, path_from
 from model.metrics import GROUND_TRUTH_METRICS, Metric
 from model.metrics.conventions import CONVENTIONS, metrics_of
-from pipeline.files import InputError, enumerate_some, one_line, read_json, write_bytes, write_json
+from pipeline.files import (
+    InputError,
+    enumerate_some,
+    one_line,
+    parse_json,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from pipeline.runtime.progress import Progress
 
 FORMAT, FORMAT_VERSION = "gifnet-evaluation", 2
@@ -171,7 +179,7 @@ def _check_lines(path: Path) -> None:
     """Refuse to replace lines that are not those of an evaluation: they may be the only log of a run."""
     try:
         with open(path, "rb") as file:
-            row = json.loads(file.readline())
+            row = parse_json(file.readline())
         ours = isinstance(row, dict) and {"image", "method"} <= row.keys()
     except FileNotFoundError:
         return

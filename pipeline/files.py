@@ -141,11 +141,19 @@ def write_json(path: Path | str, value: Any) -> Path:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; a missing or damaged one raises :class:`InputError`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ``ValueError`` where it is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def canonical_json(value: Any) -> str:
@@ -211,17 +219,6 @@ def check_outside(out: Path, folders: Iterable[Path]) -> None:
     for folder in folders:
         if folder.is_dir() and place.is_relative_to(folder.resolve()):
             raise InputError(f"{out} would be among the inputs in {folder}; choose another output folder")
-
-
-def refuse_numbers_beyond(folder: Path, largest: int) -> None:
-    """Refuse a folder with files of larger numbers than the ones to be written: they would count as theirs.
-
-    Raises:
-        InputError: it holds a file whose name without the suffix is a number beyond ``largest``.
-    """
-    for path in sorted(folder.glob("*.*")):
-        if path.stem.isdecimal() and int(path.stem) > largest:
-            raise InputError(f"{path}: left by another, larger run; delete it, or choose an empty folder")
 
 
 @lru_cache(maxsize=1 << 17)

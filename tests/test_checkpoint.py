@@ -122,6 +122,9 @@ def test_configurations_that_do_not_fit_are_refused(weights: Path, network_json:
 def test_metadata_that_is_no_object_is_refused(weights: Path) -> None:
     _rewrite(weights, header={"metadata": "[1]"}, sign=True)
     refuses(read_metadata, weights, "metadata is no object")
+    for name in ("network", "metadata"):
+        _rewrite(weights, header={name: "[" * 100_000}, sign=True)
+        refuses(read_metadata, weights, "header without network or metadata")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")

@@ -12,6 +12,7 @@ from model.evaluate import evaluate, recorded_images
 from model.evaluation.scoring import EvaluateConfig
 from pipeline.files import InputError
 
+DEEP = "[" * 100_000
 FEW = EvaluateConfig(metrics=("EN", "SF"), jobs=1)
 
 
@@ -25,7 +26,9 @@ def test_results_do_not_go_among_the_images_that_are_read(tmp_path: Path, out: s
     assert not list(tmp_path.rglob("r*"))
 
 
-@pytest.mark.parametrize("line", ['{"step": 1, "lr": 0.001}', '{"name": "1", "output": "1.png"}', "[1]", ""])
+@pytest.mark.parametrize(
+    "line", ['{"step": 1, "lr": 0.001}', '{"name": "1", "output": "1.png"}', "[1]", "", DEEP]
+)
 def test_lines_of_others_are_never_replaced(tmp_path: Path, line: str) -> None:
     methods, lines = write_set(tmp_path), tmp_path / "metrics.jsonl"
     lines.write_text(line + "\n")

@@ -124,6 +124,9 @@ def test_scores_of_another_evaluation_are_refused(tmp_path: Path) -> None:
         scores.write_text("".join(json.dumps(row) + "\n" for row in others))
         with pytest.raises(InputError, match=r"does not belong to its summary; evaluate again"):
             report(source, tmp_path / "r.html")
+    scores.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"nested too deeply\); evaluate again"):
+        report(source, tmp_path / "r.html")
 
 
 def test_a_run_with_another_summary_or_half_a_picture(tmp_path: Path) -> None:

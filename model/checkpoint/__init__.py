@@ -6,7 +6,6 @@ training states of :mod:`model.checkpoint.training_state`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,7 @@ from model.checkpoint.file_checks import (
 from model.checkpoint.published import import_published, is_published
 from model.checkpoint.training_state import check_training_state
 from model.network import GIFNet
-from pipeline.files import WEIGHTS_DIR, InputError, canonical_json
+from pipeline.files import WEIGHTS_DIR, InputError, canonical_json, parse_json
 from pipeline.networks.saved_tensors import read_saved, read_tensors, write_tensors
 
 WEIGHTS_FORMAT = "gifnet-weights"
@@ -100,7 +99,7 @@ def _read_weights(path: Path) -> tuple[GIFNet, dict[str, Any]]:
     if _weights_file_digest(header, tensors) != header.get("digest"):
         raise InputError(f"{path}: damaged, its content does not have its digest; restore the file")
     try:
-        shape, metadata = json.loads(header["network"]), json.loads(header["metadata"])
+        shape, metadata = parse_json(header["network"]), parse_json(header["metadata"])
     except (KeyError, ValueError):
         raise InputError(f"{path}: header without network or metadata; restore the file") from None
     if not isinstance(metadata, dict):

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from model.evaluation.baselines import BASELINES
 from model.evaluation.scoring import EvaluateConfig, PairScores, pair_digest
-from pipeline.files import InputError, canonical_json, errors_name, make_folder, sha256_text, write_bytes
+from pipeline.files import (
+    InputError,
+    canonical_json,
+    errors_name,
+    make_folder,
+    parse_json,
+    sha256_text,
+    write_bytes,
+)
 from pipeline.runtime.versions import installed_versions
 
 #: What a line means. Raise it when this program scores otherwise than before.
@@ -49,8 +57,8 @@ class ScoreLog:
             write_bytes(path, data.removesuffix(cut))
         for line in lines:
             # Of a damaged line the pair is scored again.
-            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                record = json.loads(line)
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
+                record = parse_json(line)
                 if record.pop("scored_with") == self._scored_with:
                     scored = PairScores(**record)
                     if _is_whole(scored, [*methods, *BASELINES]):

@@ -13,7 +13,7 @@ from typing import Any
 
 from model.fusing.fuse_jobs import Job
 from model.inputs.folders import path_from
-from pipeline.files import InputError, errors_name, source_digest, write_bytes
+from pipeline.files import InputError, errors_name, parse_json, source_digest, write_bytes
 
 LOG_NAME = "fused.jsonl"
 
@@ -175,10 +175,10 @@ def _records(lines: Iterable[bytes]) -> tuple[dict[str, dict[str, Any]], int]:
     damaged = 0
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             _origin(record)  # raises where something is missing
             records[os.fspath(record["output"])] = record
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError):
             damaged += 1
     return records, damaged
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from model.inputs.folders import Images, pair_folders
 from model.metrics.similarity import error_map
 from model.report import ReportConfig
 from model.report.pictures import ERROR_RANGE_LEVELS, coloured_error, data_uri, within_limit
-from pipeline.files import InputError
+from pipeline.files import InputError, parse_json
 from pipeline.images import read_image
 from pipeline.runtime.progress import Progress
 
@@ -111,7 +110,7 @@ def _numbers(summary: Mapping[str, Any], scores: dict[str, dict[str, list[float]
 def _scores(path: Path, summary: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
     """metric -> method -> one value per image, from the lines beside the summary."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); evaluate again") from None
     methods = summary["methods"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from model.training.curves import draw_curves
 from model.training.feed import Batch
 from model.training.run_folder import RunFolder
-from pipeline.files import InputError, errors_name, write_bytes
+from pipeline.files import InputError, errors_name, parse_json, write_bytes
 from pipeline.images import to_uint8, write_image
 from pipeline.images.contact_sheet import contact_sheet
 
@@ -170,8 +170,8 @@ def _read_records(path: Path) -> tuple[list[dict[str, Any]], str]:
     records, damage = [], ""
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is incomplete
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             damage = damage or f"{path}:{number}: not JSON"
             continue
         if _is_record(record):

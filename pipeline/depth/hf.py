@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.depth.maps import full_size
-from pipeline.files import InputError, canonical_json, first_line
+from pipeline.files import InputError, canonical_json, first_line, parse_json
 from pipeline.networks.device import one_thread, repeatable_kernels
 
 #: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
@@ -167,7 +166,7 @@ def _patch_size(config: Any) -> int:
 
 def _digest(state: dict[str, torch.Tensor], *settings: str) -> str:
     """SHA-256 over settings, each a JSON text, and tensors."""
-    digest = hashlib.sha256(canonical_json([_lasting(json.loads(text)) for text in settings]).encode())
+    digest = hashlib.sha256(canonical_json([_lasting(parse_json(text)) for text in settings]).encode())
     for key, value in sorted(state.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

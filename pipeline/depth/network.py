@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.depth import STRIDE
-from pipeline.files import InputError
+from pipeline.files import InputError, parse_json
 from pipeline.networks.saved_tensors import fill, read_tensors, write_tensors
 
 FORMAT = "gifnet-depth"
@@ -200,7 +200,7 @@ def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
 
 def _description(metadata: Mapping[str, str], path: Path | str) -> dict[str, Any]:
     try:
-        description = json.loads(metadata.get("description", ""))
+        description = parse_json(metadata.get("description", ""))
     except ValueError:
         description = None
     if not isinstance(description, dict) or description.get("format") != FORMAT:

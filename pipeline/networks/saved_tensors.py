@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import re
 import struct
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pipeline.files import InputError, atomic_path, canonical_json
+from pipeline.files import InputError, atomic_path, canonical_json, parse_json
 from pipeline.runtime.workers import lacks_memory
 
 #: What libraries raise for files of tensors that are damaged or not their own.
@@ -200,4 +199,4 @@ def _canonical(data: bytes) -> bytes:
 
 def read_header(data: bytes) -> dict[str, Any]:
     """The header of a safetensors file that the library has read or written."""
-    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])

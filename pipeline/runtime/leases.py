@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import errors_name
+from pipeline.files import errors_name, parse_json
 
 #: Seconds without a sign of life after which a lease may be taken over.
 LEASE_S = 60.0
@@ -113,7 +113,7 @@ def _expired(folder: Path, touched: float, content: bytes) -> bool:
 
 def _owner(content: bytes) -> dict[str, Any]:
     """What a lease says; raises ``ValueError`` where it is cut or no lease."""
-    owner = json.loads(content)
+    owner = parse_json(content)
     if not isinstance(owner, dict) or not isinstance(owner.get("pid"), int):
         raise ValueError("not a lease")
     return owner

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.files import InputError, refuse_numbers_beyond, write_bytes
+from pipeline.files import InputError, write_bytes
 from pipeline.images import SUFFIXES, write_image
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.randomness import random_stream
@@ -21,6 +21,7 @@ from pipeline.scenes.light.cameras import photograph, photograph_infrared
 from pipeline.scenes.light.shading import shade
 from pipeline.scenes.surfaces.materials import randomise_surfaces
 from pipeline.scenes.tracing.geometry import inverse_depth, outlines, perspective_view, trace
+from pipeline.sources.file_tree import refuse_numbers_beyond
 
 #: Raised with every change after which one seed gives other pictures: those kept from before count no more.
 REVISION = 1

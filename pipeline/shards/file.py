@@ -8,7 +8,6 @@ never a wrong pixel.
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.files import InputError, atomic_path, canonical_json, first_line, sha256_file, sha256_text
+from pipeline.files import (
+    InputError,
+    atomic_path,
+    canonical_json,
+    first_line,
+    parse_json,
+    sha256_file,
+    sha256_text,
+)
 from pipeline.runtime.hdf5 import MAX_DEFLATE_RATIO, reads_more_than_it_holds
 from pipeline.shards.schema import ATTRIBUTES, FIELDS, FORMAT, FORMAT_VERSION, expected_shape, fields_of
 
@@ -205,7 +212,7 @@ def _check_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
         )
     values = {name: _read_attribute(file, name, path) for name in ATTRIBUTES}
     for name in ("config", "versions"):
-        values[name] = json.loads(values[name])
+        values[name] = parse_json(values[name])
         if not isinstance(values[name], dict):
             raise InputError(f"{path}: attribute {name} is not a JSON object")
     return values

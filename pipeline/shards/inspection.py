@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files import InputError, one_line, refuse_numbers_beyond, write_json
+from pipeline.files import InputError, one_line, write_json
 from pipeline.images import write_image
 from pipeline.images.contact_sheet import contact_sheet, heat
 from pipeline.runtime.progress import Progress
 from pipeline.shards.dataset import damaged_index, dataset_digest, load_arrays, open_listed, read_index
 from pipeline.shards.schema import FAILURES_NAME, FIELDS, INDEX_NAME
+from pipeline.sources.file_tree import refuse_numbers_beyond
 
 #: Folders of the published trainer, which counts its files 1.jpg, 2.jpg, ...
 EXPORTED = (

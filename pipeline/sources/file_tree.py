@@ -19,6 +19,17 @@ def is_printable(name: str) -> bool:
     return all(unicodedata.category(character) not in _UNPRINTABLE for character in name)
 
 
+def refuse_numbers_beyond(folder: Path, largest: int) -> None:
+    """Refuse a folder with files of larger numbers than the ones to be written: they would count as theirs.
+
+    Raises:
+        InputError: it holds a file whose name without the suffix is a number beyond ``largest``.
+    """
+    for path in sorted(folder.glob("*.*")):
+        if path.stem.isdecimal() and int(path.stem) > largest:
+            raise InputError(f"{path}: left by another, larger run; delete it, or choose an empty folder")
+
+
 class FileTree:
     """Files by their path relative to a root, with forward slashes.
 

@@ -190,7 +190,6 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     refuses(load_network, tmp_path, "directory")
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_pickles_run_nothing(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> tuple[Callable, tuple[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import pipeline.exposure.probe
 from pipeline.exposure.probe import (
@@ -23,6 +24,7 @@ from pipeline.exposure.probe import (
     save_probe,
 )
 from pipeline.files import InputError
+from pipeline.networks.saved_tensors import read_tensors
 
 
 def _seeded(key: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -151,6 +153,15 @@ def test_non_finite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pipeline.networks.saved_tensors.check_finite", lambda *_: None)
     with pytest.raises(InputError, match="holds NaN or infinite values; make or fetch"):
         load_probe(save_probe(path, probe, {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bool, torch.int64, torch.float8_e4m3fn], ids=str)
+def test_weights_are_floating_point_numbers(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = save_probe(tmp_path / "probe.safetensors", ExposureProbe(), {})
+    tensors, header = read_tensors(path)
+    save_file({key: value.to(dtype) for key, value in tensors.items()}, path, header)
+    with pytest.raises(InputError, match=f"is of {dtype}, no float"):
+        load_probe(path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")

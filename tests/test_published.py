@@ -49,6 +49,7 @@ OFFSETS = "extractor_multask.SwinTransformerSpecific.layer1.blocks.0.attn.attn.r
         (lambda s: s.pop(NORM), "lacks"),
         (lambda s: s.pop(UNUSED_NAMES[0]), "lacks"),
         (lambda s: s.update(surplus=torch.zeros(1)), "surplus"),
+        (lambda s: s.update({5: torch.zeros(1), "surplus": torch.zeros(1)}), "holds 5, which"),
         (lambda s: s.update({NORM: torch.zeros(1, 97, 1, 1)}), r"shape \(1, 97, 1, 1\) where \(98, 1, 1\)"),
         (lambda s: s.update({CONVOLUTION: s[CONVOLUTION].flatten(1).T}), r"where \(32, 34, 3, 3\) is due"),
         (lambda s: s.update({VALUE: torch.zeros(98, 98)}), r"\(196, 98, 1, 1\) and \(98, 98\) where"),

@@ -72,6 +72,38 @@ def test_what_claims_more_than_the_file_has_is_damage(tmp_path: Path) -> None:
         _read_saved(path)
 
 
+def _nested(value: Any, levels: int, times: int = 1) -> Any:
+    for _ in range(levels):
+        value = [value] * times
+    return value
+
+
+def _in_itself() -> list[Any]:
+    value: list[Any] = []
+    value.append({"again": value})
+    return value
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (torch.eye(2).to_sparse(), "sparse"),
+        (torch.empty(2, device="meta"), "without values"),
+        (torch.ones(2, dtype=torch.complex64).conj(), "plain one"),
+        (_in_itself(), "nested too deeply"),
+        (_nested(1, 100), "nested too deeply"),
+        (_nested(1, 10, times=100), "hold too much"),
+        ({None: 1}, "neither names nor numbers"),
+        (b"bytes", "holds a bytes"),
+    ],
+    ids=range(8),
+)
+def test_only_plain_tensors_and_values_are_read(tmp_path: Path, content: Any, says: str) -> None:
+    torch.save({"weight": content}, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=rf"odd\.pth: .*{says}"):
+        _read_saved(tmp_path / "odd.pth")
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_no_damage(path: Path, reader: Reader) -> None:
     path.chmod(0)

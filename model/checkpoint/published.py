@@ -37,7 +37,7 @@ def import_published(content: Mapping[str, Tensor], path: Path) -> GIFNet:
     """
     names = published_names()
     expected = {name for parts in names.values() for name in parts} | {*UNUSED_NAMES, *OFFSET_NAMES}
-    missing, unknown = sorted(expected - set(content)), sorted(set(content) - expected)
+    missing, unknown = sorted(expected - set(content)), sorted(map(str, set(content) - expected))
     if missing or unknown:
         problem = f"lacks {missing[0]}" if missing else f"holds {unknown[0]}, which GIFNet does not have"
         raise InputError(f"{path}: not the published GIFNet: it {problem}; download the file again")

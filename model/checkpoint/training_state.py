@@ -19,7 +19,7 @@ from model.checkpoint.file_checks import (
 )
 from model.network import GIFNet, NetworkConfig
 from pipeline.files import InputError, atomic_path
-from pipeline.networks.saved_tensors import check_finite, read_saved, saved_bytes
+from pipeline.networks.saved_tensors import check_finite, is_plain, is_state, read_saved, saved_bytes
 
 TRAINING_FORMAT = "gifnet-training"
 _KINDS: dict[str, type] = {
@@ -116,7 +116,18 @@ def check_training_state(content: Any, path: Path) -> TrainingState:
     for field in fields(TrainingState)[1:]:
         if not isinstance(body[field.name], _KINDS[field.name]) or body[field.name] is True:
             raise InputError(f"{path}: damaged, {field.name} is no {_KINDS[field.name].__name__}")
-    average = body["extra"].get("average", {})
-    if not isinstance(average, dict):
-        raise InputError(f"{path}: damaged, the averaged network is no dict")
+    if body["step"] < 0:
+        raise InputError(f"{path}: damaged, step is {body['step']}")
+    for name, weights in (("network", body["network"]), ("average", body["extra"].get("average", {}))):
+        if not is_state(weights):
+            raise InputError(f"{path}: damaged, {name} does not hold tensors by name")
+    for name in ("network_config", "scaler", "config"):
+        if not _is_flat(body[name]):
+            raise InputError(f"{path}: damaged, {name} does not hold plain values by name")
     return TrainingState(**{**body, "network_config": network_config(body["network_config"], path)})
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and is_plain(inner) for key, inner in value.items()
+    )

@@ -166,7 +166,7 @@ def _load_weights(path: Path) -> ExposureProbe:
             f"{path}: holds other weights (format {header.get('format')!r}), not {WEIGHTS_FORMAT}"
         )
     probe = ExposureProbe()
-    fill(probe, {key: value.float() for key, value in state.items()}, path, "an exposure probe")
+    fill(probe, state, path, "an exposure probe")
     return probe
 
 

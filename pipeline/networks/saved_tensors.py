@@ -6,8 +6,9 @@ import io
 import pickle
 import re
 import struct
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ _DAMAGE = (
     OverflowError,
     AssertionError,
 )
+#: What an honest file of tensors and settings stays far below.
+_MOST_LEVELS, _MOST_VALUES = 20, 1 << 20
+_AGAIN = "make or fetch the weights again"
+#: Types that weights may have in a file.
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights file") -> Any:
@@ -53,14 +59,14 @@ def read_saved(path: Path, device: torch.device, *, what: str = "PyTorch weights
                     raise InputError(f"{path}: compressed, as no {what} is; unpack it, or save it anew")
                 if archive.testzip():
                     raise InputError(f"{path}: damaged, a checksum does not match")
-        content = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what is odd is refused below
+            content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a {what}") from None
     except _DAMAGE as error:
         _raise_unless_damaged(error, path)
         raise InputError(f"{path}: not a {what}, or damaged; name another file") from None
-    if _claims_too_much(content):
-        raise InputError(f"{path}: a tensor is larger than what is stored of it; save it anew")
+    _check_plain(content, device, path)
     return content
 
 
@@ -78,12 +84,49 @@ def _asks_too_much(error: Exception, path: Path) -> bool:
     return asked is not None and int(asked[1]) > path.stat().st_size
 
 
-def _claims_too_much(value: Any) -> bool:
-    """Whether a tensor, at any depth, repeats what is stored: a copy of it would take any memory."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.itemsize > value.untyped_storage().nbytes()
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return any(map(_claims_too_much, inner))
+def _check_plain(content: Any, device: torch.device, path: Path) -> None:
+    """Refuse what could not be copied, compared or walked by those who read it."""
+    left, seen = [(content, 0)], 0
+    while left:
+        value, depth = left.pop()
+        inner: Collection[Any] = ()
+        if isinstance(value, Tensor):
+            _check_tensor(value, device, path)
+        elif isinstance(value, dict):
+            inner = value.values()
+            if not all(isinstance(key, str | int) for key in value):
+                raise InputError(f"{path}: holds keys that are neither names nor numbers; save it anew")
+        elif isinstance(value, list | tuple):
+            inner = value
+        elif not is_plain(value):
+            raise InputError(
+                f"{path}: holds a {type(value).__name__}, no tensor or plain value; save it anew"
+            )
+        seen += len(inner)
+        if depth > _MOST_LEVELS or seen > _MOST_VALUES:  # as is what holds itself
+            raise InputError(f"{path}: lists or dicts are nested too deeply or hold too much; save it anew")
+        left += ((one, depth + 1) for one in inner)
+
+
+def _check_tensor(value: Tensor, device: torch.device, path: Path) -> None:
+    odd = value.is_quantized or value.is_conj() or value.is_neg()
+    if value.layout != torch.strided or value.device.type != device.type or odd:
+        raise InputError(f"{path}: a tensor is sparse, quantised or without values; save it as a plain one")
+    # One that repeats what is stored: a copy of it would take any memory.
+    if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        raise InputError(f"{path}: a tensor is larger than what is stored of it; save it anew")
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a text, a number, a boolean or None."""
+    return value is None or isinstance(value, str | int | float)
+
+
+def is_state(value: Any) -> bool:
+    """Whether it is a state dict: tensors by name."""
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in value.items()
+    )
 
 
 def read_published_state(path: Path) -> dict[str, Tensor]:
@@ -93,9 +136,9 @@ def read_published_state(path: Path) -> dict[str, Tensor]:
         InputError: the file is missing or damaged, or holds anything but tensors.
     """
     state = read_saved(path, torch.device("cpu"))
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state(state):
         raise InputError(f"{path}: holds no plain state dict of tensors")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def saved_bytes(value: Any) -> bytes:
@@ -159,7 +202,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, what
         what: the network should be, for the message.
 
     Raises:
-        InputError: tensors are missing, too many, or of another shape, or values are not finite.
+        InputError: tensors are missing, too many, or of another shape or type, or values are not finite.
     """
     expected, found = (
         {key: value.shape for key, value in one.items() if not key.endswith("num_batches_tracked")}
@@ -170,10 +213,12 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path | str, what
         raise InputError(
             f"{path}: not {what} ({len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]})"
         )
-    broken = [key for key, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise InputError(f"{path}: {broken[0]} holds NaN or infinite values; make or fetch the weights again")
-    network.load_state_dict(state, strict=False)
+    for key in expected:
+        if state[key].dtype not in _FLOATS:
+            raise InputError(f"{path}: {key} is of {state[key].dtype}, no float16, 32 or 64; {_AGAIN}")
+        if not state[key].float().isfinite().all():
+            raise InputError(f"{path}: {key} holds NaN or infinite values; {_AGAIN}")
+    network.load_state_dict({key: state[key] for key in expected}, strict=False)
 
 
 def check_finite(state: Mapping[str, Tensor], path: Path | str) -> None:

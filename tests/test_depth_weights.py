@@ -16,6 +16,7 @@ from pipeline.depth.losses import ordinal_error
 from pipeline.depth.network import DepthNetwork, load_depth_network, save_depth_network
 from pipeline.depth.training import FIRST_HELD_OUT
 from pipeline.files import InputError
+from pipeline.networks.saved_tensors import write_tensors
 from pipeline.scenes import render_scene
 
 
@@ -53,10 +54,17 @@ def test_unknown_or_missing_sources(source: str, says: str) -> None:
         load_depth_estimator(source, device=CPU)
 
 
-def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_kind_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(random_source(tmp_path).split(":", 2)[2])
-    with pytest.raises(InputError, match=f"weights of encoder {ENCODER}, not resnet18"):
-        load_depth_estimator(f"timm:resnet18:{path}", device=CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.depth.network.DepthNetwork", lambda *_, **__: pytest.fail("built"))
+        with pytest.raises(InputError, match=f"weights of encoder {ENCODER}, not resnet18"):
+            load_depth_estimator(f"timm:resnet18:{path}", device=CPU)
+    with pytest.raises(InputError, match=r"encoder \.\./x: no timm model"):
+        DepthNetwork("../x")
+    deep = write_tensors(tmp_path / "deep.safetensors", {}, {"description": "[" * 100_000})
+    with pytest.raises(InputError, match="not depth weights of this program"):
+        load_depth_network(deep)
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="not a safetensors file, or a damaged one"):

@@ -161,9 +161,7 @@ def load_network_depth(source: str, *, device: torch.device | None, refine: bool
         if kind == "timm" and not (encoder and file):
             raise InputError(f"--depth {source}: give an encoder and its weights, timm:ENCODER:PATH")
         path = Path(file) if kind == "timm" else DEFAULT_WEIGHTS
-        network, description = depth_network.load_depth_network(path)
-        if kind == "timm" and description["encoder"] != encoder:
-            raise InputError(f"{path}: weights of encoder {description['encoder']}, not {encoder}")
+        network, description = depth_network.load_depth_network(path, encoder or None)
         size, stride, sign = (description["size_hw"][0], description["size_hw"][1]), depth_network.STRIDE, 1.0
         sees_infrared = network.correction is not None
     if device.type != "cpu":

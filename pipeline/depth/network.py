@@ -50,7 +50,7 @@ class DepthNetwork(nn.Module):
             raise InputError(f"encoder {encoder}: give the name of a timm model alone")
         try:
             self.encoder = timm.create_model(encoder, pretrained=False, features_only=True)
-        except (RuntimeError, AttributeError, TypeError):
+        except (RuntimeError, AttributeError, TypeError, ValueError):
             raise InputError(
                 f"encoder {encoder}: no timm model that gives feature maps by that name"
             ) from None
@@ -183,18 +183,24 @@ def save_depth_network(
     return write_tensors(path, state, metadata)
 
 
-def load_depth_network(path: Path | str) -> tuple[DepthNetwork, dict[str, Any]]:
+def load_depth_network(path: Path | str, encoder: str | None = None) -> tuple[DepthNetwork, dict[str, Any]]:
     """Rebuild a network (eval mode, float32) and its description from a file of :func:`save_depth_network`.
 
+    Args:
+        path: of the file.
+        encoder: the one that the file has to be of; None for any. No other is built, which may be huge.
+
     Raises:
-        InputError: the file is missing, damaged, of another kind, or of a newer format.
+        InputError: the file is missing, damaged, of another kind or encoder, or of a newer format.
     """
     state, metadata = read_tensors(path)
     description = _description(metadata, path)
+    found = description["encoder"]
+    if encoder not in (None, found):
+        raise InputError(f"{path}: weights of encoder {found}, not {encoder}; give the one that they are of")
     sees_infrared = any(key.startswith("correction.") for key in state)
-    network = DepthNetwork(description["encoder"], sees_infrared=sees_infrared)
-    encoder = description["encoder"]
-    fill(network, {key: value.float() for key, value in state.items()}, path, f"depth weights of {encoder}")
+    network = DepthNetwork(found, sees_infrared=sees_infrared)
+    fill(network, state, path, f"depth weights of {found}")
     return network.eval(), description
 
 

@@ -38,6 +38,7 @@ from model.training.train_config import SHAPE, TrainConfig
 from model.training.training_log import TrainingLog, progress_note
 from pipeline.files import InputError, first_line, write_json
 from pipeline.networks.device import repeatable
+from pipeline.networks.optimizer_state import restore_adam, restore_scaler
 from pipeline.networks.schedules import follow
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.signals import stop_on_signal
@@ -197,9 +198,7 @@ class _Run:
         self.folder.check_in_use()
         log.tell()
         log.sync()  # first, so that no checkpoint knows of more
-        extra: dict[str, Any] = {"best": self.best}
-        if self.average is not None:
-            extra["average"] = dict(self.average.state_dict())
+        average = {} if self.average is None else {"average": dict(self.average.state_dict())}
         save_training_state(
             self.folder.checkpoint(self.done),
             network=self.network,
@@ -208,7 +207,7 @@ class _Run:
             step=self.done,
             config=self.config.to_json(),
             data_digest=self.data.digest,
-            extra=extra,
+            extra={"best": self.best, **average},
         )
         self.folder.prune(self.config.keep_checkpoints)
         if last or log.curves_are_due:
@@ -216,12 +215,13 @@ class _Run:
 
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.network)
-        self.step.optimizer.load_state_dict(state.optimizer)
-        if state.scaler:  # empty: the steps so far were on a device that scales nothing
-            self.step.scaler.load_state_dict(state.scaler)
+        restore_adam(self.step.optimizer, state.optimizer)
+        restore_scaler(self.step.scaler, state.scaler)
         if self.average is not None:
             self.average.load_state_dict(state.extra["average"])
         self.done, self.best = state.step, state.extra["best"]
+        if not isinstance(self.best, float | None):
+            raise TypeError(f"its lowest validation loss is {self.best!r}")
 
     def _finish(self, log: TrainingLog) -> None:
         self.folder.check_in_use()

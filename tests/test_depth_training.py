@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.depth.training_config import DepthTrainingConfig, learning_rate_at
 from pipeline.depth.training_state import DepthTrainingState
 from pipeline.files import InputError, read_json, sha256_file
 from pipeline.images import write_image
+from pipeline.networks.saved_tensors import saved_bytes
 from pipeline.scenes import render_scene
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -138,7 +140,7 @@ def test_a_correction_can_be_trained_for_weights_that_exist(trained: Path, tmp_p
     facts = description["training"]
     assert facts["steps_done"] == 15 and facts["config"]["base"] == sha256_file(trained)
     assert facts["base"] == load_depth_network(trained)[1]["training"]
-    with pytest.raises(InputError, match=r"weights of encoder regnetx_002; give that as --encoder"):
+    with pytest.raises(InputError, match="weights of encoder regnetx_002, not resnet10t; give"):
         other = DepthTrainingConfig(**{**config.__dict__, "encoder": "resnet10t"})
         train_depth(other, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="would replace what it is made of"):
@@ -151,8 +153,10 @@ def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:
     whole = (trained.with_name("depth.training") / "checkpoint.pt").read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
-    torch.save({"step": 5}, tmp_path / "other.pt")
-    for content in (b"", whole[:1000], whole[:-1000], flipped, (tmp_path / "other.pt").read_bytes()):
+    saved = torch.load(io.BytesIO(whole), weights_only=True)
+    moments = {**saved["optimiser"]["state"][0], "exp_avg": torch.ones(1)}
+    edited = ({"step": 5}, saved | {"config": []}, saved | {"optimiser": {"state": {0: moments}}})
+    for content in (b"", whole[:1000], whole[:-1000], flipped, *map(saved_bytes, edited)):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"checkpoint\.pt: .*; delete it to begin anew$"):
             train_depth(TINY, tmp_path / "depth.safetensors")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,12 +89,25 @@ def test_a_log_that_lacks_steps_is_told(
     assert [record["step"] for record in read_metrics(run / "metrics.jsonl")] == [5, 6]
 
 
-def test_a_checkpoint_of_another_network_is_one_line(joint: Path, tmp_path: Path, straight: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: body["network"].update({"head.correction": torch.zeros(6)}),
+        lambda body: body["optimizer"]["state"][0].update(exp_avg=torch.ones(1)),
+        lambda body: body["optimizer"]["state"][0].update(exp_avg=body["network"]),
+        lambda body: body["optimizer"].pop("state"),
+        lambda body: body["extra"].update(best=[]),
+    ],
+    ids=["network", "short moments", "no moments", "no state", "best"],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line(
+    joint: Path, tmp_path: Path, straight: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
     run = shutil.copytree(straight, tmp_path / "run")
     path = RunFolder(run).checkpoints()[-1]
     content = torch.load(path, weights_only=True)
     body = {k: v for k, v in content.items() if k not in ("format", "format_version", "digest")}
-    body["network"] = {**body["network"], "head.correction": torch.zeros(6)}
+    change(body)
     torch.save({**content, **body, "digest": content_digest(body)}, path)
     with pytest.raises(
         InputError, match=r"does not fit this version \(.*\); begin a new run, with --init"

@@ -69,6 +69,7 @@ def test_only_settings_that_matter_keep_a_run_from_going_on(begun: bool) -> None
     # A shape or weights to start from that are left out are those of the network, once there is one.
     assert changes({**earlier, "head": "pyramid"}) == ([] if begun else ["head: pyramid -> plane"])
     assert changes({**earlier, "init": "/a"}) == ([] if begun else ["init: /a -> "])
+    assert changes({**earlier, "init": 5}) == ["init: 5 -> "]
     assert changes({**earlier, "init": "/a"}, init="/b") == ["init: /a -> /b"]
     assert changes({**earlier, "init": "/x/../a"}, init="/a") == ([] if begun else ["init: /x/../a -> /a"])
     # The digest of the data tells what pairs show, but not that there are none.
@@ -85,3 +86,4 @@ def test_one_file_has_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     other = TrainConfig(information="densenet121", information_weights="v.pth")
     (line,) = settings_changed(other, one.to_json(), begun=True)
     assert line == f"information_weights: {paths[0]} -> v.pth"
+    assert settings_changed(other, {**other.to_json(), "information_weights": 5}, begun=True)

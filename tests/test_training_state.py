@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from model.checkpoint import load_network, read_metadata, save_weights
 from model.checkpoint.digest import content_digest, weights_digest
 from model.checkpoint.training_state import load_training_state, save_training_state
 from model.network import GIFNet, NetworkConfig
+from pipeline.networks.optimizer_state import restore_adam, restore_scaler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,13 +78,32 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     saved = load_training_state(path)
     resumed = _Run(GIFNet(saved.network_config))
     resumed.network.load_state_dict(saved.network)
-    resumed.optimizer.load_state_dict(saved.optimizer)
-    resumed.scaler.load_state_dict(saved.scaler)
+    restore_adam(resumed.optimizer, saved.optimizer)
+    restore_scaler(resumed.scaler, saved.scaler)
     resumed.step_count = saved.step
     for _ in range(2):
         resumed.step()
     assert weights_digest(resumed.network) == weights_digest(straight.network)
     assert resumed.scaler.state_dict() == straight.scaler.state_dict()
+
+
+@pytest.mark.parametrize(
+    "change", [{"scale": 0.0}, {"scale": math.nan}, {"scale": "8"}, {"_growth_tracker": 3}], ids=str
+)
+def test_scales_that_cannot_be_are_refused(network: GIFNet, change: dict[str, Any]) -> None:
+    scaler = _Run(network).scaler
+    with pytest.raises(ValueError, match="scale"):
+        restore_scaler(scaler, scaler.state_dict() | change)
+
+
+def test_moments_that_share_their_memory_are_taken_apart() -> None:
+    parameter = torch.zeros(4, 4, requires_grad=True)
+    adam = torch.optim.Adam([parameter], fused=True)
+    overlapping = torch.arange(16.0).as_strided((4, 4), (1, 1))
+    moments = {"step": torch.ones(()), "exp_avg": overlapping, "exp_avg_sq": overlapping}
+    restore_adam(adam, {"state": {0: moments}})
+    for name, value in adam.state[parameter].items():
+        assert torch.equal(value, moments[name]) and value.is_contiguous()
 
 
 def test_training_state_gives_back_every_field(network: GIFNet, state: Path) -> None:
@@ -130,7 +151,14 @@ def test_edited_training_states_are_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [{"step": "8"}, {"config": None}, {"extra": []}, {"network": []}, {"extra": {"average": None}}]
+    "change",
+    [
+        *({"step": "8"}, {"step": -1}, {"config": None}, {"extra": []}, {"network": []}),
+        *({"network": {"a": 1}}, {"network": {5: torch.ones(1), "a": torch.ones(1)}}),
+        *({"extra": {"average": None}}, {"extra": {"average": {5: torch.ones(1)}}}),
+        *({"config": {5: 1, "lr": 1}}, {"config": {"lr": torch.ones(1)}}, {"network_config": [1]}),
+    ],
+    ids=str,
 )
 def test_values_of_another_kind_are_refused(state: Path, change: dict[str, Any]) -> None:
     content = torch.load(state, weights_only=True) | change

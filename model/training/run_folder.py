@@ -225,11 +225,11 @@ def settings_changed(
     if begun or config.init:
         free |= {key for key in SHAPE if mine[key] is None}
     mine |= config.fresh_shape()
-    if begun and _may_be(config.init, earlier.get("init", ""), init_sha256):
+    if begun and isinstance(init := earlier.get("init"), str) and _may_be(config.init, init, init_sha256):
         free |= {"init"}
     if config.dp_folder and earlier.get("dp_folder"):
         free |= {"dp_folder"}
-    if _one_file(config.information_weights, earlier.get("information_weights", "")):
+    if _one_file(config.information_weights, str(earlier.get("information_weights", ""))):
         free |= {"information_weights"}
     absent = "(absent)"
     return [

@@ -10,6 +10,7 @@ import torch
 from pipeline.depth.network import DepthNetwork, InfraredCorrection, load_depth_network, save_depth_network
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.files import InputError, first_line, write_bytes, write_json
+from pipeline.networks.optimizer_state import restore_adam
 from pipeline.networks.saved_tensors import read_saved, saved_bytes
 from pipeline.networks.schedules import follow
 from pipeline.runtime.randomness import random_stream
@@ -72,7 +73,12 @@ class DepthTrainingState:
             saved = read_saved(path, self.device)
         except InputError as error:
             raise InputError(f"{error}; delete it to begin anew") from None
-        if not isinstance(saved, dict) or saved.keys() != self._content().keys():
+        kinds = {"config": dict, "step": int, "history": list}
+        if (
+            not isinstance(saved, dict)
+            or saved.keys() != self._content().keys()
+            or any(not isinstance(saved[key], kind) for key, kind in kinds.items())
+        ):
             raise InputError(f"{path}: not a checkpoint of train-depth; delete it to begin anew")
         mine, earlier = self._settings, saved["config"]
         changed = sorted(key for key in mine.keys() | earlier.keys() if mine.get(key) != earlier.get(key))
@@ -80,9 +86,13 @@ class DepthTrainingState:
             raise InputError(
                 f"{path}: made with another {', '.join(changed)}; delete it or use another output name"
             )
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["average"])
+            restore_adam(self.optimiser, saved["optimiser"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            why = f"does not fit this version ({first_line(error)})"
+            raise InputError(f"{path}: {why}; delete it to begin anew") from None
         self.step, self.history = saved["step"], saved["history"]
 
     def follow(self) -> None:
@@ -99,7 +109,7 @@ class DepthTrainingState:
     def is_exported(self, out: Path) -> bool:
         """Whether the weights at ``out`` are those of this state."""
         try:
-            _, description = load_depth_network(out)
+            _, description = load_depth_network(out, self.config.encoder)
         except InputError:
             return False  # missing or damaged
         return bool(description.get("training") == self._facts())
@@ -115,9 +125,7 @@ class DepthTrainingState:
 
     def _keep(self, path: Path) -> None:
         """Take the network of a file as that of the first stage, which is over with it."""
-        network, description = load_depth_network(path)
-        if description["encoder"] != self.config.encoder:
-            raise InputError(f"{path}: weights of encoder {description['encoder']}; give that as --encoder")
+        network, description = load_depth_network(path, self.config.encoder)
         visible = {key: value for key, value in network.state_dict().items() if "correction." not in key}
         self.average.load_state_dict(visible, strict=False)
         self.base_facts, self.step = description["training"], self.config.steps

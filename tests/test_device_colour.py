@@ -21,7 +21,9 @@ lumas = arrays(np.float32, (6, 5), elements=st.floats(0, 1, width=32))
 
 
 def on_device(source: Source) -> DeviceSource:
-    return DeviceSource(torch.from_numpy(source.image).to(DEVICE), source.low, source.high)
+    return DeviceSource(
+        torch.from_numpy(source.image).to(DEVICE), source.low, source.high, None, source.coloured
+    )
 
 
 def coloured(fused: np.ndarray, sources: list[Source]) -> np.ndarray:
@@ -55,6 +57,13 @@ def test_hardly_a_value_of_a_million_differs() -> None:
     image = rng.integers(0, 256, (800, 500, 3), np.uint8)
     fused = rng.random((800, 500), np.float32)
     assert differing(fused, [Source(image, 0, 255)]) <= 60
+
+
+def test_grey_in_three_channels_stays_grey_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    grey = np.repeat(rng.integers(0, 256, (800, 500, 1), np.uint8), 3, axis=2)
+    image = coloured(rng.random((800, 500), np.float32), [Source(grey, 0, 255, coloured=False)] * 2)
+    assert image.shape == (800, 500, 3) and (image == image[..., :1]).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.fusing.colour import is_coloured
 from pipeline.images.ycbcr import FAINT, LUMA
 
 _RED, _GREEN, _BLUE = (float(weight) for weight in LUMA)
@@ -61,6 +62,8 @@ def colourise(fused: Tensor, sources: Sequence[DeviceSource]) -> Tensor:
     """
     if not sources:
         return _quantise(fused)
+    if not any(map(is_coloured, sources)):
+        return _quantise(fused)[..., None].repeat(1, 1, 3)
     merged = sources[0].chroma()
     for source in sources[1:]:
         merged = _merged(merged, source.chroma())

@@ -81,7 +81,7 @@ FUSION_TRAINING = (
 )
 
 
-def sets_in(data: Path, kinds: tuple[str | None, ...] = (None, *KINDS)) -> list[FusionSet]:
+def sets_in(data: Path, kinds: tuple[str | None, ...]) -> list[FusionSet]:
     """The sets of some kinds whose pictures lie in a folder.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -115,15 +114,18 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     share = config.get("validation_share") if isinstance(config, dict) else None
     share = max(HELD_OUT_SHARE, share if isinstance(share, float) else 0.0)
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
-    _tell_absent(data, sets_in(data, KINDS), KINDS)
+    _sets_in(data, *KINDS)
     known = calibration_pairs(data, pairs, held_out=share)
     click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))
 
 
-def _tell_absent(data: Path, there: Sequence[FusionSet], kinds: Sequence[str | None]) -> None:
-    absent = [one.folder for one in FUSION_SETS if one.kind in kinds and one not in there]
+def _sets_in(data: Path, *kinds: str | None) -> list[FusionSet]:
+    """Those of some kinds that lie in a folder; the others are told."""
+    sets = sets_in(data, kinds)
+    absent = [one.folder for one in FUSION_SETS if one.kind in kinds and one not in sets]
     for folder in dict.fromkeys(absent):
         click.echo(one_line(f"not there, left out: {data / folder}"), err=True)
+    return sets
 
 
 @click.command("train-fusion")
@@ -149,8 +151,7 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
 
     # Without its instructions bfloat16 is emulated, and takes days instead of hours.
     amp = "bf16" if computes_bfloat16(resolve_device(device)) else "off"
-    sets = sets_in(data)
-    _tell_absent(data, sets, (None, *KINDS))
+    sets = _sets_in(data, None, *KINDS)
     calibrates = any(one.kind for one in sets)
     trained, calibrated = out / "run/weights.safetensors", out / "calibrated.safetensors"
     last = calibrated if calibrates else trained

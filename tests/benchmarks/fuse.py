@@ -39,12 +39,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fuse_pairs import SHARED, write_pairs
 
-from pipeline.runtime.threads import SPIN_COUNT
+from pipeline.runtime.threads import idle_threads_sleep
 
 PUBLISHED = SHARED / "reference/gifnet/Final.model"
 PLAIN = "published, plain"
-#: How idle threads of every command wait; see pipeline/runtime/threads.py.
-SLEEPING = {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
 
 
 def main() -> None:
@@ -63,6 +61,8 @@ def main() -> None:
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
+        if options.child != "baseline":
+            idle_threads_sleep()  # as in every command
         import fuse_children
 
         print(json.dumps(getattr(fuse_children, options.child)(**json.loads(sys.stdin.read()))))
@@ -84,7 +84,7 @@ def speed(options: argparse.Namespace) -> None:
         for _ in range(options.repeats):
             for name, seen in runs.items():
                 if name == PLAIN:
-                    seen.append(_child(options, "baseline", waiting={}, folder=folder, pairs=1))
+                    seen.append(_child(options, "baseline", folder=folder, pairs=1))
                 else:
                     seen.append(
                         _child(
@@ -180,11 +180,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _child(
-    options: argparse.Namespace, name: str, *, waiting: dict[str, str] = SLEEPING, **arguments: Any
-) -> dict[str, float]:
+def _child(options: argparse.Namespace, name: str, **arguments: Any) -> dict[str, float]:
     """Run one measurement in a process of its own; wall and CPU seconds and peak memory come with it."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)} | waiting
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     arguments.setdefault("weights", str(_weights()))
     start = time.perf_counter()
     process = subprocess.Popen(

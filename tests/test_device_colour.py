@@ -60,10 +60,11 @@ def test_hardly_a_value_of_a_million_differs() -> None:
 
 
 def test_grey_in_three_channels_stays_grey_to_the_last_bit() -> None:
-    rng = np.random.default_rng(0)
-    grey = np.repeat(rng.integers(0, 256, (800, 500, 1), np.uint8), 3, axis=2)
-    image = coloured(rng.random((800, 500), np.float32), [Source(grey, 0, 255, coloured=False)] * 2)
-    assert image.shape == (800, 500, 3) and (image == image[..., :1]).all()
+    levels = np.arange(256, dtype=np.uint8)
+    grey = np.broadcast_to(levels[:, None, None], (256, 255, 3)).copy()
+    ties = np.tile((np.arange(255, dtype=np.float32) + np.float32(0.5)) / 255, (256, 1))
+    image = coloured(ties, [Source(grey, 0, 255, coloured=False)] * 2)
+    assert image.shape == (256, 255, 3) and (image == image[..., :1]).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

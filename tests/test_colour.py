@@ -116,11 +116,12 @@ def test_grey_stays_grey() -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_grey_in_three_channels_stays_grey_to_the_last_bit(bits: int) -> None:
-    rng = np.random.default_rng(0)
-    fused, grey = rng.random((40, 50), np.float32), rng.integers(0, 65536, (40, 50, 1), np.uint16)
+    grey = np.random.default_rng(0).integers(0, 65536, (256, 255, 1), np.uint16)
+    ties = (np.arange(255, dtype=np.float32) + np.float32(0.5)) / (2**bits - 1)
+    fused = np.tile(ties, (256, 1))
     sources = [Source(np.repeat(grey, 3, axis=2), 0, 65535, coloured=False)] * 2
     image = colourise(fused, sources, bits=bits)
-    assert image.shape == (40, 50, 3) and (image == image[..., :1]).all()
+    assert image.shape == (256, 255, 3) and (image == image[..., :1]).all()
     assert (image[..., 0] == colourise(fused, [], bits=bits)).all()
 
 

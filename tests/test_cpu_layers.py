@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
-from model.engine.cpu_layers import add_attended_, add_convolved_, add_pointwise_, convolve, pointwise, relu_
+from model.blocks.attention import attend_heads
+from model.engine.cpu_layers import add_pointwise, convolve, packed, pointwise, relu_
 from model.engine.folded import Affine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,7 +47,7 @@ def is_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=step, atol=step * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (5, 10)])
+@pytest.mark.parametrize(("side", "groups"), [(3, 1), (5, 10)])
 def test_convolutions_and_what_follows_them(side: int, groups: int, dtype: torch.dtype) -> None:
     x, affine = drawn(1, 10, 9, 13, dtype=dtype), affine_of(10, 10 // groups, side, dtype=dtype)
     plain = exact(x, affine, groups)
@@ -58,40 +60,34 @@ def test_convolutions_and_what_follows_them(side: int, groups: int, dtype: torch
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("crop", [(9, 13), (7, 11)], ids=["whole", "part"])
-def test_sums_are_made_in_place(crop: tuple[int, int], bias: bool, dtype: torch.dtype) -> None:
-    rows, columns = crop
-    whole = drawn(1, 6, 9, 13, dtype=dtype)
-    before, part = whole.clone(), whole[:, :, :rows, :columns]
-    inputs = drawn(1, 10, 12, 13, dtype=dtype)[:, :, 3 : 3 + rows, :columns]
-    affine = affine_of(6, 10, 1, dtype=dtype, bias=bias)
-    expected = before[:, :, :rows, :columns].double() + exact(inputs, affine)
-    assert add_convolved_(part, inputs, affine).data_ptr() == whole.data_ptr()
-    is_close(part, expected, dtype)
-    whole[:, :, :rows, :columns] = before[:, :, :rows, :columns]
-    assert torch.equal(whole, before)  # nothing beside the part has changed
-
-
-def test_windows_are_images(dtype: torch.dtype) -> None:
-    windows, inputs = drawn(5, 16, 6, dtype=dtype), drawn(5, 16, 10, dtype=dtype)
-    affine = affine_of(6, 10, 1, dtype=dtype)
-    product = inputs.double() @ affine.weight.flatten(1).double().t() + affine.bias.double()
+@pytest.mark.parametrize("shape", [(5, 16), (1, 9, 13)], ids=["windows", "map"])
+def test_products_and_what_follows_them(shape: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
+    inputs, added = drawn(*shape, 10, dtype=dtype), drawn(*shape, 6, dtype=dtype)
+    if len(shape) == 3:  # from row 2 of a larger map on
+        inputs, added = (x.contiguous()[:, 2:] for x in (inputs, added))
+    weight, offset = drawn(6, 10, dtype=dtype), drawn(6, dtype=dtype) if bias else None
+    affine = packed(Affine(weight[..., None, None], offset))
+    product = inputs.double() @ weight.double().t() + (0 if offset is None else offset.double())
+    assert (product < 0).any() and (product > 0).any()
     is_close(pointwise(inputs, affine), product, dtype)
-    is_close(pointwise(inputs, affine, slope=0.0), product.relu(), dtype)
-    expected = windows.double() + product
-    assert add_pointwise_(windows, inputs, affine) is windows
-    is_close(windows, expected, dtype)
+    is_close(pointwise(inputs, affine, relu=True), product.relu(), dtype)
+    before = added.clone()
+    is_close(add_pointwise(added, inputs, affine), added.double() + product, dtype)
+    assert torch.equal(added, before)
 
 
-def test_attention_is_added(dtype: torch.dtype) -> None:
-    both, value, mixed = (drawn(5, 16, channels, dtype=dtype) for channels in (36, 18, 18))
+def test_attention_to_windows_takes_one_kernel(dtype: torch.dtype) -> None:
+    both, value = drawn(5, 16, 36, dtype=dtype), drawn(5, 16, 18, dtype=dtype)
     query, key = both.split(18, dim=2)
     bias = drawn(3, 16, 16, dtype=dtype)
     q, k, v = (x.double().unflatten(2, (3, 6)).transpose(1, 2) for x in (query, key, value))
-    scores = q @ k.transpose(2, 3) + bias.double()
-    expected = mixed.double() + (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
-    assert add_attended_(mixed, query, key, value, bias) is mixed
-    is_close(mixed, expected, dtype)
+    scores = q @ k.transpose(2, 3) * 0.5 + bias.double()
+    expected = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        attended = attend_heads(query, key, value, bias, scale=0.5)
+    is_close(attended, expected, dtype)
+    assert attended.is_contiguous()
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in {e.key for e in profiled.key_averages()}
 
 
 def test_relu_in_place(dtype: torch.dtype) -> None:

@@ -7,8 +7,6 @@ import torch
 from fusing import SHAPES, tiny_network
 from network_samples import planes, random_network
 
-from model.blocks.attention import attend_heads
-from model.engine.cpu_layers import add_attended_
 from model.engine.folded import Affine, FoldedNetwork
 from model.engine.gpu_layers import add_pointwise_, copy_, pointwise, pointwise_relu
 from model.engine.layout import Layout
@@ -110,11 +108,3 @@ def test_copies_of_pieces(dtype: torch.dtype) -> None:
     windows = torch.empty(2, 3, 16, dtype=dtype)
     copy_(windows, source[0, :, :3, :2].permute(2, 1, 0))
     assert torch.equal(windows, source[0, :, :3, :2].permute(2, 1, 0))
-
-
-def test_attention_takes_heads_as_they_lie() -> None:
-    both, value, bias = torch.randn(5, 16, 32), torch.randn(5, 16, 16), torch.randn(2, 16, 16)
-    query, key = both.chunk(2, dim=2)
-    found = attend_heads(query, key, value, bias, scale=1.0)
-    expected = add_attended_(torch.zeros_like(value), query, key, value, bias)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -13,9 +13,9 @@ from pipeline.networks.padding import reflection_pad
 
 #: Fused attention kernels count (window, head) pairs in a 16-bit grid dimension; more windows go in chunks.
 MAX_ATTENTION_BATCH = 65_535
-#: The kernel for windows, and the reserve where it cannot be. cuDNN's, which PyTorch prefers, takes 128 keys
-#: at a time, of which windows of 64 fill a half.
-FUSED_KERNELS = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+#: The kernel for windows on a CPU and on a GPU, and the reserve where neither can be. cuDNN's, which PyTorch
+#: prefers, takes 128 keys at a time, of which windows of 64 fill a half.
+FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 #: Hidden width of the position-bias MLP, as published.
 POSITION_HIDDEN = 256
 
@@ -113,7 +113,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: f
 
 
 def attend_heads(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, scale: float) -> Tensor:
-    """:func:`attend_cuda` of heads that fill pieces of 16 bytes; nothing is copied, whatever the strides.
+    """:func:`attend_cuda` on any device, on a GPU of heads that fill pieces of 16 bytes; nothing is copied.
 
     Args:
         query, key, value: (windows, N, C) each.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.engine import cpu_layers
 from model.engine.folded import Affine
-from model.engine.gpu_layers import copy_, pointwise
+from model.engine.gpu_layers import copy_
 
 Strips = Iterable[Tensor]
 
@@ -65,10 +65,7 @@ def convolve(x: Tensor, affine: Affine, *, groups: int = 1, slope: float | None 
     """Convolution without padding, (1, C, h, w) -> (1, C', h', w'); ReLU with a ``slope``, leaky unless 0."""
     if x.device.type == "cpu":
         return cpu_layers.convolve(x, affine, groups=groups, slope=slope)
-    if affine.weight.shape[2:] == (1, 1):
-        out = pointwise(x.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2)
-    else:
-        out = torch.conv2d(x, *affine, groups=groups)
+    out = torch.conv2d(x, *affine, groups=groups)
     return out if slope is None else F.leaky_relu_(out, slope) if slope else out.relu_()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from model.blocks.attention import attend_heads, in_chunks
-from model.engine import cpu_layers
-from model.engine.folded import StreamWeights
-from model.engine.gpu_layers import add_pointwise_, copy_, pointwise, pointwise_relu
+from model.engine import cpu_layers, gpu_layers
+from model.engine.folded import Affine, StreamWeights
+from model.engine.gpu_layers import add_pointwise_, copy_, pointwise_relu
 from model.engine.row_stream import convolve
 
 #: Rows and columns around a strip that the 5x5 local path reads.
@@ -21,12 +22,20 @@ HALO = 2
 PART_BYTES = 1 << 20
 
 
+def prepared(weights: StreamWeights) -> StreamWeights:
+    """Weights of an image as its device reads them."""
+    if weights.local.weight.is_cuda:
+        return weights
+    products = ("query_key", "value", "project", "expand", "contract")
+    return replace(weights, **{name: cpu_layers.packed(getattr(weights, name)) for name in products})
+
+
 class StreamStrip:
     """One stream's part of a strip: its rows and, computed for all of them at once, values and local path.
 
     Args:
         block: rows with their border, (1, C, h + 2 HALO, w + 2 HALO); h and w whole windows.
-        weights: of this stream and image.
+        weights: of this stream and image, :func:`prepared`.
         window: side of a window in pixels.
         local_value: values that the local path filters instead of the stream's own.
     """
@@ -35,7 +44,7 @@ class StreamStrip:
         self, block: Tensor, weights: StreamWeights, window: int, *, local_value: Tensor | None = None
     ) -> None:
         self.weights = weights
-        self.padded_value = convolve(block, weights.value)
+        self.padded_value = _pointwise(block.permute(0, 2, 3, 1), weights.value).permute(0, 3, 1, 2)
         source = self.padded_value if local_value is None else local_value
         local = convolve(source, weights.local, groups=block.shape[1])
         inside = slice(HALO, -HALO)
@@ -56,12 +65,12 @@ class StreamStrip:
         Returns:
             new values of the windows and their queries, (windows, N, C) each.
         """
-        x, value, mixed = (_gather(grid[part]) for grid in (self._x, self._value, self._local))
-        key = (pointwise if x.is_cuda else cpu_layers.pointwise)(x, self.weights.query_key)
+        x, value = (_gather(grid[part]) for grid in (self._x, self._value))
+        key = _pointwise(x, self.weights.query_key)
         if query is None:
             query, key = key.split(x.shape[2], dim=2)
-        add_attended_(mixed, query, key, value, position_bias)
-        return _finish(x, mixed, self.weights), query
+        mixed = in_chunks(attend_heads, query, key, value, position_bias, scale=1.0)
+        return _finish(x, _plus(mixed, self._local[part]), self.weights), query
 
 
 def parts(grid: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -93,13 +102,6 @@ def put(windows: Tensor, grid: Tensor) -> None:
         grid.copy_(windows)
 
 
-def add_attended_(mixed: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """mixed + Softmax(Q K^T + bias) V per window and head, in place; (windows, N, C) each."""
-    if mixed.is_cuda:
-        return mixed.add_(in_chunks(attend_heads, query, key, value, bias, scale=1.0))
-    return cpu_layers.add_attended_(mixed, query, key, value, bias)
-
-
 def _gather(windows: Tensor) -> Tensor:
     """(rows, columns, window, window, C), strided -> (windows, N, C), a copy."""
     if windows.is_cuda:
@@ -110,11 +112,24 @@ def _gather(windows: Tensor) -> Tensor:
     return gathered.flatten(2, 3).flatten(0, 1)
 
 
+def _plus(windows: Tensor, grid: Tensor) -> Tensor:
+    """Windows (windows, N, C) plus those of a grid, (rows, columns, window, window, C), in place."""
+    if windows.is_cuda:
+        return windows.add_(_gather(grid))
+    windows.view(grid.shape).add_(grid)
+    return windows
+
+
+def _pointwise(x: Tensor, affine: Affine) -> Tensor:
+    """1x1 convolution, (..., C) -> (..., C')."""
+    return (gpu_layers if x.is_cuda else cpu_layers).pointwise(x, affine)
+
+
 def _finish(x: Tensor, mixed: Tensor, weights: StreamWeights) -> Tensor:
-    """Projection and MLP, each beside what it was given: (windows, N, C) each, into x."""
+    """Projection and MLP, each beside what it was given: (windows, N, C) each; x may be overwritten."""
     if x.is_cuda:
         add_pointwise_(x, mixed, weights.project)
         return add_pointwise_(x, pointwise_relu(x, weights.expand), weights.contract)
-    cpu_layers.add_pointwise_(x, mixed, weights.project)
-    hidden = cpu_layers.pointwise(x, weights.expand, slope=0.0)
-    return cpu_layers.add_pointwise_(x, hidden, weights.contract)
+    x = cpu_layers.add_pointwise(x, mixed, weights.project)
+    hidden = cpu_layers.pointwise(x, weights.expand, relu=True)
+    return cpu_layers.add_pointwise(x, hidden, weights.contract)

@@ -36,6 +36,8 @@ class StripLayers:
         self.network, self.height, self.width = network, height, width
         self.map_height = height + -height % network.alignment
         self.map_width = width + -width % network.alignment
+        merge = network.merge_features
+        self._merge_features = merge if merge.weight.is_cuda else cpu_layers.packed(merge)
 
     def encode(self, planes: Strips, start: int = 0) -> Iterator[Tensor]:
         """The network's input (1, ., rows, W) of an image from row ``start`` -> features (1, C, rows, W)."""
@@ -102,7 +104,7 @@ class StripLayers:
             nonlocal left
             merged = merged[:, :, :left, : self.width]
             left -= merged.shape[2]
-            return _add_features(merged, features.take(merged.shape[2]), self.network.merge_features)
+            return _add_features(merged, features.take(merged.shape[2]), self._merge_features)
 
         # The rows that were reflected below the image come last, and may be strips of their own.
         whole = convolved(refined, self.map_height, self.network.merge_refined)
@@ -143,7 +145,10 @@ def _grow(block: Tensor, affine: Affine) -> Tensor:
 
 def _add_features(merged: Tensor, features: Tensor, affine: Affine) -> Tensor:
     """``merged`` plus the 1x1 convolution of the features, (1, C, rows, W) each, and ReLU."""
-    if merged.device.type == "cpu":
-        return cpu_layers.relu_(cpu_layers.add_convolved_(merged, features, affine))
-    pixels = merged.permute(0, 2, 3, 1).contiguous()  # a copy only where the map was cropped
-    return add_pointwise_(pixels, features.permute(0, 2, 3, 1), affine).permute(0, 3, 1, 2).relu_()
+    pixels, others = (x.permute(0, 2, 3, 1) for x in (merged, features))
+    pixels = pixels.contiguous()  # a copy only where the map was cropped
+    if pixels.is_cuda:
+        added = add_pointwise_(pixels, others, affine).relu_()
+    else:
+        added = cpu_layers.relu_(cpu_layers.add_pointwise(pixels, others, affine))
+    return added.permute(0, 3, 1, 2)

@@ -21,6 +21,7 @@ from model.engine.arena import Arena
 from model.engine.folded import FoldedNetwork, StreamWeights
 from model.engine.moments import moments
 from model.engine.panels import Panel, cut
+from model.engine.strip_block import prepared
 from model.engine.whole_maps import WholeMaps, fits, gpu_kernels
 from model.memory import kept_in_process
 from model.network import GIFNet
@@ -225,8 +226,8 @@ class _Passes:
                 for strip in panel.measured(index):
                     measured.add(strip)
                     del strip
-            both = zip(tasks, measured.statistics(), strict=True)
-            self.weights.append(tuple(network.stream(index, *each) for each in both))
+            folded = map(partial(network.stream, index), tasks, measured.statistics())
+            self.weights.append(tuple(map(prepared, folded)))
         return self.decoded()
 
     def decoded(self) -> list[Tensor]:

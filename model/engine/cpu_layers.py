@@ -1,4 +1,4 @@
-"""Layers in the form that suits a CPU: products that add and clip their output while it is in the cache.
+"""Layers in the form that suits a CPU: products that clip their output while it is in the cache.
 
 They are oneDNN's. Where there is none, PyTorch's own take their place.
 """
@@ -35,23 +35,20 @@ def convolve(x: Tensor, affine: Affine, *, groups: int = 1, slope: float | None 
     return out
 
 
-def pointwise(x: Tensor, affine: Affine, *, relu: bool = False) -> Tensor:
-    """1x1 convolution, (..., C) -> (..., C'), and ReLU; the weight is that of :func:`packed`."""
-    if not _by_onednn(x.dtype):
-        out = F.linear(x, *affine)
-        return out.relu_() if relu else out
-    out = torch.ops.mkldnn._linear_pointwise(x, *affine, "relu" if relu else "none", [], "")
-    assert isinstance(out, Tensor)
-    return out
+def pointwise(x: Tensor, affine: Affine) -> Tensor:
+    """1x1 convolution, (..., C) -> (..., C'); the weight is that of :func:`packed`."""
+    return _product(x, affine, "none") if _by_onednn(x.dtype) else F.linear(x, *affine)
 
 
-def add_pointwise(x: Tensor, inputs: Tensor, affine: Affine) -> Tensor:
-    """x plus the 1x1 convolution of ``inputs``, (..., C) and (..., C') -> (..., C)."""
-    if not _by_onednn(x.dtype):
-        return F.linear(inputs, *affine).add_(x)
-    out = torch.ops.mkldnn._linear_pointwise.binary(inputs, x, *affine, "add")
-    assert isinstance(out, Tensor)
-    return out
+def pointwise_relu(x: Tensor, affine: Affine) -> Tensor:
+    """:func:`pointwise` and ReLU."""
+    return _product(x, affine, "relu") if _by_onednn(x.dtype) else F.linear(x, *affine).relu_()
+
+
+def add_pointwise_(x: Tensor, inputs: Tensor, affine: Affine) -> Tensor:
+    """x plus :func:`pointwise` of ``inputs``, in place; (..., C) and (..., C') -> (..., C)."""
+    # The product could add as it writes, but only into new memory.
+    return x.add_(pointwise(inputs, affine))
 
 
 def relu_(x: Tensor) -> Tensor:
@@ -61,6 +58,12 @@ def relu_(x: Tensor) -> Tensor:
         x.view(torch.int16).clamp_(min=0)
         return x
     return x.relu_()
+
+
+def _product(x: Tensor, affine: Affine, after: str) -> Tensor:
+    out = torch.ops.mkldnn._linear_pointwise(x, *affine, after, [], "")
+    assert isinstance(out, Tensor)
+    return out
 
 
 def _by_onednn(dtype: torch.dtype) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 from model.blocks.attention import attend_heads, in_chunks
 from model.engine import cpu_layers, gpu_layers
 from model.engine.folded import Affine, StreamWeights
-from model.engine.gpu_layers import add_pointwise_, copy_, pointwise_relu
+from model.engine.gpu_layers import copy_
 from model.engine.row_stream import convolve
 
 #: Rows and columns around a strip that the 5x5 local path reads.
@@ -126,10 +126,7 @@ def _pointwise(x: Tensor, affine: Affine) -> Tensor:
 
 
 def _finish(x: Tensor, mixed: Tensor, weights: StreamWeights) -> Tensor:
-    """Projection and MLP, each beside what it was given: (windows, N, C) each; x may be overwritten."""
-    if x.is_cuda:
-        add_pointwise_(x, mixed, weights.project)
-        return add_pointwise_(x, pointwise_relu(x, weights.expand), weights.contract)
-    x = cpu_layers.add_pointwise(x, mixed, weights.project)
-    hidden = cpu_layers.pointwise(x, weights.expand, relu=True)
-    return cpu_layers.add_pointwise(x, hidden, weights.contract)
+    """Projection and MLP, each beside what it was given: (windows, N, C) each, into x."""
+    layers = gpu_layers if x.is_cuda else cpu_layers
+    layers.add_pointwise_(x, mixed, weights.project)
+    return layers.add_pointwise_(x, layers.pointwise_relu(x, weights.expand), weights.contract)

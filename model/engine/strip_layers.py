@@ -150,5 +150,5 @@ def _add_features(merged: Tensor, features: Tensor, affine: Affine) -> Tensor:
     if pixels.is_cuda:
         added = add_pointwise_(pixels, others, affine).relu_()
     else:
-        added = cpu_layers.relu_(cpu_layers.add_pointwise(pixels, others, affine))
+        added = cpu_layers.relu_(cpu_layers.add_pointwise_(pixels, others, affine))
     return added.permute(0, 3, 1, 2)

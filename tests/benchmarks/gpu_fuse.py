@@ -99,7 +99,8 @@ def _macs_per_pixel(net: GIFNet, bench: Bench) -> float:
     engine = FusionEngine(net, strip_rows=height)
     more: Any = {
         torch.ops.mkldnn._convolution_pointwise: _convolution_flop,
-        torch.ops.mkldnn._convolution_pointwise_: _added_convolution_flop,
+        torch.ops.mkldnn._linear_pointwise: _convolution_flop,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop,
     }
     with FlopCounterMode(display=False, custom_mapping=more) as counter:
         engine.fuse_pair(planes)
@@ -112,8 +113,9 @@ def _convolution_flop(_x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) 
     return 2 * prod(out_shape) * prod(weight[1:])
 
 
-def _added_convolution_flop(out: Any, _x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return 2 * prod(out) * prod(weight[1:])
+def _attention_flop(query: Any, key: Any, *_: Any, **__: Any) -> int:
+    """Two products of (..., N, size) each; nor does every PyTorch know the fused operator of the CPU."""
+    return 4 * prod(query) * key[-2]
 
 
 def _bytes_per_pixel(net: GIFNet, dtype: torch.dtype) -> float:

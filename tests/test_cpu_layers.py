@@ -47,7 +47,7 @@ def is_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=step, atol=step * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(("side", "groups"), [(3, 1), (5, 10)])
+@pytest.mark.parametrize(("side", "groups"), [(1, 1), (3, 1), (5, 10)])
 def test_convolutions_and_what_follows_them(side: int, groups: int, dtype: torch.dtype) -> None:
     x, affine = drawn(1, 10, 9, 13, dtype=dtype), affine_of(10, 10 // groups, side, dtype=dtype)
     plain = exact(x, affine, groups)

@@ -226,8 +226,8 @@ class _Passes:
                 for strip in panel.measured(index):
                     measured.add(strip)
                     del strip
-            folded = map(partial(network.stream, index), tasks, measured.statistics())
-            self.weights.append(tuple(map(prepared, folded)))
+            both = zip(tasks, measured.statistics(), strict=True)
+            self.weights.append(tuple(prepared(network.stream(index, *each)) for each in both))
         return self.decoded()
 
     def decoded(self) -> list[Tensor]:

@@ -96,7 +96,7 @@ def test_dpt_on_dinov2_gives_metres_of_the_whole_frame(tmp_path: Path) -> None:
 def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:
     _depth_anything(tmp_path)
     path, source = tmp_path / "model.safetensors", f"hf:{tmp_path}"
-    state = load_file(path)
+    state = {key: tensor.clone() for key, tensor in load_file(path).items()}  # which lie in the file
 
     def keep_without(prefix: str) -> None:
         save_file({key: state[key] for key in state if not key.startswith(prefix)}, path, {"format": "pt"})
@@ -115,7 +115,7 @@ def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub that nobody can reach, and the folder where transformers keeps what it fetched."""
-    pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")
     import huggingface_hub
 
     def unreachable(*_: object, timeout: float) -> None:
@@ -124,6 +124,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    # Before version 5 it had its own.
+    monkeypatch.setattr(transformers.utils.hub, "TRANSFORMERS_CACHE", str(tmp_path / "cache"), raising=False)
     return tmp_path / "cache"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pipeline.depth.maps import full_size
-from pipeline.files import InputError, canonical_json, first_line, parse_json
+from pipeline.files import InputError, canonical_json, first_line
 from pipeline.networks.device import one_thread, repeatable_kernels
 
 #: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
@@ -107,7 +107,7 @@ def load_transformers_depth(source: str, *, device: torch.device | None, refine:
     device = device or torch.device("cpu")
     return TransformersDepth(
         name=source,
-        digest=_digest(state, config.to_json_string(use_diff=False), processor.to_json_string()),
+        digest=_digest(state, config.to_dict(), processor.to_dict()),
         model=model.float().eval().to(device),
         processor=processor,
         gives_depth=_gives_depth(config),
@@ -164,9 +164,9 @@ def _patch_size(config: Any) -> int:
     return next((size for size in sizes if isinstance(size, int)), 1)
 
 
-def _digest(state: dict[str, torch.Tensor], *settings: str) -> str:
-    """SHA-256 over settings, each a JSON text, and tensors."""
-    digest = hashlib.sha256(canonical_json([_lasting(parse_json(text)) for text in settings]).encode())
+def _digest(state: dict[str, torch.Tensor], *settings: dict[str, Any]) -> str:
+    """SHA-256 over settings and tensors."""
+    digest = hashlib.sha256(canonical_json([_lasting(each) for each in settings]).encode())
     for key, value in sorted(state.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -178,7 +178,7 @@ def _lasting(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     return {
-        key: _lasting(value)
+        str(key): _lasting(value)
         for key, value in settings.items()
-        if not key.startswith("_") and key not in _CIRCUMSTANCES
+        if not str(key).startswith("_") and key not in _CIRCUMSTANCES
     }

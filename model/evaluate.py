@@ -8,6 +8,7 @@ goes on. ``report`` makes a page of it. Scoring needs no network and no GPU.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -106,6 +107,8 @@ def evaluate(
     check_apart(out, folders.values())
     _check_replaced(out)
     pairs = pair_folders(folders).require_complete()
+    if same := pairs.of_one_file("a", "b"):
+        print(f"evaluate: a and b are one file: {enumerate_some(same, most=3)}", file=sys.stderr)
     log = ScoreLog(out.with_suffix(".scores.jsonl"), config, list(methods))
     scored = _score_all(config, pairs, log)
     rows = [row for pair in scored for row in pair.rows]

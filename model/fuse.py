@@ -19,7 +19,7 @@ from model.checkpoint import load_network
 from model.checkpoint.digest import weights_digest
 from model.engine.strips import FusionEngine
 from model.fusing.fuse_config import FuseConfig
-from model.fusing.fuse_jobs import Job, clear_unfinished, list_jobs
+from model.fusing.fuse_jobs import Job, clear_unfinished, is_video, list_jobs
 from model.fusing.fuse_recipes import Recipe, choose_recipe
 from model.fusing.fused_log import FusedLog, digests_of
 from model.inputs.folders import Images, ListedFiles
@@ -104,7 +104,8 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     )
     by_device = 1 if device.type == "cpu" else min(GPU_JOBS, joblib.cpu_count())
     jobs = by_device if config.jobs is None else joblib.effective_n_jobs(config.jobs)
-    with kept_in_process(device), Progress("fuse", total=len(todo), unit="image") as progress:
+    unit = "video" if is_video(listed.jobs[0].inputs[0]) else "image"
+    with kept_in_process(device), Progress("fuse", total=len(todo), unit=unit) as progress:
         if log.damage:
             progress.message(log.damage)
         recipe = choose_recipe(config, engine, todo, tell=progress.message)

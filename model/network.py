@@ -80,8 +80,8 @@ class NetworkConfig:
 
     @property
     def min_side(self) -> int:
-        """Shortest side in pixels that reflection padding allows."""
-        return self.window // 2 + 1
+        """Shortest side in pixels that reflection padding allows, by the engine's strips too."""
+        return max(self.window // 2 + 1, 5)
 
     def check_size(self, height: int, width: int, what: str = "") -> None:
         """Refuse what is too small for the network; ``what`` it is of, for the message.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fusing import tiny_weights
+from video_files import write_video
 
 from model.fuse import fuse
 from model.fusing.alignment import shift_between
@@ -124,6 +125,18 @@ def test_it_is_told_once_a_run(
     fuse(config, [tmp_path / "a", tmp_path / "moved"], tmp_path / "doubled")
     said = capsys.readouterr().err
     assert said.count("12 pixels right in") == said.count("give double contours") == 1
+
+
+def test_it_is_told_of_videos(
+    scenes: list[Scene], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, right in (("a", 0), ("b", 0), ("moved", 12)):
+        write_video(tmp_path / f"{name}.avi", [_cut(scenes[0].visible, 0, right)] * 2)
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu")
+    for other, told in (("b", 0), ("moved", 1)):
+        paths = [tmp_path / "a.avi", tmp_path / f"{other}.avi"]
+        assert fuse(config, paths, tmp_path / f"{other}_fused.avi").complete
+        assert capsys.readouterr().err.count("12 pixels right in") == told
 
 
 def test_the_first_few_pairs_are_looked_at_and_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_a_folder_with_the_name_of_a_recipe_does_not_hide_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mefb").mkdir()
-    result = run(*command, "mefb", "--root", "mefb", "-o", "out")
+    result = run(*command, "mefb", "--root", "mefb", "-o", "out.safetensors")
     assert result.exit_code == 2 and result.stderr.startswith("error: "), result.stderr
     assert "mefb.toml" in result.stderr, "the recipe was read"
 

@@ -6,8 +6,10 @@ import io
 import random
 import struct
 import tracemalloc
+import unicodedata
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -143,6 +145,13 @@ def test_suffixes_in_capitals_are_found(tmp_path: Path) -> None:
         (tmp_path / f"a{suffix}").rename(tmp_path / f"a{suffix.upper()}")
         assert np.ptp(depth_of(estimator, smooth_frame(8, 9))) == 1
         (tmp_path / f"a{suffix.upper()}").unlink()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_accent_may_be_a_character_of_its_own(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    _write(tmp_path / unicodedata.normalize(form, "café.npy"), np.full((20, 30), 3.0))
+    estimator, id_ = load_depth_estimator(f"files:{tmp_path}"), unicodedata.normalize("NFC", "café")
+    assert depth_of(estimator, smooth_frame(20, 30), id_).shape == (20, 30)
 
 
 def test_missing_and_ambiguous_maps(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,42 @@ def test_dpt_on_dinov2_gives_metres_of_the_whole_frame(tmp_path: Path) -> None:
     )
     assert depth_of(estimator, smooth_frame(61, 83)).shape == (61, 83)
     assert seen[0].shape[2:] == (56, 84), "whole patches, which show all of the frame"
+
+
+def test_a_frame_of_a_size_that_the_model_does_not_take_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of GLPN the image processor refuses it, of others, such as ZoeDepth, the model."""
+    transformers = pytest.importorskip("transformers")
+    settings = {"hidden_sizes": [8, 8, 16, 16], "depths": [1] * 4, "num_attention_heads": [1, 1, 2, 2]}
+    torch.manual_seed(0)
+    config = transformers.GLPNConfig(**settings, decoder_hidden_size=8)
+    transformers.GLPNForDepthEstimation(config).save_pretrained(tmp_path)
+    transformers.GLPNImageProcessor().save_pretrained(tmp_path)
+    estimator = load_depth_estimator(f"hf:{tmp_path}", device=CPU)
+    assert isinstance(estimator, TransformersDepth)
+
+    def refused(frame: np.ndarray, why: str) -> None:
+        says = rf"--depth hf:{re.escape(str(tmp_path))}: the model does not take day/7 of {why}"
+        with pytest.raises(InputError, match=says) as error:
+            estimator.estimate([frame], ["day/7"])
+        assert "\n" not in str(error.value)
+
+    assert depth_of(estimator, smooth_frame(48, 70)).shape == (48, 70)
+    refused(smooth_frame(20, 50), r"50x20 pixels \(.+\)$")
+
+    def fail(error: Exception) -> None:
+        def forward(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(estimator.model, "forward", forward)
+
+    fail(RuntimeError("kernel larger than input\nand more lines"))
+    refused(smooth_frame(48, 70), r"70x48 pixels \(kernel larger than input\)$")
+    for defect in ("CUDA out of memory. Tried to allocate", "CUDA error: an illegal memory access"):
+        fail(RuntimeError(defect))
+        with pytest.raises(RuntimeError, match=defect):
+            estimator.estimate([smooth_frame(48, 70)], ["day/7"])
 
 
 def test_an_incomplete_or_damaged_transformers_model(tmp_path: Path) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
+from pathlib import Path
 
 import click
 import joblib
 import pytest
+from child_processes import TESTS, start
 from click.testing import CliRunner
 
 from pipeline.commands.options import Commands
@@ -90,6 +94,43 @@ def test_a_killed_worker_of_a_cluster_is_one_line() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(InputError, match=r"a worker process was killed.* fewer --jobs"):
         list(run_units(_die, range(4), RunOptions(jobs=2, engine="dask")))
+
+
+def _begin(place: str) -> None:
+    Path(place).touch()
+    time.sleep(60)
+
+
+def wait_on_ray(place: str) -> None:
+    """A command that says in a file that its work has begun, and waits."""
+
+    @click.command()
+    def wait() -> None:
+        list(run_units(_begin, [place] * 2, RunOptions(jobs=2, engine="ray")))
+
+    Commands("gifnet", commands=[wait])(["wait"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGTERM")
+def test_a_run_on_ray_ends_at_a_signal_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own answer to SIGTERM is a report of a crash."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))  # of the workers
+    before = signal.getsignal(signal.SIGTERM)
+    assert len(list(run_units(_square, range(3), RunOptions(jobs=2, engine="ray")))) == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+    begun = tmp_path / "begun"
+    child = start(wait_on_ray, begun, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not begun.exists():
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    printed = child.communicate(timeout=60)[1].splitlines()
+    # Of its start Ray prints lines of its log.
+    assert [line for line in printed if line and not line[:4].isdecimal()] == ["stopped"], printed
+    assert child.returncode == 1
 
 
 def _where(_: int) -> int:

@@ -149,6 +149,16 @@ def test_bad_input_is_listed_and_nothing_is_written(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["r.scores.jsonl"]
 
 
+def test_sources_of_one_file_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        write_image(tmp_path / name / "1.png", picture(ord(name)))
+    config = EvaluateConfig(metrics=("EN",), jobs=1)
+    for number, other in enumerate("ba"):
+        methods = {"copy": tmp_path / "b"}
+        evaluate(config, tmp_path / "a", tmp_path / other, methods, tmp_path / f"{number}.json")
+        assert ("a and b are one file: 1" in capsys.readouterr().err) is (other == "a")
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     write_set(tmp_path)
     a, b, out = tmp_path / "a", tmp_path / "b", tmp_path / "r.json"

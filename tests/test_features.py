@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusing import tiny_network
+from command_runs import run
+from fusing import tiny_network, tiny_weights
 from metric_pictures import picture
 from report_pages import content_of, decoded
 
@@ -91,3 +92,14 @@ def test_limits_and_errors(tmp_path: Path, network: GIFNet) -> None:
     write_image(tmp_path / "b" / "x.png", picture(1, (40, 60)))
     with pytest.raises(InputError, match="x: a and b differ in size"):
         feature_report(network, pairs, tmp_path / "q.html", ReportConfig())
+
+
+def test_files_without_a_partner_are_listed(tmp_path: Path) -> None:
+    write_pairs(tmp_path, ("x",))
+    write_image(tmp_path / "a" / "only.png", picture(1, (40, 56)))
+    (tmp_path / "b" / "notes.txt").write_text("")
+    folders = ("-a", tmp_path / "a", "-b", tmp_path / "b")
+    result = run("report", "--features", tiny_weights(tmp_path), *folders, "-o", tmp_path / "p.html")
+    assert result.exit_code == 0, result.output
+    assert "unmatched: only is not in b" in result.stderr
+    assert f"passed over in {tmp_path / 'b'} for their ending: 1 .txt" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_a_result_may_lie_beside_its_inputs(root: Path) -> None:
         ({"bits": 16, "suffix": ".tif"}, ["a/1.png"], "j.bmp"),
         ({}, ["a/1.png", "b/1.png"], "j.mp4"),
         ({}, ["a/1.png", "b/1.png"], "j.webp"),
-        ({}, ["v.avi", "v.avi"], "j.png"),
+        ({}, ["v.avi"], "j.png"),
         ({"task": "pansharpen"}, ["bands/x.tif", "pan.tif"], "j.png"),
         ({"task": "pansharpen"}, ["bands", "pan.tif"], "j.mp4"),
     ],
@@ -115,10 +116,21 @@ def test_a_scene_is_called_after_its_folder_however_that_is_given(
 
 
 def test_no_folder_of_a_stack_is_dropped(root: Path) -> None:
-    listed = list_jobs(PLAIN, [root / "a"] * 26, root / "out")
+    many = [root / f"stack/{number}" for number in range(30)]
+    for folder in many:
+        shutil.copytree(root / "a", folder)
+    listed = list_jobs(PLAIN, many[:26], root / "out")
     assert len(listed.jobs[0].inputs) == 26
-    refused(PLAIN, [root / "a"] * 27, root / "out", "27 folders; give 26 at most")
-    assert len(list_jobs(PLAIN, [root / "a/1.png"] * 30, root / "out").jobs[0].inputs) == 30
+    refused(PLAIN, many[:27], root / "out", "27 folders; give 26 at most")
+    files = [folder / "1.png" for folder in many]
+    assert len(list_jobs(PLAIN, files, root / "out").jobs[0].inputs) == 30
+
+
+def test_nothing_is_fused_with_itself(root: Path) -> None:
+    (root / "link").symlink_to(root / "a")
+    told = r"1: .*1\.png and .*1\.png are one file, which cannot be fused with itself; give others"
+    for inputs in (["a", "a"], ["a", "link"], ["a", "b", "a"], ["a/1.png", "b/../a/1.png"]):
+        refused(PLAIN, [root / name for name in inputs], root / "out", told)
 
 
 def test_bands_come_in_the_order_of_their_numbers_without_the_pan_among_them(root: Path) -> None:

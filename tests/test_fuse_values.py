@@ -92,7 +92,10 @@ def test_a_thermal_image_that_fills_little_of_16_bits_is_told_of_once(
         values = np.linspace(least, most, 400).reshape(20, 20).astype(np.uint16)
         cv2.imwrite(str(tmp_path / f"a/{name}.png"), values)
         picture(tmp_path / f"b/{name}.png", 2, size_hw=(20, 20))
-    told = "1.png: values from 7000 to 9000 of 0 to 65535; --range-16bit percentile uses them whole"
+    told = (
+        "1.png: values from 7000 to 9000 fill little of the range 0 to 65535; --range-16bit percentile uses "
+        "them whole"
+    )
     for range_16bit, says in (("full", told), ("percentile", ""), ("7000:9000", "")):
         config = on_cpu(weights, range_16bit=range_16bit)
         assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / range_16bit).complete

@@ -9,6 +9,7 @@ import resource
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
 from model.fusing.fused_log import FusedLog
-from pipeline.files import InputError
+from pipeline.files import InputError, write_bytes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -136,13 +137,51 @@ def test_a_damaged_line_is_left_out_and_told(
     log = out / "fused.jsonl"
     good = log.read_bytes()
     first, second = good.splitlines()
-    log.write_bytes(b"\n".join((first, bad, second, b"")))
+    log.write_bytes(damaged := b"\n".join((first, bad, second, b"")))
     assert sorted(fuse(config, inputs, out).skipped) == ["0", "1"]
     assert "fused.jsonl: 1 damaged line left out" in capsys.readouterr().err
-    assert log.read_bytes() == good
+    assert log.read_bytes() == good and (out / "fused.jsonl.damaged").read_bytes() == damaged
     log.write_bytes(bad + b"\n")  # what the results were made of is not known any more
     assert sorted(fuse(replace(config, overwrite=True), inputs, out).done) == ["0", "1"]
     assert len(lines_of(out)) == 2
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_log_of_another_kind_is_left_alone(tmp_path: Path, config: FuseConfig, end: str) -> None:
+    """Such as that of an evaluation, whose summary was called ``fused.json``."""
+    inputs, out = folders(tmp_path, 1), tmp_path / "out"
+    out.mkdir()
+    (out / "fused.jsonl").write_text(lines := f'{{"image": "0", "method": "m"}}{end}')
+    with pytest.raises(InputError, match=r"fused\.jsonl: is there, and not of fusing; choose another"):
+        fuse(replace(config, overwrite=True), inputs, out)
+    assert (out / "fused.jsonl").read_text() == lines and len(list(out.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks on Windows")
+def test_no_line_is_lost_to_a_run_that_tidies_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [Job(name, (tmp_path / "a", tmp_path / "b"), tmp_path / f"{name}.png") for name in "xy"]
+    first = FusedLog(tmp_path, {})
+    first.begin(adds=True)
+
+    def note(job: Job) -> None:
+        job.output.touch()
+        first.append(job, digests=[None, None], size_hw=(1, 1), seconds=1)
+
+    for _ in range(2):  # made twice: the next run writes the log anew
+        note(jobs[0])
+    later = Thread(target=note, args=[jobs[1]])
+
+    def slow_write(path: Path, data: bytes) -> None:
+        later.start()
+        later.join(0.2)  # as far as it comes
+        write_bytes(path, data)
+
+    monkeypatch.setattr("model.fusing.fused_log.write_bytes", slow_write)
+    FusedLog(tmp_path, {}).begin(adds=False)
+    later.join()
+    assert [record["name"] for record in lines_of(tmp_path)] == ["x", "y"]
 
 
 def test_a_result_of_other_settings_is_no_result(tmp_path: Path, config: FuseConfig) -> None:

@@ -152,6 +152,20 @@ def test_one_file_for_two_roles_is_an_error(tmp_path: Path) -> None:
         list_samples(either)
 
 
+def test_an_accent_may_be_a_character_of_its_own(tmp_path: Path) -> None:
+    """As macOS writes names; other systems take the two spellings for two names."""
+    manifest = write(tmp_path, PAIR)
+    apart, composed = "cafe\u0301/1", "caf\u00e9/1"
+    touch(tmp_path, f"visible/{apart}.png", f"infrared/{composed}.png")
+    listing = list_samples(manifest).require_complete()
+    assert ids(listing) == [composed]
+    assert all(path.is_file() for path in listing.samples[0].paths.values())
+    touch(tmp_path, f"visible/{composed}.png")
+    if len(list((tmp_path / "visible").iterdir())) == 2:  # a file system may take them for one, too
+        with pytest.raises(InputError, match=r"two visible files for id 'caf.*/1'"):
+            list_samples(manifest)
+
+
 @pytest.mark.parametrize("infrared", ["{id}_ir.png", "ir/{id}.png", "ir_{id}.png"])
 def test_files_of_complete_samples_do_not_lack_a_partner(tmp_path: Path, infrared: str) -> None:
     """Where all lie in one folder, the pattern of one role finds the files of the other."""

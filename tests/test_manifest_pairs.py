@@ -164,3 +164,10 @@ def test_results_do_not_go_among_the_files_of_a_manifest(tmp_path: Path) -> None
             place = tmp_path / out / "r.json"
             result = run(*command, "--manifest", tmp_path / "mine.toml", "-o", place)
             assert result.exit_code == 2 and "would be among the inputs" in result.stderr
+
+
+def test_results_do_not_go_where_a_pattern_would_find_them(tmp_path: Path) -> None:
+    write(tmp_path, 'name = "mine"\n[roles]\ninfrared = "{id}_ir.png"\nvisible = "{id}.png"\n')
+    touch(tmp_path, "day/1_ir.png", "day/1.png")
+    result = run("fuse", "--manifest", tmp_path / "mine.toml", "-o", tmp_path / "fused")
+    assert result.exit_code == 2 and "would be among the inputs" in result.stderr

@@ -72,6 +72,31 @@ def test_stretching_is_told(
     assert (told in capsys.readouterr().err) is tells
 
 
+@pytest.mark.parametrize(("size_hw", "tells"), [((32, 48), False), ((32, 64), True)])
+def test_stretching_a_video_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size_hw: tuple[int, int], tells: bool
+) -> None:
+    paths = [
+        video(tmp_path / "a.avi", frames=2, size_hw=size_hw),
+        video(tmp_path / "b.avi", frames=2, size_hw=(64, 96)),
+    ]
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", resize="a")
+    assert fuse(config, paths, tmp_path / "out.avi").complete
+    assert ("a: 64x32 and 96x64 have other proportions" in capsys.readouterr().err) is tells
+
+
+@pytest.mark.parametrize(("size_hw", "tells"), [((16, 20), False), ((16, 16), True)])
+def test_stretching_bands_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size_hw: tuple[int, int], tells: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, shape in (("ms", (4, *size_hw)), ("pan", (1, 64, 80))):
+        write_bands(tmp_path / f"{name}.tif", Bands(rng.integers(0, 65536, shape, np.uint16)))
+    config = FuseConfig(weights=tiny_weights(tmp_path), device="cpu", task="pansharpen", resize="a")
+    assert fuse(config, [tmp_path / "ms.tif", tmp_path / "pan.tif"], tmp_path / "out.tif").complete
+    assert ("ms: 16x16 and 80x64 have other proportions" in capsys.readouterr().err) is tells
+
+
 @pytest.mark.parametrize(("tag", "tells"), [("unassalpha", True), ("unspecified", False)])
 def test_a_band_that_is_tagged_as_transparency_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tag: str, tells: bool

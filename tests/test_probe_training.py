@@ -106,6 +106,17 @@ def test_best_gamma_finds_the_exponent_that_made_the_data() -> None:
     assert best_gamma(scenes, "under") == pytest.approx(2.5, rel=0.02)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_exact_prediction_has_100_db() -> None:
+    level = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+    exact = [ExposureScene("a", "a", level, level, level)]
+    assert psnr(level / 255, level / 255) == pytest.approx(100)
+    assert best_gamma(exact, "over") == pytest.approx(1)
+    figures = probe_figures(ExposureProbe(), exact, exact)
+    assert figures["over_gamma_psnr"] == pytest.approx(100)
+    json.dumps(figures, allow_nan=False)
+
+
 def test_psnr() -> None:
     """An error of one tenth everywhere is 20 dB."""
     assert psnr(np.full((4, 4), 0.4), np.full((4, 4), 0.5)) == pytest.approx(20)

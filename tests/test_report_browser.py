@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser_pages import BROWSER, DRIVER, all_of, one, open_page, select, start, webdriver
 from report_pages import EVIL, evaluation, training_run
@@ -193,6 +195,36 @@ def test_a_training_page_has_curves_gates_and_pictures(browser: Any, pages: dict
     slider.send_keys(Keys.ARROW_LEFT)
     assert one(browser, "#pictures output").text == "step 20"
     assert EVIL in one(browser, ".settings").text
+
+
+def test_labels_of_an_axis_tell_its_ticks_apart(browser: Any, tmp_path: Path) -> None:
+    # Middle and swing: about a factor of two or far less on the logarithmic axes, and a flat curve.
+    curves = {"mm_task": (1.0, 0.1), "mm_public": (0.05, 0.02), "dp_task": (2.3, 0.02), "dp_public": (3, 2.8)}
+    curves |= {"lambda_mm": (0.5, 1e-5), "lambda_dp": (0.5, 2e-5), "lr": (1.5e-4, 1e-6), "odd": (2e5, 1e3)}
+    curves |= {"mm_gradient_norm": (1.001, 0)}
+    run = training_run(tmp_path / "run")
+    with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
+        for step in range(1, 20):
+            numbers = {name: middle + swing * (step - 10) / 9 for name, (middle, swing) in curves.items()}
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+    open_page(browser, report(run, tmp_path / "page.html"))
+    charts = all_of(browser, ".chart")
+    assert len(charts) == 8
+    for chart in charts:
+        marks = all_of(chart, "text[text-anchor=end]")
+        labels = [mark.text.replace("−", "-") for mark in marks]
+        heights = np.array([float(mark.get_attribute("y")) for mark in marks])
+        assert len(labels) >= 2 and len(set(labels)) == len(labels), labels
+        # What a label says is where it stands.
+        values = np.array([float(label) for label in labels])
+        scaled = np.log(values) if "log scale" in chart.text else values
+        np.testing.assert_allclose(
+            (scaled - scaled[0]) / (scaled[-1] - scaled[0]),
+            (heights - heights[0]) / (heights[-1] - heights[0]),
+            atol=1e-3,
+        )
+        place = one(chart, "svg").rect
+        assert all(text.rect["x"] >= place["x"] for text in all_of(chart, "text.axis"))
 
 
 def test_the_theme_can_be_chosen(browser: Any, pages: dict[str, Path]) -> None:

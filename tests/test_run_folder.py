@@ -130,6 +130,15 @@ def test_a_finished_run_without_its_checkpoints_is_kept(joint: Path, tmp_path: P
     assert digest(run) == digest(straight)
 
 
+def test_a_folder_without_a_run_to_go_on_with_is_told(
+    joint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = f"{tmp_path / 'run'}: no run to go on with; a new one begins"
+    for times in (1, 0):
+        train(tiny(steps=1), joint, tmp_path / "run", resume=True)
+        assert capsys.readouterr().err.count(told) == times
+
+
 def test_old_checkpoints_go(joint: Path, tmp_path: Path) -> None:
     train(tiny(steps=4, checkpoint_every=1, keep_checkpoints=2, validation_share=0), joint, tmp_path)
     assert [path.name for path in RunFolder(tmp_path).checkpoints()] == [

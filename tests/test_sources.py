@@ -48,3 +48,11 @@ def test_a_constant_image_keeps_its_brightness() -> None:
     image[0, 0] = 42000  # a spot of fewer pixels than percentiles see
     assert value_range(image, "percentile") == (40000, 42000)
     assert unused_range(np.full((30, 40), 7000, np.uint16), "full") is None  # there is nothing to show
+
+
+def test_values_that_a_given_range_leaves_out_are_told() -> None:
+    image = np.linspace(20_000, 60_000, 1200).astype(np.uint16).reshape(30, 40)
+    for text in ("0:1000", "59500:65535", "19000:61000"):
+        assert (unused_range(image, text) is None) == (text == "19000:61000"), text
+    told = unused_range(image, "0:1000")
+    assert told is not None and "fill little of the range 0 to 1000" in told

@@ -147,6 +147,15 @@ def test_what_is_kept_stays_within_the_memory(monkeypatch: pytest.MonkeyPatch) -
     assert kept == sorted(kept) and len(set(kept)) > 3
 
 
+@pytest.mark.parametrize("window", [4, 6, 8, 16])
+def test_the_smallest(window: int) -> None:
+    network = tiny_network(1, window=window)
+    least = network.config.min_side
+    for size in ((least, least + 9), (least + 9, least)):
+        fused = FusionEngine(network).fuse_planes(*random_planes(*size))
+        np.testing.assert_allclose(fused, whole(network, *random_planes(*size), "dp"), atol=1e-5)
+
+
 def test_too_small() -> None:
     with pytest.raises(InputError, match=r"30x4 is too small: both sides need 5"):
         FusionEngine(tiny_network(0)).fuse_planes(*random_planes(4, 30))

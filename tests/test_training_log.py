@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from training_runs import tiny
 
 from model.checkpoint import read_metadata
 from model.trainer import train
-from model.training.curves import LOSSES, draw_curves, summarise
+from model.training.curves import LOSSES, curves_figure, draw_curves, summarise
 from model.training.feed import Batch
 from model.training.run_folder import RunFolder
 from model.training.step import AlternatingStep
@@ -47,6 +48,28 @@ def test_validations_that_were_not_finite_do_not_count(tmp_path: Path) -> None:
     assert summarise(records)["best_validation"] == {"step": 2, "total": 2}
     assert summarise(records[:1])["best_validation"] is None
     assert draw_curves(records, tmp_path / "curves.png").is_file()
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.1), (0.05, 0.02), (0.055, 0.04), (3e-4, 1e-5)], ids=str)
+def test_labels_of_short_axes_differ_and_keep_to_their_panel(mean: float, spread: float) -> None:
+    records = []
+    for step in range(1, 10):
+        swing = math.sin(step)
+        losses = dict.fromkeys(LOSSES, mean + spread * swing)
+        lambdas = {"lambda_mm": 0.5 - 1e-5 * step, "lambda_dp": 0.5 + 1e-5 * swing}
+        records.append({"step": step, **losses, **lambdas})
+    figure = curves_figure(records)
+    FigureCanvasAgg(figure).draw()
+    for panel in figure.axes:
+        assert not panel.yaxis.get_offset_text().get_text()
+        low, high = panel.get_ylim()
+        places = {tick.get_loc(): tick.label1 for tick in (*panel.yaxis.majorTicks, *panel.yaxis.minorTicks)}
+        labels = {at: label for at, label in places.items() if low <= at <= high and label.get_text()}
+        assert len(labels) >= 3
+        for at, label in labels.items():
+            assert float(label.get_text().replace("−", "-")) == pytest.approx(at, rel=1e-9)
+            box = label.get_window_extent()
+            assert box.x0 >= 0 and not any(box.overlaps(other.bbox) for other in figure.axes)
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best(

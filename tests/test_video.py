@@ -52,6 +52,13 @@ def test_folders_of_videos_are_paired_by_name(tmp_path: Path) -> None:
     assert fuse(config, [tmp_path / "a", tmp_path / "b"], tmp_path / "pictures").done == ["1"]
 
 
+def test_frames_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = [video(tmp_path / f"{name}.avi") for name in "ab"]
+    fuse(on_cpu(tiny_weights(tmp_path)), inputs, tmp_path / "fused.avi")
+    told = capsys.readouterr().err
+    assert "fused.avi: 5/5 frame in" in told and "fuse: 1/1 video in" in told
+
+
 def test_frames_are_fused_like_pictures(tmp_path: Path) -> None:
     a, b = video(tmp_path / "a.avi"), video(tmp_path / "b.avi", seed=1)
     for path in (a, b):
@@ -111,8 +118,9 @@ def test_odd_frames_lose_one_row_and_one_column_and_nothing_moves(tmp_path: Path
 def test_the_cut_is_told_once_and_the_log_has_the_size_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd, config = video(tmp_path / "odd.avi", size_hw=(32, 47)), on_cpu(tiny_weights(tmp_path))
-    fuse(config, [odd, odd], tmp_path / "out.mp4")
+    odd = [video(tmp_path / f"{name}.avi", size_hw=(32, 47)) for name in "ab"]
+    config = on_cpu(tiny_weights(tmp_path))
+    fuse(config, odd, tmp_path / "out.mp4")
     assert json.loads((tmp_path / "fused.jsonl").read_text())["size_hw"] == [32, 46]
     told = [line for line in capsys.readouterr().err.splitlines() if "cut" in line]
     assert told == [f"{tmp_path / 'out.mp4'}: 47x32 frames are cut to 46x32, for videos have even sides"]

@@ -51,6 +51,30 @@ def test_weights_are_not_written_over_what_is_read(tmp_path: Path, command: str)
     assert weights.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["import", "WEIGHTS"], "weights' path, ending in .safetensors"),
+        (["calibrate", "WEIGHTS", "."], "weights' path, ending in .safetensors"),
+        (["train-depth"], "weights' path, ending in .safetensors"),
+        (["train-probe", "mefb", "--root", "."], "weights' path, ending in .safetensors"),
+        (["export", "-w", "WEIGHTS"], "model's path, ending in .onnx"),
+    ],
+    ids=str,
+)
+def test_a_picture_is_not_replaced_by_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], what: str
+) -> None:
+    monkeypatch.setattr("pipeline.depth.training.train_depth", lambda _, out: out)  # takes long
+    weights, out = tiny_weights(tmp_path), tmp_path / "001.png"
+    picture(out, 1)
+    before = out.read_bytes()
+    places = {"WEIGHTS": weights, ".": tmp_path}
+    result = run("weights", *(places.get(word, word) for word in command), "-o", out)
+    assert result.exit_code == 2 and result.stderr == f"error: {out}: give the {what}\n", result.output
+    assert out.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize(("share", "held_out"), [(None, 0.1), (0.05, 0.1), (0.3, 0.3)])
 def test_a_head_is_calibrated_without_what_its_training_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, held_out: float
@@ -111,6 +135,20 @@ def test_options_of_an_export_reach_the_function(tmp_path: Path, monkeypatch: py
     result = run("weights", "export", "--weights", tiny_weights(tmp_path), "-o", out, *options)
     assert result.exit_code == 0 and result.stdout == f"{out}\n", result.output
     assert given == [(weights_digest(tiny_network()), out, {"main": "mm", "size_hw": (16, 24)})]
+
+
+@pytest.mark.parametrize(("size", "lines"), [([], 1), (["--size", "16x24"], 0)])
+def test_an_export_that_takes_minutes_says_so_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: list[str], lines: int
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise InputError("begins")
+
+    monkeypatch.setattr("model.export_onnx.export_onnx", stop)
+    result = run("weights", "export", "-w", tiny_weights(tmp_path), "-o", tmp_path / "n.onnx", *size)
+    said = result.stderr.splitlines()
+    assert said[lines:] == ["error: begins"] and not result.stdout
+    assert all("takes minutes" in line and "--size" in line for line in said[:lines])
 
 
 @pytest.mark.parametrize(("rank", "printed"), [("0", "weights.safetensors\n"), ("1", "")])

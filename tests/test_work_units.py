@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from response_tables import write_gamma
+from synthesis_runs import bytes_of
 from tiny_source import make_config, make_source, run
 
 from pipeline.exposure import ExposureConfig
@@ -133,3 +137,32 @@ def test_a_worker_that_moves_does_not_keep_the_weights_of_another_folder(
     assert make_shard(task), "the weights of this folder are now loaded"
     with pytest.raises(InputError, match=r"--probe probe\.safetensors: a worker has other weights"):
         make_shard(replace(task, folder=tmp_path / "there", out=tmp_path))
+
+
+def test_threads_of_one_process_that_work_for_two_folders_take_turns(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a worker of a cluster that has several threads, and is shared by two runs."""
+    make_source(tmp_path / "there" / "source")
+    for path in (tmp_path / "there/source/visible").iterdir():
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    folders = [tmp_path / "here", tmp_path / "there"]
+    tasks = []
+    for folder in folders:
+        monkeypatch.chdir(folder)
+        run(source, Path("expected"))
+        tasks.append(_tasks(source, monkeypatch))
+    assert bytes_of(folders[0] / "expected") != bytes_of(folders[1] / "expected")
+
+    make, both = work_units.make_samples, threading.Barrier(2)
+
+    def make_when_both_are_here(*arguments: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):  # the other waits for its turn
+            both.wait(timeout=1)
+        return make(*arguments)
+
+    monkeypatch.setattr(work_units, "make_samples", make_when_both_are_here)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(make_shard, [task for pair in zip(*tasks, strict=True) for task in pair]))
+    for folder in folders:
+        assert bytes_of(folder / "out") == bytes_of(folder / "expected")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,22 @@ def video(
     *,
     grey: bool = False,
 ) -> Path:
-    """Smooth random frames; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
+    """Smooth random frames."""
     rng = np.random.default_rng(seed)
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter.fourcc(*"MJPG"), rate, size_hw[::-1]
-    )
+    drawn = []
     for _ in range(frames):
         frame = cv2.GaussianBlur(rng.integers(0, 256, (*size_hw, 3), np.uint8), (0, 0), 4)
-        writer.write(np.repeat(frame[..., :1], 3, axis=2) if grey else frame)
+        drawn.append(np.repeat(frame[..., :1], 3, axis=2) if grey else frame)
+    return write_video(path, drawn, rate)
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], rate: float = 12.0) -> Path:
+    """Frames (H, W, 3) uint8, BGR; OpenCV's own writer keeps odd sizes, but knows whole frame rates alone."""
+    height, width = frames[0].shape[:2]
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, codec, rate, (width, height))
+    for frame in frames:
+        writer.write(frame)
     writer.release()
     return path
 

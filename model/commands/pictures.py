@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,7 @@ def fuse(
     budget = None if memory is None else parse_memory(memory)
     inputs = [images for images in (first, second, *also) if images is not None]
     summary = run_fusion(FuseConfig(memory_bytes=budget, bits=int(bits), **settings), inputs, out)
-    for name, lacking in summary.unmatched.items():
-        click.echo(one_line(f"unmatched: {name} is not in {', '.join(lacking)}"), err=True)
-    for folder, endings in summary.passed_over.items():
-        files = ", ".join(f"{count} {ending or 'without one'}" for ending, count in sorted(endings.items()))
-        click.echo(one_line(f"passed over in {folder} for their ending: {files}"), err=True)
+    _tell_left_out(summary.unmatched, summary.passed_over)
     counts = {"done": summary.done, "skipped": summary.skipped, "failed": summary.failed}
     done = ", ".join(f"{what} {len(names)}" for what, names in counts.items())
     click.echo(one_line(f"{done}: {out}"))
@@ -199,7 +196,22 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     check_page(out)
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
+    folders = {"a": str(a), "b": str(b)}
+    _tell_left_out(pairs.unmatched, {folders[role]: endings for role, endings in pairs.passed_over.items()})
     click.echo(feature_report(load_network(source), pairs, out, config))
+
+
+def _tell_left_out(
+    unmatched: Mapping[str, Sequence[str]], passed_over: Mapping[str, Mapping[str, int]]
+) -> None:
+    """What becomes of no result: names, and the folders that lack them; folders, and how many files of
+    which endings are no images."""
+    for name, lacking in unmatched.items():
+        click.echo(one_line(f"unmatched: {name} is not in {', '.join(lacking)}"), err=True)
+    for folder, endings in passed_over.items():
+        if endings:
+            files = ", ".join(f"{count} {end or 'without one'}" for end, count in sorted(endings.items()))
+            click.echo(one_line(f"passed over in {folder} for their ending: {files}"), err=True)
 
 
 def _chosen_sources(

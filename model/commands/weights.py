@@ -16,7 +16,7 @@ from model.calibration.recipe import (
 )
 from model.fusing.fuse_config import MAIN_TASKS, FuseConfig
 from model.training.train_config import TrainConfig
-from pipeline.commands.options import FILE, FOLDER, SIZE, finish, run_commands, setting
+from pipeline.commands.options import FILE, FOLDER, SIZE, check_ending, finish, run_commands, setting
 from pipeline.files import WEIGHTS_DIR, check_output, one_line, sha256_file
 from pipeline.runtime.workers import check_jobs
 
@@ -51,6 +51,7 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     """
     from model.checkpoint import load_with_facts, save_weights
 
+    check_ending(out, ".safetensors", "the weights' path")
     check_output(out, file)
     network, metadata = load_with_facts(file)
     metadata |= {"source": file.name, "source_sha256": sha256_file(file)}
@@ -66,7 +67,8 @@ def import_weights(file: Path, out: Path, half: bool) -> None:
     "--size",
     "size_hw",
     type=SIZE,
-    help="Fixed rows x columns  [default: any, in steps of 8; with the pyramid head 16].",
+    help="Fixed rows x columns, which is faster  [default: any, in steps of 8; with the pyramid head 16; "
+    "takes minutes].",
 )
 def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, int] | None) -> None:
     """Write GIFNet as one ONNX file, for other runtimes (extra onnx).
@@ -79,15 +81,18 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.checkpoint import load_network
     from model.export_onnx import export_onnx
 
+    check_ending(out, ".onnx", "the model's path")
     check_output(out, source)
-    model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
-    click.echo(model)
+    network = load_network(source)
+    if size_hw is None:
+        click.echo("a model for images of any size takes minutes; for one size, --size is faster", err=True)
+    click.echo(export_onnx(network, out, main=MAIN_TASKS[main_task], size_hw=size_hw))
 
 
 @click.command()
 @click.argument("weights", type=FILE)
 @click.argument("data", type=FOLDER)
-@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write, .safetensors.")
 @click.option("--pairs", type=click.IntRange(1), default=32, show_default=True, help="Of each kind, at most.")
 @click.option("--jobs", default=-1, show_default=True, help="Processes; -1 is one for each core.")
 def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> None:
@@ -107,6 +112,7 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     from model.inputs.folders import check_apart
 
     check_jobs(jobs)
+    check_ending(out, ".safetensors", "the weights' path")
     check_output(out, weights)
     check_apart(out, [data / one.folder for one in FUSION_SETS])
     network, metadata = load_with_facts(weights)

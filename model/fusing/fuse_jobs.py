@@ -64,9 +64,9 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
         out: a folder, outside those of the inputs; or, for files, the result itself if it has a suffix.
 
     Raises:
-        InputError: something is missing, files and folders are mixed, a result cannot have the format of its
-            name, ``config.suffix`` is set where it decides on nothing, or results would take the place of
-            inputs or lie among them.
+        InputError: something is missing, files and folders are mixed, a file would be fused with itself, a
+            result cannot have the format of its name, ``config.suffix`` is set where it decides on nothing,
+            or results would take the place of inputs or lie among them.
     """
     if not inputs:
         raise InputError("fuse: no input; give one file or folder or more")
@@ -89,7 +89,7 @@ def list_jobs(config: FuseConfig, inputs: Sequence[Images], out: Path) -> JobLis
         listed = JobList([_file_job(config, paths, out, paths[0].stem)], {})
     for folder in sorted({job.output.parent for job in listed.jobs}):
         check_apart(folder, inputs)  # results keep their subfolders, and one of these may be of inputs
-    _check_outputs(listed.jobs)
+    _check_files(listed.jobs)
     return listed
 
 
@@ -147,10 +147,16 @@ def _form(config: FuseConfig, first: Path) -> tuple[str, tuple[str, ...], str]:
     return f"{config.bits}-bit pictures", endings, config.suffix or ".png"
 
 
-def _check_outputs(jobs: Sequence[Job]) -> None:
+def _check_files(jobs: Sequence[Job]) -> None:
     # realpath, because resolve() raises at a link to itself, which is for its own job to say.
-    sources = {os.path.realpath(path) for job in jobs for path in job.inputs}
-    for job in jobs:
+    real = [[os.path.realpath(path) for path in job.inputs] for job in jobs]
+    sources = {path for paths in real for path in paths}
+    for job, paths in zip(jobs, real, strict=True):
+        if len(set(paths)) < len(paths):
+            named = " and ".join(map(str, job.inputs))
+            raise InputError(
+                f"{job.name}: {named} are one file, which cannot be fused with itself; give others"
+            )
         if os.path.realpath(job.output) in sources:
             raise InputError(f"{job.output}: the result would replace an input; choose another -o")
 

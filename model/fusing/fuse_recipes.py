@@ -116,6 +116,7 @@ class Scenes:
         for path, part in zip(job.inputs, (*parts, pan), strict=True):
             self._notices.check_range(path, part.values, part.none())
             self._notices.check_alpha(path, part.alpha)
+        self._notices.check_proportions(job, [parts[0].values[0], pan.values[0]])
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:
@@ -156,7 +157,9 @@ class Videos:
             if size_hw == (0, 0):
                 seen = (has_colour(source.image, CODEC_NOISE) for source in sources)
                 told = [replace(source, coloured=some) for source, some in zip(sources, seen, strict=True)]
+                self._notices.check_proportions(job, frames)
                 self._notices.check_colours(job, told)
+                self._notices.check_alignment(job, told)
             pair = first_pair(sources, self.engine.network)
             fused = fold(self.engine, pair, sources[2:], self.main)
             size_hw = fused.shape[0], fused.shape[1]

@@ -13,7 +13,8 @@ from typing import Any
 
 from model.fusing.fuse_jobs import Job
 from model.inputs.folders import path_from
-from pipeline.files import InputError, errors_name, parse_json, source_digest, write_bytes
+from pipeline.files import InputError, errors_name, make_folder, parse_json, source_digest, write_bytes
+from pipeline.runtime.log_files import copy_aside, opened_alone
 
 LOG_NAME = "fused.jsonl"
 
@@ -32,7 +33,9 @@ class FusedLog:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder, self._settings = folder, dict(settings)
         self._path = folder / LOG_NAME
-        self._records, self._tidy, self._damaged = _read(self._path)
+        self._records = self._read()[0]
+        self._damaged = 0
+        self._kept: Path | None = None  # the file with its damaged lines
         self._appending = threading.Lock()
         self._read_to = 0
         self._later: dict[str, dict[str, Any]] = {}  # records that were added since begin, by output
@@ -62,11 +65,14 @@ class FusedLog:
 
     @property
     def damage(self) -> str | None:
-        """What to tell where lines cannot be read; what they said is lost."""
-        if not self._damaged:
+        """What to tell where :meth:`begin` found lines that cannot be read."""
+        if self._kept is None:
             return None
         lines = f"{self._damaged} damaged line" + "s" * (self._damaged > 1)
-        return f"{self._path}: {lines} left out; results without a line count as done, --overwrite makes anew"
+        return (
+            f"{self._path}: {lines} left out, the file as it was is {self._kept}; results without a line "
+            "count as done, --overwrite makes anew"
+        )
 
     def begin(self, *, adds: bool) -> None:
         """Make the log, or write it anew if it is not one whole line for each result that is there.
@@ -77,15 +83,25 @@ class FusedLog:
         Raises:
             OSError: it cannot be written to: then no result is begun, let alone one taken away.
         """
-        self._records, self._tidy, _ = _read(self._path)  # as it is now: other runs may have added to it
-        kept = {
-            output: record for output, record in self._records.items() if (self._folder / output).exists()
-        }
-        if not self._tidy or len(kept) < len(self._records):
-            write_bytes(self._path, "".join(map(_line, kept.values())).encode())
-        if adds:
-            with errors_name(self._path), open(self._path, "ab") as file:
-                self._read_to = file.tell()
+        make_folder(self._folder)
+        with errors_name(self._path):
+            if not self._path.exists():
+                self._path.touch()
+            # Others that add to it wait: what they wrote between reading and writing would be lost.
+            with opened_alone(self._path, "rb"):
+                self._records, tidy, self._damaged = self._read()  # as it is now
+                if self._damaged:
+                    self._kept = copy_aside(self._path)
+                kept = {
+                    output: record
+                    for output, record in self._records.items()
+                    if (self._folder / output).exists()
+                }
+                if not tidy or len(kept) < len(self._records):
+                    write_bytes(self._path, "".join(map(_line, kept.values())).encode())
+            if adds:
+                with open(self._path, "ab") as file:
+                    self._read_to = file.tell()
 
     def check_unclaimed(self, job: Job) -> None:
         """Look whether another run has made this result since :meth:`begin`.
@@ -131,12 +147,26 @@ class FusedLog:
         with (
             self._appending,
             errors_name(self._path),
-            open(self._path, "ab", buffering=0) as file,
+            opened_alone(self._path, "ab") as file,
         ):
             before = file.tell()
             if file.write(line) < len(line):  # as far as it went; a disk that was full before raises
                 file.truncate(before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _read(self) -> tuple[dict[str, dict[str, Any]], bool, int]:
+        """Records by output, whether there is one whole line for each and no more, and damaged lines.
+
+        Raises:
+            InputError: it is somebody else's file.
+        """
+        if not self._path.exists():
+            return {}, True, 0
+        *lines, cut = self._path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
+        records, damaged = _records(lines)
+        if not records and any(map(_of_another_kind, (*lines, cut))):
+            raise InputError(f"{self._path}: is there, and not of fusing; choose another output folder")
+        return records, not cut and len(records) == len(lines), damaged
 
     def _differing(self, job: Job, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """In what a job differs from the record of its result; in nothing, if there is none."""
@@ -160,15 +190,6 @@ class FusedLog:
         return recorded is not None and recorded != digests_of(job)
 
 
-def _read(path: Path) -> tuple[dict[str, dict[str, Any]], bool, int]:
-    """Records by output, whether the file is there with one whole line for each, and damaged lines."""
-    if not path.exists():
-        return {}, False, 0
-    *lines, cut = path.read_bytes().split(b"\n")  # a crash leaves a last line without its end
-    records, damaged = _records(lines)
-    return records, not cut and len(records) == len(lines), damaged
-
-
 def _records(lines: Iterable[bytes]) -> tuple[dict[str, dict[str, Any]], int]:
     """The last record of each output, and how many lines are damaged."""
     records: dict[str, dict[str, Any]] = {}
@@ -181,6 +202,14 @@ def _records(lines: Iterable[bytes]) -> tuple[dict[str, dict[str, Any]], int]:
         except (ValueError, LookupError, TypeError):
             damaged += 1
     return records, damaged
+
+
+def _of_another_kind(line: bytes) -> bool:
+    """Whether a line is whole, but never was a record, such as those of an evaluation."""
+    with suppress(ValueError):
+        found = parse_json(line)
+        return isinstance(found, dict) and bool(found) and "output" not in found
+    return False
 
 
 def digests_of(job: Job) -> list[str | None]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.files import InputError, atomic_path
+from pipeline.runtime.progress import Progress
 
 #: Codec by file ending: what every build of OpenCV can write.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -75,7 +76,9 @@ def fuse_video(
             named = ", ".join(f"{path} has {rate:g}" for path, rate in zip(inputs, rates, strict=True))
             tell(f"{named} frames a second; they are fused by their number")
         temporary = opened.enter_context(atomic_path(output))
-        size_hw = _copy_frames(captures, count, temporary, codec, _writable(rates[0], codec), fuse_frame)
+        with Progress(output.name, total=count, unit="frame") as progress:
+            rate = _writable(rates[0], codec)
+            size_hw = _copy_frames(captures, progress, temporary, codec, rate, fuse_frame)
         _check_written(temporary, count, output)
         return size_hw
 
@@ -183,7 +186,7 @@ def _ends_within_segment(path: Path) -> bool:
 
 def _copy_frames(
     captures: Sequence[cv2.VideoCapture],
-    count: int,
+    progress: Progress,
     temporary: Path,
     codec: str,
     rate: float,
@@ -192,7 +195,7 @@ def _copy_frames(
     writer: cv2.VideoWriter | None = None
     size_hw = 0, 0
     try:
-        for _ in range(count):
+        for _ in range(progress.total):
             frames = [capture.read()[1] for capture in captures]
             if any(frame is None for frame in frames):
                 raise InputError("a video changed while it was read; try again")
@@ -207,6 +210,7 @@ def _copy_frames(
             grey = fused.ndim == 2
             even = fused[: size_hw[0], : size_hw[1]]
             writer.write(cv2.cvtColor(even, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR))
+            progress.advance()
     finally:
         if writer is not None:
             writer.release()

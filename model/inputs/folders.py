@@ -39,6 +39,11 @@ class FolderPairs:
     unmatched: dict[str, list[str]]  # stem -> roles whose folder lacks it, sorted
     passed_over: dict[str, Counter[str]]  # role -> endings of files that are no images
 
+    def of_one_file(self, first: str, second: str) -> list[str]:
+        """Stems of which two roles have the same file, by whatever path."""
+        both = {stem: (images[first], images[second]) for stem, images in self.paths.items()}
+        return [stem for stem, paths in both.items() if len(set(map(os.path.realpath, paths))) == 1]
+
     def require_complete(self) -> FolderPairs:
         """Return self when every folder holds the same stems; otherwise list what is missing where.
 
@@ -89,8 +94,11 @@ def pair_folders(roots: Mapping[str, Images], suffixes: Collection[str] = SUFFIX
     stems = [stem for stem in every if stem not in unmatched]
     if not stems:
         names = {r: root.name if isinstance(root, ListedFiles) else root for r, root in roots.items()}
-        folders = ", ".join(f"{role} {name}" for role, name in names.items())
-        raise InputError(f"no file name is common to {folders}; pairs need equal names up to the suffix")
+        folders = ", ".join(f"{role} {name} ({min(found[role])}, ..)" for role, name in names.items())
+        raise InputError(
+            f"no file name is common to {folders}; pairs need equal names up to the suffix: rename files, or "
+            "name both kinds in a recipe (--manifest, see manifests/README.md)"
+        )
     paths = {stem: {role: images[stem] for role, images in found.items()} for stem in stems}
     return FolderPairs(stems=stems, paths=paths, unmatched=unmatched, passed_over=passed_over)
 

@@ -82,8 +82,12 @@ def manifest_pairs(
 
 
 def _folders(listing: SampleListing, role: str) -> frozenset[Path]:
-    """Where a role's files are looked for; of a pattern that starts at the root, where they were found."""
-    fixed = {pattern.folder(listing.split or "") for pattern in listing.manifest.roles[role]}
+    """Where a role's files are looked for; of a pattern that starts at the root, where they were found,
+    unless any file below the root would match."""
+    patterns = listing.manifest.roles[role]
+    fixed = {pattern.folder(listing.split or "") for pattern in patterns}
+    if any(pattern.text.rpartition(".")[0] == "{id}" for pattern in patterns):
+        return frozenset({listing.root})
     folders = {listing.root / folder for folder in fixed if folder}
     if "" in fixed:
         folders |= {sample.paths[role].parent for sample in listing.samples}

@@ -90,9 +90,11 @@ def unused_range(image: np.ndarray, text: str) -> str | None:
         return None
     low, high = value_range(image, text)
     least, most = _percentiles(image)
-    if most == least or most - least >= LEAST_SHARE * (high - low):
+    filled = min(most, high) - max(least, low)  # negative of values that all lie beside the range
+    if most == least or filled >= LEAST_SHARE * (high - low):
         return None
-    return f"values from {least} to {most} of {low:g} to {high:g}; --range-16bit percentile uses them whole"
+    values = f"values from {least} to {most} fill little of the range {low:g} to {high:g}"
+    return f"{values}; --range-16bit percentile uses them whole"
 
 
 def read_source(path: Path, *, range_16bit: str) -> Source:

@@ -23,7 +23,7 @@ _CONTRAST_WINDOW = 31
 def exposure_fusion_similarity(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     """MEF-SSIM: product over three scales (halved by 2x2 means) of :func:`exposure_fusion_similarity_fine`.
 
-    -1 to 1; mean brightness does not count. Ma, Zeng and Wang, "Perceptual quality assessment for
+    0 to 1; mean brightness does not count. Ma, Zeng and Wang, "Perceptual quality assessment for
     multi-exposure image fusion", TIP 2015, Eq. 13. Needs 44 pixels a side.
     """
     fused, a, b = grey_levels(fused, a, b)
@@ -36,7 +36,10 @@ def exposure_fusion_similarity(fused: np.ndarray, a: np.ndarray, b: np.ndarray) 
 
 
 def exposure_fusion_similarity_fine(fused: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    """MEF-SSIM of the finest scale alone: mean contrast-structure similarity to the desired patch."""
+    """MEF-SSIM of the finest scale alone: mean contrast-structure similarity to the desired patch.
+
+    -1 to 1.
+    """
     return _structure(*grey_levels(fused, a, b))
 
 

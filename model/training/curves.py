@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.images import write_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: The losses that every step and every validation has.
 LOSSES = ("mm_task", "mm_public", "dp_task", "dp_public")
@@ -53,13 +56,19 @@ def summarise(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
     """Plot the four losses (log scale) and both lambdas, as in the supplement's Figure 4, into a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
-    # Margins that fit, and labels without formulas: finding them would take most of the time.
-    figure = Figure(figsize=(12, 6.5))
-    margins = {"left": 0.055, "right": 0.99, "bottom": 0.07, "top": 0.95, "wspace": 0.2, "hspace": 0.3}
-    panels = figure.subplots(2, 3, gridspec_kw=margins)
+    canvas = FigureCanvasAgg(curves_figure(records))
+    canvas.draw()
+    return write_image(path, np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
+    """The six panels of :func:`draw_curves`, with room for labels of any length."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import AutoLocator, LogFormatter, NullFormatter, NullLocator, ScalarFormatter
+
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    panels = figure.subplots(2, 3)
     for panel, name in zip(panels.flat, (*LOSSES, "lambda_mm", "lambda_dp"), strict=True):
         panel.set_title(name.replace("_", " "), fontsize=10)
         steps, values = _series(records, name)
@@ -70,16 +79,21 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
         validated, validation = _series(records, f"validation_{name}")
         if len(validated):
             panel.plot(validated, validation, "o-", color="tab:orange", markersize=3, label="validation")
-            panel.legend(fontsize=8)
+            panel.legend(fontsize=8).set_in_layout(False)  # whose place takes long to find
         if name in LOSSES and (values > 0).all():
             panel.set_yscale("log")
-            panel.yaxis.set_major_formatter(LogFormatter())
-            panel.yaxis.set_minor_formatter(LogFormatter())
+        low, high = panel.get_ylim()
+        if panel.get_yscale() == "log" and high > 10 * low:
+            panel.yaxis.set_major_formatter(LogFormatter())  # no formulas, which take most of the time
+            panel.yaxis.set_minor_formatter(NullFormatter())
+        else:  # within a decade there are few powers of ten, and their labels have one digit
+            panel.yaxis.set_major_locator(AutoLocator())
+            panel.yaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+            panel.ticklabel_format(axis="y", style="plain")
         panel.set_xlabel("step", fontsize=8)
         panel.grid(alpha=0.3)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return write_image(path, np.asarray(canvas.buffer_rgba())[..., :3])
+    return figure
 
 
 def _series(records: Sequence[dict[str, Any]], name: str) -> np.ndarray:

@@ -110,7 +110,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def begin(self, config: TrainConfig, data_digest: str, *, resume: bool) -> TrainingState | None:
-        """Check that a run may start or go on here; return the state it goes on from, if any.
+        """Check that a run may start or go on here; return the state it goes on from, if any, or say so.
 
         A damaged checkpoint is passed over, with a word, for the one before it. Where the best weights are
         lost or damaged, their validation is forgotten, with a word.
@@ -124,6 +124,8 @@ class RunFolder:
             # What a kill left of the first file begins with a dot.
             if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
                 raise InputError(f"{self.path}: not empty and not a training run; choose another -o")
+            if resume:  # as a script does each time; or the name of the folder is mistyped
+                print(f"{self.path}: no run to go on with; a new one begins", file=sys.stderr)
             return None
         earlier = read_json(self.config)
         kinds = {"config": dict, "data_digest": str}

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from model.training.run_folder import RunFolder
 from pipeline.files import InputError, errors_name, parse_json, write_bytes
 from pipeline.images import to_uint8, write_image
 from pipeline.images.contact_sheet import contact_sheet
+from pipeline.runtime.log_files import copy_aside
 
 #: Seconds between two drawings of the curves at least.
 CURVES_EVERY_S = 60
@@ -62,7 +62,7 @@ class TrainingLog:
     def __init__(self, folder: RunFolder, step: int) -> None:
         records, damage = _read_records(folder.metrics) if folder.metrics.is_file() else ([], "")
         if damage:
-            copy = _copy_aside(folder.metrics)
+            copy = copy_aside(folder.metrics)
             print(f"{damage}; damaged lines are left out, the file as it was is {copy}", file=sys.stderr)
         kept = [record for record in records if record["step"] <= step]
         if step and [record["step"] for record in kept] != list(range(1, step + 1)):
@@ -186,12 +186,6 @@ def _is_record(value: Any) -> bool:
         return False
     numbers = [number for number in value.values() if number is not None]
     return all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in numbers)
-
-
-def _copy_aside(path: Path) -> Path:
-    """Copy a file to its name with ``.damaged`` after it, or ``.damaged1`` and so on where that is taken."""
-    names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in count())
-    return write_bytes(next(name for name in names if not name.exists()), path.read_bytes())
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -169,6 +169,16 @@ def finish(failures: bool) -> None:
     click.get_current_context().exit(WITH_FAILURES if failures else DONE)
 
 
+def check_ending(out: Path, ending: str, what: str) -> None:
+    """Refuse an output that is not called as its kind is: it could replace a file of another, a picture.
+
+    Raises:
+        InputError: ``out`` ends otherwise than in ``ending``; the message asks for ``what``.
+    """
+    if out.suffix.lower() != ending:
+        raise InputError(f"{out}: give {what}, ending in {ending}")
+
+
 def refuse_idle(names: Collection[str], why: str) -> None:
     """Refuse options of the running command that were given, though they would do nothing.
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.commands.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
-from pipeline.commands.options import ANY_PATH, FILE, FOLDER, refuse_idle, setting
+from pipeline.commands.options import ANY_PATH, FILE, FOLDER, check_ending, refuse_idle, setting
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.exposure.training_config import ProbeTrainingConfig
 
@@ -34,7 +34,13 @@ def fetch(out: Path, sha256: str | None) -> None:
 
 
 @click.command("train-depth")
-@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write; a stopped run goes on.")
+@click.option(
+    "-o",
+    "--out",
+    type=FILE,
+    required=True,
+    help="Weights file to write, .safetensors; a stopped run goes on.",
+)
 @setting(DepthTrainingConfig, "encoder", help="timm model.")
 @setting(DepthTrainingConfig, "steps", help="Optimiser steps of the network for visible frames.")
 @setting(DepthTrainingConfig, "scenes", help="Rendered scenes from which it learns; not with --base.")
@@ -62,6 +68,7 @@ def train_depth(out: Path, **settings: Any) -> None:
     """
     from pipeline.depth.training import train_depth as run_training
 
+    check_ending(out, ".safetensors", "the weights' path")
     if settings["base"]:
         refuse_idle(["steps"], "with --base, whose network is kept")
     if settings["infrared_steps"] == 0:
@@ -73,7 +80,7 @@ def train_depth(out: Path, **settings: Any) -> None:
 @click.argument("manifest", type=ANY_PATH)
 @click.option("--root", type=FOLDER, help="Folder of the images  [default: the manifest's].")
 @click.option("--split", help="Which of the manifest's splits.")
-@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write.")
+@click.option("-o", "--out", type=FILE, required=True, help="Weights file to write, .safetensors.")
 @setting(ProbeTrainingConfig, "steps", help="Optimiser steps.")
 @setting(ProbeTrainingConfig, "learning_rate", help="Of Adam at the start.")
 @setting(ProbeTrainingConfig, "held_out_every", help="Every n-th scene is held out for the figures.")
@@ -89,4 +96,5 @@ def train_probe(manifest: Path, root: Path | None, split: str | None, out: Path,
     """
     from pipeline.exposure.training import train_probe as run_training
 
+    check_ending(out, ".safetensors", "the weights' path")
     click.echo(run_training(ProbeTrainingConfig(**settings), manifest, root, out, split=split))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zlib
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path, PurePath
 from tokenize import TokenError
 
@@ -69,8 +71,11 @@ class FileDepth:
         if PurePath(id_).anchor or ".." in PurePath(id_).parts:
             raise InputError(f"{self.folder}: the id {id_} leaves the depth folder")
         found: list[Path] = []
-        for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)):
-            path = self.folder / f"{id_}{suffix}"
+        spellings = dict.fromkeys(
+            (id_, unicodedata.normalize("NFD", id_))
+        )  # ids are NFC, names may be either
+        for spelling, suffix in product(spellings, (*SUFFIXES, *map(str.upper, SUFFIXES))):
+            path = self.folder / f"{spelling}{suffix}"
             # Where a file system ignores case, both spellings are one file.
             if path.is_file() and not any(path.samefile(other) for other in found):
                 found.append(path)

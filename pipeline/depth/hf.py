@@ -14,7 +14,9 @@ import torch
 
 from pipeline.depth.maps import full_size
 from pipeline.files import InputError, canonical_json, first_line
+from pipeline.images import size_text
 from pipeline.networks.device import one_thread, repeatable_kernels
+from pipeline.runtime.workers import lacks_memory
 
 #: Model families whose output is depth, and those that give inverse depth unless a config says otherwise.
 DEPTH_FAMILIES = ("glpn", "tipsv2_dpt", "zoedepth")
@@ -45,11 +47,35 @@ class TransformersDepth:
     def estimate(
         self, frames: Sequence[np.ndarray], ids: Sequence[str], infrared: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
-        """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`."""
+        """Inverse depth of each frame; see :class:`pipeline.depth.DepthEstimator`.
+
+        Raises:
+            InputError: a frame is of a size that the model does not take, or its depth is not finite.
+        """
         return [self._one(frame, id_) for frame, id_ in zip(frames, ids, strict=True)]
 
-    @torch.inference_mode()
     def _one(self, frame: np.ndarray, id_: str) -> np.ndarray:
+        try:
+            output = self._output(frame)
+        except (ValueError, RuntimeError) as error:
+            # Frames are not to blame for want of memory, nor for a GPU that fails in all that follow, too.
+            if lacks_memory(error) or "CUDA error" in str(error):
+                raise
+            raise InputError(
+                f"--depth {self.name}: the model does not take {id_} of {size_text(frame)} pixels "
+                f"({first_line(error)})"
+            ) from None
+        if not np.isfinite(output).all():
+            raise InputError(
+                f"--depth {self.name}: the model gave no finite depth for {id_}; use another one"
+            )
+        if self.gives_depth:
+            output = 1 / np.maximum(output, 1e-3)  # metres; nearer than a millimetre is noise
+        return full_size(output, frame, refine=self.refine)
+
+    @torch.inference_mode()
+    def _output(self, frame: np.ndarray) -> np.ndarray:
+        """What the model gives for one frame, of a size of its own."""
         # Padding would have to be cut off again; without it the output covers the frame exactly.
         unpadded = {"do_pad": False} if getattr(self.processor, "do_pad", False) else {}
         image = frame
@@ -62,14 +88,7 @@ class TransformersDepth:
             images=image, return_tensors="pt", input_data_format="channels_last", **unpadded
         ).to(self.device)
         with repeatable_kernels(), one_thread():
-            output = self.model(**inputs).predicted_depth[0].float().cpu().numpy()
-        if not np.isfinite(output).all():
-            raise InputError(
-                f"--depth {self.name}: the model gave no finite depth for {id_}; use another one"
-            )
-        if self.gives_depth:
-            output = 1 / np.maximum(output, 1e-3)  # metres; nearer than a millimetre is noise
-        return full_size(output, frame, refine=self.refine)
+            return self.model(**inputs).predicted_depth[0].float().cpu().numpy()
 
 
 def load_transformers_depth(source: str, *, device: torch.device | None, refine: bool) -> TransformersDepth:

@@ -19,6 +19,9 @@ from pipeline.images.ycbcr import luminance
 from pipeline.sources.listing import list_samples, scene_of
 from pipeline.sources.manifest import load_manifest, scene_expression
 
+#: Mean squared errors count as no less, 100 dB: of 0 there is no logarithm, and JSON has no infinity.
+_LEAST_ERROR = 1e-10
+
 
 @dataclass(frozen=True)
 class ExposureScene:
@@ -122,7 +125,7 @@ def probe_figures(
 
 
 def best_gamma(scenes: Sequence[ExposureScene], role: str) -> float:
-    """Exponent g for which fused ** g has the highest mean PSNR against the role's pictures."""
+    """Exponent g for which fused ** g has the highest mean :func:`psnr` against the role's pictures."""
     levels = np.arange(256) / 255
     joint = []  # share of pixels of each (fused, true) pair of levels: all that the error depends on
     for scene in scenes:
@@ -131,11 +134,16 @@ def best_gamma(scenes: Sequence[ExposureScene], role: str) -> float:
 
     def mean_psnr(gamma: float) -> float:
         squared = (levels[:, None] ** gamma - levels) ** 2
-        return float(np.mean([-10 * np.log10((share * squared).sum()) for share in joint]))
+        return float(np.mean([_decibels((share * squared).sum()) for share in joint]))
 
     return float(max(np.geomspace(0.1, 10, 461), key=mean_psnr))
 
 
 def psnr(image: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], dB."""
-    return float(-10 * np.log10(np.mean(np.square(image - truth, dtype=np.float64))))
+    """Peak signal-to-noise ratio of pictures in [0, 1], dB; at most 100, as of a picture that is exact."""
+    return _decibels(np.mean(np.square(image - truth, dtype=np.float64)))
+
+
+def _decibels(squared: float) -> float:
+    """PSNR of a mean squared error, which counts as 1e-10 at least."""
+    return float(-10 * np.log10(max(squared, _LEAST_ERROR)))

@@ -31,6 +31,7 @@ TRANSPARENCY = frozenset((EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA))
 _COMPRESSION = 259
 #: Of that tag; Pillow names it, but comes without its decoder.
 _WEBP = 50001
+_BIG_ENDIAN_BIGTIFF = b"MM\0+"
 #: Where strips and tiles begin, and how long they are.
 _PLACES = ((273, 279), (324, 325))
 _BITS_PER_SAMPLE, _PHOTOMETRIC, ORIENTATION, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 274, 277, 339
@@ -54,9 +55,11 @@ def check_header(picture: Image.Image, path: Path | str, *, max_pixels: int) -> 
     if pages > 1 and picture.format != "MPO":  # a camera's JPEG, with previews behind the picture
         raise InputError(f"{path}: {pages} pages or frames; give one image per file")
     if picture.mode not in COLOUR_MODES | GREY_MODES:
-        raise InputError(
-            f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
-        )
+        message = f"{path}: pixel type {picture.mode} is not 8- or 16-bit grey or RGB; convert it first"
+        if isinstance(picture, TiffImageFile) and picture.tag_v2.get(_SAMPLES, 1) >= 4:
+            # Four bands of a satellite may be stored as CMYK, and nothing in the file tells them from inks.
+            message += "; if these are bands, --task pansharpen takes those"
+        raise InputError(message)
     if isinstance(picture, TiffImageFile):
         _check_tiff(picture, path)
 
@@ -132,6 +135,8 @@ def why_not_read(data: bytes) -> str | None:
             count = page.samplesperpixel
             if count <= 4 and TRANSPARENCY & set(page.extrasamples):
                 return "has an alpha channel; flatten it first"
+            if count in (1, 3) and data.startswith(_BIG_ENDIAN_BIGTIFF):  # grey or RGB otherwise
+                return "big-endian BigTIFF, which is not read; convert it first"
             return f"TIFF of {count} bands; --task pansharpen takes those" if count > 1 else None
     except Exception:  # noqa: BLE001 - of a damaged file tifffile raises anything; that it is damaged is said
         return None

@@ -42,6 +42,7 @@ class FileTree:
         self.root = root
         self._real_root = Path(os.path.realpath(root))
         self._scans: dict[str, tuple[list[str], list[str]]] = {}
+        self._real: dict[str, str] = {}  # folder -> where it lies
         self._links: set[str] = set()
 
     def files(self, folder: str) -> Iterator[str]:
@@ -64,10 +65,17 @@ class FileTree:
         if relative in self._links:
             self._real_inside(relative)
 
+    def real_path(self, relative: str) -> str:
+        """Where a file from :meth:`files` lies, which links to it or its folder hide."""
+        if relative in self._links:
+            return self._real_inside(relative)
+        folder, _, name = relative.rpartition("/")
+        return os.path.join(self._real[folder], name)
+
     def _walk(self, folder: str, trail: tuple[str, ...]) -> Iterator[str]:
         if not (self.root / folder).is_dir():
             return
-        real = self._real_inside(folder)
+        real = self._real[folder] = self._real_inside(folder)
         if real in trail:  # a link back to a folder that we are in
             return
         files, subfolders = self._scan(folder)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def list_samples(
         for sample_id in sorted(set(files[roles[0]]).intersection(*files.values()))
     }
     for own in complete.values():
-        _check_apart(own, manifest, productive)
+        _check_apart(own, tree, manifest, productive)
     listing = SampleListing(
         manifest=manifest,
         root=tree.root,
@@ -137,12 +138,15 @@ def list_samples(
     return listing
 
 
-def _check_apart(own: Mapping[str, str], manifest: Manifest, productive: Mapping[str, list[Pattern]]) -> None:
-    """Refuse one file for two roles of a sample, whose files are given by role."""
+def _check_apart(
+    own: Mapping[str, str], tree: FileTree, manifest: Manifest, productive: Mapping[str, list[Pattern]]
+) -> None:
+    """Refuse one file for two roles of a sample, whose files are given by role; a link is no other file."""
     owners: dict[str, str] = {}
     for role, path in own.items():
-        if (other := owners.setdefault(path, role)) != role:
-            message = f"{role} and {other} are the same file {path}; give each role files of its own"
+        if (other := owners.setdefault(tree.real_path(path), role)) != role:
+            file = " = ".join({own[other]: None, path: None})
+            message = f"{role} and {other} are the same file {file}; give each role files of its own"
             raise manifest.error(productive[role][0].line, message)
 
 
@@ -200,7 +204,8 @@ def _match(manifest: Manifest, pattern: Pattern, split: str, tree: FileTree) -> 
             match = expression.fullmatch(path)
             if match is not None:
                 tree.check_file(path)
-                matches.append((match["id"], path))
+                # Some systems write an accent as a character of its own, others do not.
+                matches.append((unicodedata.normalize("NFC", match["id"]), path))
     except InputError as error:
         raise manifest.error(pattern.line, str(error)) from None
     return matches

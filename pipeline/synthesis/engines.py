@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import joblib
 
 from pipeline.files import InputError, first_line
+from pipeline.runtime.signals import end_like_ctrl_c
 from pipeline.runtime.workers import KILLED, check_jobs
 
 ENGINES = ("local", "dask", "ray")
@@ -133,15 +134,17 @@ def _ray() -> Iterator[None]:
         raise InputError("engine ray: not installed; pip install 'gifnet[ray]'") from None
     register_ray()
     started = not ray.is_initialized()
-    if started:
-        # By itself Ray also looks for what an earlier cluster of this machine left behind, dead or not.
-        address = None if os.environ.get("RAY_ADDRESS") else "local"
-        ray.init(address, include_dashboard=False, log_to_driver=False)
-    try:
-        with joblib.parallel_config(backend="ray"):
-            yield
-    except RayActorError:
-        raise InputError(KILLED) from None
-    finally:
+    # Ray answers SIGTERM with a report of a crash. So its handler is replaced, and put away in the end.
+    with end_like_ctrl_c():
         if started:
-            ray.shutdown()
+            # By itself Ray also looks for what an earlier cluster of this machine left behind, dead or not.
+            address = None if os.environ.get("RAY_ADDRESS") else "local"
+            ray.init(address, include_dashboard=False, log_to_driver=False)
+        try:
+            with end_like_ctrl_c(), joblib.parallel_config(backend="ray"):
+                yield
+        except RayActorError:
+            raise InputError(KILLED) from None
+        finally:
+            if started:
+                ray.shutdown()

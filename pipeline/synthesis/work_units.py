@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,10 @@ from pipeline.sources.listing import SourceSample
 from pipeline.synthesis.plan import SynthesisConfig
 from pipeline.synthesis.records import inputs_digest, read_record, versions, write_record
 from pipeline.synthesis.samples import Models, make_samples
+
+#: A process makes one shard at a time, though a worker of a cluster may have several threads: the working
+#: folder, from which paths count, and the networks with their CUDA graphs belong to all of them.
+_ONE_SHARD = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +55,17 @@ class ShardTask:
 def make_shard(task: ShardTask) -> dict[str, float] | None:
     """Make one work unit and return the seconds that each stage took; None if another process has it.
 
+    Threads of one process take turns, also those of different runs.
+
     Raises:
         InputError: this machine lacks the folder of the run, or has other models than the plan names.
     """
-    _enter(task.folder)
+    with _ONE_SHARD:
+        _enter(task.folder)
+        return _claim_and_make(task)
+
+
+def _claim_and_make(task: ShardTask) -> dict[str, float] | None:
     claim = task.path.with_suffix(".lease")
     with lease(claim) as token:
         if token is None:

@@ -47,11 +47,15 @@ function format(value, decimals = null) {
   return value.toFixed(decimalsFor([value])).replace("-", "−");
 }
 
-/** A tick's label: no more decimals than its neighbours need, and powers of ten where they are short. */
-function formatTick(value, step) {
-  const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e5 || size < 1e-2)) return String(Number(value.toPrecision(3)).toExponential()).replace(/-/g, "−").replace("+", "");
-  return value.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))).replace("-", "−");
+/** Ticks with their labels: every digit that one of them has, so that no two are alike; powers of ten where they are short. */
+function labelled(values) {
+  const largest = Math.max(...values.map(Math.abs));
+  const powers = largest !== 0 && (largest >= 1e5 || largest < 1e-2);
+  let decimals = 0;
+  while (decimals < 15 && values.some((value) => Number(value.toFixed(decimals)) !== value)) decimals++;
+  const power = (value) => value === 0 ? "0" : value.toExponential().replace("+", "");
+  const text = (value) => powers ? power(value) : value.toFixed(decimals);
+  return values.map((value) => [value, text(value).replace(/-/g, "−")]);
 }
 
 /** A labelled drop-down list of [value, text]. */
@@ -98,18 +102,19 @@ function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(i * step);
-  return found.map((value) => Number(value.toPrecision(12)));
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
+  const found = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  return [...new Set(found)];
 }
 
-/** Ticks of a logarithmic axis between two powers of ten: 1, 2 and 5 of each decade, or the decades alone; round numbers within one. */
+/** Labelled ticks of a logarithmic axis between two powers of ten: 1, 2 and 5 of each decade, or the decades alone; round numbers within one. */
 function decadeTicks(low, high) {
   const decades = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, i) => 10 ** (Math.floor(low) + i));
   const inside = (value) => Math.log10(value) >= low && Math.log10(value) <= high;
   const fine = decades.flatMap((decade) => [1, 2, 5].map((factor) => Number((factor * decade).toPrecision(1)))).filter(inside);
-  if (fine.length < 3) return ticks(10 ** low, 10 ** high, 4).filter((value) => value > 0 && inside(value));
-  return fine.length > 6 ? decades.map((value) => Number(value.toPrecision(1))).filter(inside) : fine;
+  if (fine.length < 3) return labelled(ticks(10 ** low, 10 ** high, 5).filter((value) => value > 0 && inside(value)));
+  const chosen = fine.length > 6 ? decades.map((value) => Number(value.toPrecision(1))).filter(inside) : fine;
+  return chosen.flatMap((value) => labelled([value]));
 }
 
 function startPage() {

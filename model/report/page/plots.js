@@ -39,11 +39,10 @@ function scorePlot(index, width, openPicture) {
   const picture = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${metric.name} of every pair by method` });
   const better = metric.higher ? "better →" : "← better";
   picture.append(shape("text", { x: metric.higher ? width - margin : margin, y: 14, class: "axis", "text-anchor": metric.higher ? "end" : "start" }, better));
-  const marks = high > low ? ticks(low, high, width / 90) : [low];
-  for (const value of marks) {
+  const marks = high > low ? ticks(low, high, Math.max(2, width / 90)) : [Number(low.toPrecision(4))];
+  for (const [value, text] of labelled(marks)) {
     picture.append(shape("line", { x1: x(value), x2: x(value), y1: top - 6, y2: height - 20, class: "grid" }),
-      shape("text", { x: Math.min(width - 20, Math.max(20, x(value))), y: height - 6, class: "axis", "text-anchor": "middle" },
-        formatTick(value, marks[1] - marks[0] || 1)));
+      shape("text", { x: Math.min(width - 20, Math.max(20, x(value))), y: height - 6, class: "axis", "text-anchor": "middle" }, text));
   }
   content.methods.forEach((method, row) => {
     const y = top + row * rowHeight + 30;
@@ -87,23 +86,27 @@ function curveChart({ title, curves, log }) {
 }
 
 function drawCurves(curves, log, width, readout, title) {
-  const height = 210, left = 58, right = 10, top = 10, bottom = 24;
+  const height = 210, right = 10, top = 10, bottom = 24;
   const points = curves.flatMap((curve) => curve.points);
   const scale = (value) => log ? Math.log10(value) : value;
   const first = Math.min(...points.map((p) => p[0])), last = Math.max(...points.map((p) => p[0]));
   let low = Math.min(...points.map((p) => scale(p[2]))), high = Math.max(...points.map((p) => scale(p[3])));
-  if (high === low) { low -= Math.abs(low) * 0.05 || 0.5; high += Math.abs(high) * 0.05 || 0.5; }
+  if (high === low) {
+    const margin = log ? 0.05 : Math.abs(low) * 0.05 || 0.5;
+    [low, high] = [low - margin, high + margin];
+  }
+  const levels = log ? decadeTicks(low, high) : labelled(ticks(low, high, 5));
+  const left = Math.max(58, 12 + 7.5 * Math.max(...levels.map(([, text]) => text.length)));
   const x = (step) => left + (last > first ? (step - first) / (last - first) : 0.5) * (width - left - right);
   const y = (value) => top + (1 - (scale(value) - low) / (high - low)) * (height - top - bottom);
   const picture = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
-  const levels = log ? decadeTicks(low, high) : ticks(low, high, 4);
-  for (const value of levels) {
+  for (const [value, text] of levels) {
     picture.append(shape("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "grid" }),
-      shape("text", { x: left - 6, y: y(value) + 4, class: "axis", "text-anchor": "end" },
-        formatTick(value, log ? value : levels[1] - levels[0] || 1)));
+      shape("text", { x: left - 6, y: y(value) + 4, class: "axis", "text-anchor": "end" }, text));
   }
   for (const step of ticks(first, last, width / 110).filter(Number.isInteger)) {
-    picture.append(shape("text", { x: x(step), y: height - 6, class: "axis", "text-anchor": "middle" }, String(step)));
+    const middle = Math.min(x(step), width - 4 * String(step).length); // the last one within the picture
+    picture.append(shape("text", { x: middle, y: height - 6, class: "axis", "text-anchor": "middle" }, String(step)));
   }
   curves.forEach((curve, i) => {
     const colour = CURVE_COLOURS[i % 4];

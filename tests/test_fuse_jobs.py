@@ -128,7 +128,7 @@ def test_no_folder_of_a_stack_is_dropped(root: Path) -> None:
 
 def test_nothing_is_fused_with_itself(root: Path) -> None:
     (root / "link").symlink_to(root / "a")
-    told = r"1: .*1\.png and .*1\.png are one file, which cannot be fused with itself; give others"
+    told = r"1: .*1\.png and .*1\.png are one file; give each input a file of its own"
     for inputs in (["a", "a"], ["a", "link"], ["a", "b", "a"], ["a/1.png", "b/../a/1.png"]):
         refused(PLAIN, [root / name for name in inputs], root / "out", told)
 

@@ -154,9 +154,7 @@ def _check_files(jobs: Sequence[Job]) -> None:
     for job, paths in zip(jobs, real, strict=True):
         if len(set(paths)) < len(paths):
             named = " and ".join(map(str, job.inputs))
-            raise InputError(
-                f"{job.name}: {named} are one file, which cannot be fused with itself; give others"
-            )
+            raise InputError(f"{job.name}: {named} are one file; give each input a file of its own")
         if os.path.realpath(job.output) in sources:
             raise InputError(f"{job.output}: the result would replace an input; choose another -o")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def export_onnx(
 
     Args:
         main: stream that is decoded.
-        size_hw: fixed height and width; None leaves both open, to multiples of 8 (pyramid head: 16).
+        size_hw: fixed height and width; None leaves both open, to multiples of 8 (pyramid head: 16), which
+            takes minutes and is told.
 
     Raises:
         InputError: a package of the extra ``onnx`` is missing, the size is too small or too large, there can
@@ -64,6 +66,7 @@ def export_onnx(
     fusion = _Fusion(copy.deepcopy(network).cpu(), main).eval()
     dynamic = None
     if size_hw is None:
+        print("a model for images of any size takes minutes; for one size, --size is faster", file=sys.stderr)
         rows, columns = (torch.export.Dim(name, min=2, max=1 << 12) * step for name in ("rows", "columns"))
         dynamic = {name: {2: rows, 3: columns} for name in "ab"}
     with torch.no_grad(), warnings.catch_warnings():

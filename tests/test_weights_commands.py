@@ -144,7 +144,8 @@ def test_an_export_that_takes_minutes_says_so_before_it_begins(
     def stop(*_: object, **__: object) -> None:
         raise InputError("begins")
 
-    monkeypatch.setattr("model.export_onnx.export_onnx", stop)
+    monkeypatch.setattr("model.export_onnx._PACKAGES", ())
+    monkeypatch.setattr("torch.onnx.export", stop)
     result = run("weights", "export", "-w", tiny_weights(tmp_path), "-o", tmp_path / "n.onnx", *size)
     said = result.stderr.splitlines()
     assert said[lines:] == ["error: begins"] and not result.stdout

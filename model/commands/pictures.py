@@ -196,8 +196,7 @@ def report(source: Path, out: Path, features: bool, a: Path | None, b: Path | No
     check_page(out)
     check_apart(out, (a, b))
     pairs = pair_folders({"a": a, "b": b})
-    folders = {"a": str(a), "b": str(b)}
-    _tell_left_out(pairs.unmatched, {folders[role]: endings for role, endings in pairs.passed_over.items()})
+    _tell_left_out(pairs.unmatched, {str(a): pairs.passed_over["a"], str(b): pairs.passed_over["b"]})
     click.echo(feature_report(load_network(source), pairs, out, config))
 
 

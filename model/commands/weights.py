@@ -81,12 +81,9 @@ def export(source: Path | None, out: Path, main_task: str, size_hw: tuple[int, i
     from model.checkpoint import load_network
     from model.export_onnx import export_onnx
 
-    check_ending(out, ".onnx", "the model's path")
     check_output(out, source)
-    network = load_network(source)
-    if size_hw is None:
-        click.echo("a model for images of any size takes minutes; for one size, --size is faster", err=True)
-    click.echo(export_onnx(network, out, main=MAIN_TASKS[main_task], size_hw=size_hw))
+    model = export_onnx(load_network(source), out, main=MAIN_TASKS[main_task], size_hw=size_hw)
+    click.echo(model)
 
 
 @click.command()

@@ -28,14 +28,17 @@ class FusedLog:
     those of the pair before) and ``settings`` (all that decides on pixels, the digest of the weights among
     it). The last line of an output counts: what is made again is described by the line before until the new
     one is there.
+
+    Raises:
+        InputError: there is a file of this name, and it is somebody else's.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._folder, self._settings = folder, dict(settings)
         self._path = folder / LOG_NAME
         self._records = self._read()[0]
-        self._damaged = 0
-        self._kept: Path | None = None  # the file with its damaged lines
+        #: What to tell where :meth:`begin` found lines that cannot be read.
+        self.damage: str | None = None
         self._appending = threading.Lock()
         self._read_to = 0
         self._later: dict[str, dict[str, Any]] = {}  # records that were added since begin, by output
@@ -63,17 +66,6 @@ class FusedLog:
         finished = {job.output for job in done}
         return [job for job in jobs if job.output not in finished], done
 
-    @property
-    def damage(self) -> str | None:
-        """What to tell where :meth:`begin` found lines that cannot be read."""
-        if self._kept is None:
-            return None
-        lines = f"{self._damaged} damaged line" + "s" * (self._damaged > 1)
-        return (
-            f"{self._path}: {lines} left out, the file as it was is {self._kept}; results without a line "
-            "count as done, --overwrite makes anew"
-        )
-
     def begin(self, *, adds: bool) -> None:
         """Make the log, or write it anew if it is not one whole line for each result that is there.
 
@@ -89,9 +81,13 @@ class FusedLog:
                 self._path.touch()
             # Others that add to it wait: what they wrote between reading and writing would be lost.
             with opened_alone(self._path, "rb"):
-                self._records, tidy, self._damaged = self._read()  # as it is now
-                if self._damaged:
-                    self._kept = copy_aside(self._path)
+                self._records, tidy, damaged = self._read()  # as it is now
+                if damaged:
+                    lines = f"{damaged} damaged line" + "s" * (damaged > 1)
+                    self.damage = (
+                        f"{self._path}: {lines} left out, the file as it was is {copy_aside(self._path)}; "
+                        "results without a line count as done, --overwrite makes anew"
+                    )
                 kept = {
                     output: record
                     for output, record in self._records.items()

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.networks.convolution import convolve
+
 #: Left, right, top, bottom, in pixels.
 Sides = tuple[int, int, int, int]
 #: Types that are only carried, widest first.
@@ -47,7 +49,7 @@ class ReflectedConv2d(nn.Conv2d):
 
     def with_weight(self, x: Tensor, weight: Tensor) -> Tensor:
         """The same convolution, with the same bias, by another weight."""
-        return F.conv2d(reflection_pad(x, self._sides), weight, self.bias, groups=self.groups)
+        return convolve(reflection_pad(x, self._sides), weight, self.bias, groups=self.groups)
 
 
 class _ReflectionPad(torch.autograd.Function):

@@ -80,7 +80,9 @@ def speed(options: argparse.Namespace) -> None:
     size = _size(options.size)
     with tempfile.TemporaryDirectory() as folder:
         write_pairs(Path(folder), options.pairs, size)
-        runs: dict[str, list[dict[str, float]]] = {PLAIN: [], "fp32": [], "bf16": []}
+        runs: dict[str, list[dict[str, float]]] = {PLAIN: [], "fp32": []}
+        if _computes_bf16():
+            runs["bf16"] = []
         for _ in range(options.repeats):
             for name, seen in runs.items():
                 if name == PLAIN:
@@ -164,6 +166,8 @@ def precision(options: argparse.Namespace) -> None:
             f"{run['largest']:.1e}; {run['off']:.0f} pixels are rounded to the next of 256 grey levels "
             f"(of float64 arithmetic {run['off_float64']:.0f})\n"
         )
+    if not _computes_bf16():
+        return
     print("### bf16 against float32, grey values in [0, 1]\n")
     print("| weights | mean | 99.9th percentile | over 1/255 |\n|---|---|---|---|")
     for name, weights in _both_weights().items():
@@ -205,6 +209,19 @@ def _child(options: argparse.Namespace, name: str, **arguments: Any) -> dict[str
     run["cpu"] = usage.ru_utime + usage.ru_stime
     run["peak"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return run
+
+
+@cache
+def _computes_bf16() -> bool:
+    """Whether this processor computes bf16; says so where it does not."""
+    import torch
+
+    from pipeline.networks.device import computes_bfloat16
+
+    computes = computes_bfloat16(torch.device("cpu"))
+    if not computes:
+        print("bf16 is left out: this processor computes none.\n", flush=True)
+    return computes
 
 
 @cache

@@ -11,6 +11,7 @@ import torch
 from joint_data import write_joint
 from training_runs import tiny
 
+from model.training import start
 from model.training.feed import TrainingData
 from model.training.planes import load_joint, split_validation
 from model.training.start import notices
@@ -110,3 +111,14 @@ def test_what_a_run_does_otherwise_is_told(tmp_path: Path, make_joint: Joint) ->
     assert "no validation" in line and told(frame, validation_share=0) == []
     (line,) = told(several, warmup_steps=100, steps=10, lr=1e-3)
     assert "only reaches 0.0001: warm-up of 100 steps in a run of 10" in line
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_emulated_arithmetic_is_told(amp: str, make_joint: Joint, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, config = make_joint(), tiny(amp=amp)
+    for has in (False, True):
+        monkeypatch.setattr(start, "computes_bfloat16", lambda device, has=has: has)
+        monkeypatch.setattr(start, "computes_float16", lambda device, has=has: has)
+        lines = notices(config, TrainingData(config, [folder], device=CPU))
+        assert [line for line in lines if f"--amp {amp}" in line and "emulates" in line] == lines
+        assert bool(lines) != has

@@ -52,7 +52,7 @@ class TrainingData:
     """
 
     def __init__(self, config: TrainConfig, shards: Sequence[Path], *, device: torch.device) -> None:
-        self._config, self._device = config, device
+        self._config, self.device = config, device
         dp_tasks = tuple(DP_ROLES) if config.dp_task == "both" else (config.dp_task,)
         dp_roles = () if config.dp_folder else tuple(role for task in dp_tasks for role in DP_ROLES[task])
         sets = [load_joint(shards, ("infrared", "visible", *dp_roles))]

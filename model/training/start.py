@@ -11,6 +11,7 @@ from model.network import GIFNet, NetworkConfig
 from model.training.feed import TrainingData
 from model.training.train_config import SHAPE, TrainConfig
 from pipeline.files import InputError, enumerate_some
+from pipeline.networks.device import computes_bfloat16, computes_float16
 
 
 def start_network(config: TrainConfig) -> GIFNet:
@@ -41,6 +42,12 @@ STILLBORN = (
 def notices(config: TrainConfig, data: TrainingData) -> list[str]:
     """What a run does otherwise than its settings suggest, a line each."""
     lines = []
+    computes = {"bf16": computes_bfloat16, "fp16": computes_float16}.get(config.amp)
+    if computes and not computes(data.device):
+        lines.append(
+            f"train: --amp {config.amp}: this processor has no such arithmetic and emulates it, which takes "
+            "several times as long as --amp off"
+        )
     if config.steps < config.warmup_steps:
         highest = config.learning_rate(config.steps - 1)
         lines.append(

@@ -43,6 +43,13 @@ def computes_bfloat16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def computes_float16(device: torch.device) -> bool:
+    """Likewise for float16."""
+    if device.type == "cuda":
+        return True
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
 def repeatable_kernels(deterministic: bool = True) -> AbstractContextManager[None]:
     """On CUDA only convolutions that repeat exactly, or else the fastest; in full float32."""
     return torch.backends.cudnn.flags(

@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from model.blocks.attention import attend_heads
 from model.engine.cpu_layers import add_pointwise_, convolve, packed, pointwise, pointwise_relu, relu_
 from model.engine.folded import Affine
+from pipeline.networks.device import computes_bfloat16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(params=[torch.float32, torch.bfloat16, torch.float64], ids=str)
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
     """The engine's types, and one that oneDNN does not have."""
+    if request.param == torch.bfloat16 and not computes_bfloat16(torch.device("cpu")):
+        pytest.skip("no bf16 on this CPU")
     if request.param == torch.float64:
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     return request.param

@@ -83,6 +83,19 @@ def test_pairs_of_one_size_are_recorded_once(head: str) -> None:
     assert launches == [0, 1, 2, 3, 3, 4, 4]
 
 
+def test_a_record_is_that_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    factor = {"mm": 0.5, "dp": 0.25}
+    monkeypatch.setattr(
+        FusionEngine, "_compute", lambda _, network, planes: planes[:, :1] * factor[network.main]
+    )
+    a, b = planes(24)
+    with pretended_gpu() as account:
+        engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
+        for main in ("dp", "dp", "mm", "mm", "dp"):
+            np.testing.assert_array_equal(engine.fuse_planes(a, b, main=main), a * factor[main])
+        assert account.launches == 2
+
+
 def test_what_cannot_be_recorded_is_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> object:
         raise RuntimeError("operation not permitted when stream is capturing")

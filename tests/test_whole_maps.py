@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
+import weakref
+from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,8 +47,8 @@ def pair_of(size_hw: tuple[int, int]) -> torch.Tensor:
     return torch.cat([plane[:1] for plane in planes(3, 1, *size_hw)], dim=1)
 
 
-def folded(network: GIFNet, dtype: torch.dtype, main: str = "dp") -> FoldedNetwork:
-    return FoldedNetwork(network, main=main, device=torch.device("cpu"), dtype=dtype, multiple=8)
+def folded(network: GIFNet, dtype: torch.dtype, main: str = "dp", multiple: int = 8) -> FoldedNetwork:
+    return FoldedNetwork(network, main=main, device=torch.device("cpu"), dtype=dtype, multiple=multiple)
 
 
 def largest_difference(name: str, main: str, size_hw: tuple[int, int], dtype: str) -> float:
@@ -83,6 +87,7 @@ def test_what_does_not_fit_passes_in_strips(monkeypatch: pytest.MonkeyPatch) -> 
     assert not fits(folded(tiny_network(), torch.float32), 64, 64, 1 << 30)
     assert not fits(folded(tiny_network(window=4), torch.float16), 64, 64, 1 << 30)
     assert not fits(folded(tiny_network(decoder_channels=512), torch.float16), 64, 64, 1 << 30)
+    assert not fits(folded(tiny_network(), torch.float16, multiple=1), 64, 64, 1 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     assert not fits(network, 64, 64, 1 << 30)
     monkeypatch.setattr(whole_maps, "gpu_kernels", lambda: None)
@@ -99,7 +104,58 @@ def test_a_gpu_that_cannot_have_the_kernels_fuses_all_the_same(monkeypatch: pyte
         engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
         with pytest.warns(UserWarning, match="without Triton's kernels .*C compiler"):
             np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
-        np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
+        with warnings.catch_warnings():  # it does not try again
+            warnings.simplefilter("error")
+            np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
+
+
+def test_a_full_gpu_is_no_reason_to_do_without_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    pair = pair_of((24, 32))[0].numpy()
+    with pretended_gpu():
+        monkeypatch.setattr(strips, "fits", lambda *_: True)
+        monkeypatch.setattr(strips, "WholeMaps", _without_memory)
+        engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
+        for rows in (24, 16):
+            with pytest.raises(torch.OutOfMemoryError):
+                engine.fuse_pair(pair[:, :rows])
+
+
+@pytest.mark.parametrize("asked", ["strip_rows", "panel_columns"])
+def test_strips_that_are_asked_for_are_strips(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "fits", lambda *_: True)
+    monkeypatch.setattr(strips, "WholeMaps", None)
+    with pretended_gpu():
+        engine = FusionEngine(tiny_network(), device="cuda", precision="fp16", **{asked: 16})
+        assert engine.fuse_pair(pair_of((8, 9))[0].numpy()).shape == (8, 9)
+
+
+@pytest.mark.parametrize("name", ["published", "shipped"])
+def test_a_whole_pair_holds_no_more_than_has_to_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = defaultdict[object, object](lambda: lambda *_, **__: None)
+    kernels = SimpleNamespace(WINDOW=8, PIECE=8, block=launches, filter_local=launches)
+    monkeypatch.setattr(whole_maps, "gpu_kernels", lambda: kernels)
+    monkeypatch.setattr(whole_maps, "_convolve", lambda *_, **__: torch.ones(4, 2, 3))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    network, held, most = folded(NETWORKS[name](), torch.float16), [], 0
+    plain = torch.empty
+
+    def empty(*size: object, **options: object) -> torch.Tensor:
+        nonlocal most
+        made = plain(*size, **options)
+        if made.dtype == torch.float16:
+            held.append(weakref.ref(made))
+            most = max(most, sum(x.numel() * 2 for made in held if (x := made()) is not None))
+        return made
+
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch, "empty_like", lambda x: empty(x.shape, dtype=x.dtype))
+    WholeMaps(network, pair_of((32, 40))).decoded()
+    assert fits(network, 32, 40, most) and not fits(network, 32, 40, most - 1)
+
+
+def _without_memory(*_: object) -> object:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def _without_compiler(*_: object) -> object:

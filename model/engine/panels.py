@@ -18,6 +18,7 @@ from torch import Tensor
 from model.engine.arena import Arena
 from model.engine.folded import FoldedNetwork, StreamWeights
 from model.engine.row_stream import RowReader, rows_of
+from model.engine.strip_block import HALO
 from model.engine.strip_layers import StripLayers
 
 #: Rows, and columns, that the encoder's three convolutions and the embedding see beyond their own.
@@ -40,9 +41,11 @@ class Columns:
 def cut(width: int, most: int, network: FoldedNetwork) -> list[Columns]:
     """Panels side by side, of about the same width of ``most`` columns at most."""
     step = math.lcm(network.window, network.head.block)
-    # The first block contaminates its first window, each further one half a window more, the convolutions of
-    # the decoder, of which the first one holds the unembedding, a pixel each.
-    blocks = -(-EMBED_REACH // network.window) * network.window + (network.depth - 1) * network.window // 2
+    # The first block contaminates its first window, or what its local path sees, each further one half a
+    # window more, the convolutions of the decoder, of which the first one holds the unembedding, a pixel
+    # each.
+    first_block = max(-(-EMBED_REACH // network.window) * network.window, EMBED_REACH + HALO)
+    blocks = first_block + (network.depth - 1) * network.window // 2
     halo = -(-(blocks + 1 + len(network.decoder)) // step) * step
     count = -(-width // most)
     edges = [*(index * width // count // step * step for index in range(count)), width]

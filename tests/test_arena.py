@@ -50,6 +50,13 @@ def test_what_does_not_fit_is_copied_elsewhere() -> None:
     assert torch.equal(kept, strip) and kept.data_ptr() != strip.data_ptr()
 
 
+def test_what_fits_exactly_fits() -> None:
+    arena = Arena(2 * 960)
+    kept = [arena.keep(_strip(16, value)) for value in range(3)]
+    assert [_lies_in(arena, strip) for strip in kept] == [True, True, False]
+    assert all(torch.equal(strip, _strip(16, value)) for value, strip in enumerate(kept))
+
+
 def test_what_was_kept_outlives_the_arena() -> None:
     arena = Arena(1 << 20)
     kept = arena.keep(_strip(50, 7))

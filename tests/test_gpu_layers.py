@@ -87,6 +87,18 @@ def test_moments_of_channels_are_those_of_the_map() -> None:
         torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-5, atol=0)
 
 
+def test_moments_of_flat_channels_in_half_precision() -> None:
+    """A difference of two sums may fall below the variance of 0."""
+    network = FoldedNetwork(
+        tiny_network(3), main="dp", device=torch.device("cpu"), dtype=torch.float16, multiple=8
+    )
+    for value in range(100, 130):
+        measured = ChannelMoments(network, 1)
+        measured.add(torch.full((1, network.channels, 17, 13), value + 0.1, dtype=torch.float16))
+        ((mean, deviation),) = measured.statistics()
+        assert mean == pytest.approx(value + 0.1, abs=0.1) and 0 < deviation < 0.2
+
+
 def test_products_are_the_convolutions() -> None:
     x, weight, bias = torch.rand(3, 5, 8) - 0.5, torch.rand(16, 8, 1, 1) - 0.5, torch.rand(16) - 0.5
     expected = convolve(x.permute(0, 2, 1)[..., None], Affine(weight, bias))[..., 0].permute(0, 2, 1)

@@ -13,6 +13,7 @@ from pretended_gpu import pretended_gpu
 from tiny_source import make_source
 
 from model.checkpoint import load_network
+from model.engine import strips
 from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.fuse_config import FuseConfig
@@ -83,7 +84,9 @@ def test_pairs_of_one_size_are_recorded_once(head: str) -> None:
     assert launches == [0, 1, 2, 3, 3, 4, 4]
 
 
-def test_a_record_is_that_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("most", "launches"), [(24 * 24, 2), (24 * 24 - 1, 0)])
+def test_a_record_is_that_of_its_task(most: int, launches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "RECORDED_PIXELS", most)
     factor = {"mm": 0.5, "dp": 0.25}
     monkeypatch.setattr(
         FusionEngine, "_compute", lambda _, network, planes: planes[:, :1] * factor[network.main]
@@ -93,7 +96,7 @@ def test_a_record_is_that_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
         engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
         for main in ("dp", "dp", "mm", "mm", "dp"):
             np.testing.assert_array_equal(engine.fuse_planes(a, b, main=main), a * factor[main])
-        assert account.launches == 2
+        assert account.launches == launches
 
 
 def test_what_cannot_be_recorded_is_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

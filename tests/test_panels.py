@@ -13,6 +13,7 @@ from network_samples import planes
 from torch import Tensor
 
 from model.engine import strips
+from model.engine.arena import Arena
 from model.engine.panels import Panel
 from model.engine.strip_layers import StripLayers
 from model.engine.strips import FusionEngine
@@ -65,12 +66,15 @@ def test_windows_as_small_as_two_filters_show_no_cut() -> None:
     assert (cut - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
-@pytest.mark.parametrize("panel_columns", [None, 32])
-def test_what_panels_hold_is_what_they_may(panel_columns: int | None, watched: list[Panel]) -> None:
-    network, pair = tiny_network(1, depth=3), pair_of(34, 57)
+@pytest.mark.parametrize(("head", "panel_columns"), [("plane", None), ("plane", 32), ("pyramid", None)])
+def test_what_panels_hold_is_what_they_may(
+    head: str, panel_columns: int | None, watched: list[Panel]
+) -> None:
+    network, pair = tiny_network(1, depth=3, head=head), pair_of(34, 57)
     row = 2 * network.config.channels * 60 * 4  # of both streams, of which there are 36
-    beside = 3 * 4 * pair[0].size  # the head's map, and what it takes to make the plane of it
     engine = FusionEngine(network, strip_rows=16, panel_columns=panel_columns)
+    maps = sum(map_.numel() for map_ in engine.head_maps(pair))
+    beside = 4 * (maps + network.head.working_numbers(34, 57))
     for budget in (25 * row, 9 * row, 60 * row):
         watched.clear()
         engine.memory_bytes = beside + budget
@@ -78,6 +82,18 @@ def test_what_panels_hold_is_what_they_may(panel_columns: int | None, watched: l
         most = max(panel.most for panel in watched)
         assert min(budget, 36 * row) - 2 * row <= most <= budget
         assert not held_bytes(watched)
+
+
+@pytest.mark.parametrize("window", [8, 12])
+def test_any_number_of_kept_rows_gives_the_same(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "WORKING_NUMBERS", 0)
+    network, pair = tiny_network(1, depth=1, window=window), pair_of(21, 16)
+    engine = FusionEngine(network, strip_rows=30)
+    whole = engine.fuse_pair(pair)
+    width = 16 + -16 % network.config.alignment
+    for rows in (0, 1, 4, 7, *range(17, 24)):
+        engine.memory_bytes = 3 * 4 * pair[0].size + rows * 2 * network.config.channels * width * 4
+        np.testing.assert_allclose(engine.fuse_pair(pair), whole, rtol=0, atol=2e-6, err_msg=f"{rows} rows")
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -88,5 +104,11 @@ def test_with_memory_for_all_nothing_is_computed_twice(depth: int, monkeypatch: 
         monkeypatch.setattr(
             StripLayers, name, lambda *args, plain=plain, name=name: [calls.append(name), plain(*args)][1]
         )
-    FusionEngine(tiny_network(1, depth=depth)).fuse_pair(pair_of(50, 99))
+    places: list[tuple[int, int] | None] = []
+    plain_take = Arena._take
+    monkeypatch.setattr(
+        Arena, "_take", lambda arena, need: [places.append(plain_take(arena, need)), places[-1]][1]
+    )
+    FusionEngine(tiny_network(1, depth=depth)).fuse_pair(pair_of(48, 96))
+    assert places and None not in places[: len(places) // depth]  # both streams, which fill the arena
     assert calls == ["embed", "cross", *["refine"] * (depth - 1), "decode"]

@@ -115,13 +115,30 @@ def test_a_map_far_from_zero_keeps_its_variance() -> None:
     np.testing.assert_allclose(fused, whole(network, a, b, "dp"), atol=1e-4)
 
 
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("scale", [0, 1e-3])
+def test_a_map_with_hardly_any_variance(scale: float, multiple: int) -> None:
+    network = tiny_network(2)
+    with torch.no_grad():
+        for parameter in (
+            *network.transformer.embed_mm.parameters(),
+            *network.transformer.embed_dp.parameters(),
+        ):
+            parameter *= scale
+    a, b = random_planes(20, 24)
+    fused = FusionEngine(network, strip_rows=8, multiple=multiple).fuse_planes(a, b)
+    np.testing.assert_allclose(fused, whole(network, a, b, "dp"), atol=1e-5)
+
+
 def test_an_engine_is_used_again_and_leaves_the_network_alone() -> None:
     network = tiny_network(3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     engine = FusionEngine(network)
     first = engine.fuse_planes(*random_planes(20, 30))
+    arena = engine._arena
     engine.fuse_planes(*random_planes(33, 16, seed=1), main="mm")
     np.testing.assert_array_equal(engine.fuse_planes(*random_planes(20, 30)), first)
+    assert engine._arena is arena  # as large as the largest pair needs
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 

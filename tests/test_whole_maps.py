@@ -121,6 +121,23 @@ def test_a_full_gpu_is_no_reason_to_do_without_the_kernels(monkeypatch: pytest.M
                 engine.fuse_pair(pair[:, :rows])
 
 
+def test_maps_leave_the_memory_that_the_head_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(strips, "RECORDED_PIXELS", 0)
+    pair, network = pair_of((8, 9))[0].numpy(), tiny_network()
+    monkeypatch.setattr(strips, "WholeMaps", _without_memory)
+    with pretended_gpu():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+        engine = FusionEngine(network, device="cuda", precision="fp16")
+        folds = engine._network_for(8, 9, "dp")
+        maps = next(size for size in range(0, 1 << 20, 2 * 8 * 9) if fits(folds, 8, 9, size))
+        engine.memory_bytes = maps + 4 * network.head.working_numbers(8, 9) - 1
+        assert engine.fuse_pair(pair).shape == (8, 9)
+        engine.memory_bytes += 1
+        with pytest.raises(torch.OutOfMemoryError):  # as a whole
+            engine.fuse_pair(pair)
+
+
 @pytest.mark.parametrize("asked", ["strip_rows", "panel_columns"])
 def test_strips_that_are_asked_for_are_strips(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "fits", lambda *_: True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from joint_data import write_joint
+from joint_data import SHIFTS, write_joint
 from training_runs import tiny
 
 from model.training import start
@@ -84,6 +84,19 @@ def test_validation_shows_each_held_out_sample_once(make_joint: Joint) -> None:
     assert [len(batch) for batch in odd.validation_batches()] == [4, 2]
     everything = TrainingData(tiny(validation_share=0), [folder], device=CPU)
     assert everything.num_validation == 0 and not list(everything.validation_batches())
+
+
+def test_validation_shows_what_is_held_out_from_the_middle_for_each_task(make_joint: Joint) -> None:
+    folder = make_joint(frames=5, tiles_per_frame=3)
+    data = TrainingData(tiny(validation_share=0.1, dp_task="both"), [folder], device=CPU)
+    trained = {sample_id for step in range(9) for sample_id in data.batch_ids(step)}
+    stored = load_joint([folder], ("visible", *SHIFTS))
+    held_out = [i for i, sample_id in enumerate(stored.ids) if sample_id not in trained]
+    batches = list(data.validation_batches())
+    for task, (a, b) in enumerate(((1, 2), (3, 4))):  # planes of the pair of focus, and of exposure
+        for field, plane in (("visible", 0), ("dp_a", a), ("dp_b", b)):
+            shown = torch.cat([getattr(batch, field) for batch in batches[task::2]])
+            assert torch.equal(shown[:, 0], stored.planes[held_out, plane, 4:36, 4:36] / 255), (task, field)
 
 
 def test_fidelity_validates_pairs_of_both_kinds_in_every_batch(make_joint: Joint) -> None:

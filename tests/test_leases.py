@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,10 +98,12 @@ def test_a_process_elsewhere_loses_it_when_it_falls_silent(
     monkeypatch.setattr(time, "time", lambda: path.stat().st_mtime + 2 * LEASE_S)  # a clock that is fast
     with lease(path) as held:
         assert not held
-    silent_since = path.stat().st_mtime - LEASE_S - 1
-    os.utime(path, (silent_since, silent_since))
-    with lease(path) as held:
-        assert held
+    content, now = path.read_bytes(), path.stat().st_mtime
+    for silent_since in (now - LEASE_S - 1, now + 3600):  # the latter where the clock was put back since
+        path.write_bytes(content)
+        os.utime(path, (silent_since, silent_since))
+        with lease(path) as held:
+            assert held
 
 
 def test_an_owner_that_died_before_it_signed_does_not_block(tmp_path: Path) -> None:
@@ -154,10 +157,20 @@ def test_a_lease_that_was_taken_over_is_left_to_its_owner(
 
 
 def test_a_lease_is_kept_alive_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the file system has failed for a moment, as a network share does."""
     path = tmp_path / "unit.lease"
     monkeypatch.setattr(leases, "LEASE_S", 0.06)
+    failures = iter((OSError(errno.EIO, "Input/output error"), FileNotFoundError()))
+    touch = os.utime
+
+    def fail_at_first(*arguments: Any) -> None:
+        for failure in failures:
+            raise failure
+        touch(*arguments)
+
     with lease(path):
         os.utime(path, (1, 1))
+        monkeypatch.setattr(os, "utime", fail_at_first)
         deadline = time.monotonic() + 30
         while path.stat().st_mtime == 1 and time.monotonic() < deadline:
             time.sleep(0.01)

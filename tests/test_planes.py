@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def test_luminance_is_bt601_rounded() -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     assert np.array_equal(to_luminance(np.repeat(grey[..., None], 3, axis=-1)), grey)
     assert to_luminance(grey) is grey
+    many = np.random.default_rng(0).integers(0, 256, (150, 4, 4, 3), np.uint8)
+    assert np.array_equal(to_luminance(many), np.concatenate([to_luminance(one[None]) for one in many]))
 
 
 def test_joint_set_holds_the_named_planes_of_all_samples_in_order(make_joint: Joint) -> None:
@@ -99,6 +102,20 @@ def test_order_depends_on_seed_epoch_and_name() -> None:
     assert first() != order.batch(1, 50).samples.tolist()
     assert set(order.batch(0, 50).flips) == {0, 1, 2, 3}
     assert set(SampleOrder(50, tile=40, crop=32, seed=0, flip=False).batch(0, 50).flips) == {0}
+
+
+def test_where_a_sample_is_cropped_depends_on_seed_epoch_and_name_but_not_on_its_turn() -> None:
+    def places(epoch: int = 0, count: int = 50, **changes: Any) -> list[tuple[int, ...]]:
+        settings: dict[str, Any] = {"tile": 160, "crop": 32, "seed": 0, "flip": True, "name": "joint"}
+        crops = SampleOrder(count, **settings | changes).batch(epoch, count)
+        turns = np.argsort(crops.samples)
+        return list(
+            zip(*(field[turns].tolist() for field in (crops.tops, crops.lefts, crops.flips)), strict=True)
+        )
+
+    assert places() == places() and places()[:20] == places(count=20)
+    for other in (places(seed=1), places(epoch=1), places(name="unpaired")):
+        assert sum(map(eq, places(), other)) < 5
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -15,6 +15,7 @@ from model.trainer import train
 from model.training.curves import LOSSES
 from model.training.distributed import Team
 from model.training.objectives import FidelityObjective, PublishedObjective
+from model.training.run_folder import RunFolder
 from model.training.start import start_network
 from model.training.training_log import read_metrics
 from pipeline.files import InputError, read_json
@@ -73,6 +74,22 @@ def test_the_end_of_another_process_is_one_line(joint: Path, tmp_path: Path) -> 
     assert codes == [-signal.SIGKILL, 1]
     assert "train: another process of this run has ended; what it said tells why\n" in said
     assert "Traceback" not in said
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(joint: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch_size": 4, "steps": 8, "checkpoint_every": 100}
+    codes, said = run_apart(joint, tmp_path, [settings, settings | {"end_at": 2}])
+    assert codes == [1, 1] and said.count("after step 3; go on with --resume") == 2
+    assert [path.name for path in RunFolder(tmp_path).checkpoints()] == ["step-00000003.pt"]
+
+
+def test_a_number_without_a_team_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedulers set it for every process, also for one that trains alone, which must write its files."""
+    monkeypatch.setenv("RANK", "3")
+    assert Team("cpu").is_first
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE=two: torchrun sets it to a number; unset it"):
+        Team("cpu")
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +121,25 @@ def test_tensorboard_gets_the_scalars(joint: Path, tmp_path: Path) -> None:
         log.write({"step": 2, "mm_task": 7.0})
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value == 7) for event in events.Scalars("mm_task")] == [(1, False), (2, True)]
+
+
+def test_a_disk_that_is_full_for_tensorboard_is_one_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its files are written by a thread, whose end alone would be a report on standard error."""
+    pytest.importorskip("tensorboard")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = threading.excepthook
+    with pytest.raises(OSError, match="No space left") as error, TrainingLog(RunFolder(tmp_path), 0) as log:
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+        for step in range(1, 1000):
+            log.write({"step": step, "mm_task": 1.0})
+            time.sleep(0.001)
+    assert error.value.filename == str(tmp_path / "tensorboard")
+    assert "Traceback" not in capsys.readouterr().err and threading.excepthook is before
 
 
 def test_a_picture_shows_every_plane_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

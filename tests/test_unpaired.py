@@ -69,6 +69,26 @@ def test_unpaired_pairs_are_known_by_what_they_show(tmp_path: Path, make_joint: 
     shutil.copytree(tmp_path / "pairs", tmp_path / "moved")
     write_triples(tmp_path / "others", names, {"two": (40, 40), "one": (40, 40)})
     assert digest("pairs") == digest("moved") != digest("others")
+    # What is held out goes by the names.
+    for path in (tmp_path / "moved").glob("*/two.png"):
+        path.rename(path.with_name("three.png"))
+    assert digest("moved") != digest("pairs")
+
+
+def test_unpaired_pairs_are_shuffled_on_their_own(tmp_path: Path, make_joint: Joint) -> None:
+    frames = 12
+    write_triples(
+        tmp_path / "pairs", ("near", "far", "ground_truth"), {f"{i:03d}": (40, 40) for i in range(frames)}
+    )
+    config = tiny(dp_folder=str(tmp_path / "pairs"), validation_share=0)
+    data = TrainingData(config, [make_joint(frames=frames, tiles_per_frame=1)], device=CPU)
+    numbers = [
+        int(sample_id.split("#")[0][-3:]) for step in range(frames // 2) for sample_id in data.batch_ids(step)
+    ]
+    joint, unpaired = (
+        [number for place, number in enumerate(numbers) if place % 4 // 2 == side] for side in (0, 1)
+    )
+    assert joint != unpaired and sorted(joint) == sorted(unpaired) == list(range(frames))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")

@@ -79,11 +79,13 @@ def train_here(joint: str, out: str, written: str) -> None:
     """Train in this process.
 
     ``resume`` among the settings is train's; with ``kill_after`` the process is killed as soon as its log has
-    so many lines.
+    so many lines, and with ``end_at`` it gets SIGTERM when the batch of that step (from 0) is fetched.
     """
     torch.set_num_threads(1)
     settings = json.loads(written)
     resume, kill_after = settings.pop("resume", False), settings.pop("kill_after", None)
+    if (end_at := settings.pop("end_at", None)) is not None:
+        stop_at(pytest.MonkeyPatch(), end_at, lambda: os.kill(os.getpid(), signal.SIGTERM))
     write = TrainingLog.write
 
     def write_and_die(log: TrainingLog, record: dict[str, Any]) -> None:
@@ -94,7 +96,7 @@ def train_here(joint: str, out: str, written: str) -> None:
     pytest.MonkeyPatch().setattr(TrainingLog, "write", write_and_die)
     try:
         train(tiny(**settings), Path(joint), Path(out), resume=resume)
-    except InputError as error:
+    except (InputError, KeyboardInterrupt) as error:
         print(error, file=sys.stderr, flush=True)
         # An interpreter that ends right after a collective may be aborted by gloo's threads.
         os._exit(1)

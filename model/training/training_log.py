@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -103,9 +104,10 @@ class TrainingLog:
             self._file.write(_line(record))
             self._file.flush()
         if self._board is not None:
-            for name, value in record.items():
-                if isinstance(value, (int, float)) and name != "step":
-                    self._board.add_scalar(name, value, record["step"])
+            with errors_name(self._folder.tensorboard):
+                for name, value in record.items():
+                    if isinstance(value, (int, float)) and name != "step":
+                        self._board.add_scalar(name, value, record["step"])
 
     def sync(self) -> None:
         """Return when the disk has what was written."""
@@ -146,19 +148,30 @@ class TrainingLog:
         sheet = contact_sheet(rows, titles=list(columns))
         write_image(self._folder.pictures / f"step-{step:08d}.png", sheet)
         if self._board is not None:
-            self._board.add_image("validation", sheet, step, dataformats="HWC")
+            with errors_name(self._folder.tensorboard):
+                self._board.add_image("validation", sheet, step, dataformats="HWC")
 
     def __enter__(self) -> TrainingLog:
+        self._told, threading.excepthook = threading.excepthook, self._tell_of_thread
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self.tell()
         finally:
-            if self._board is not None:
-                self._board.close()
-            with errors_name(self._folder.metrics):
-                self._file.close()
+            try:
+                if self._board is not None:
+                    with errors_name(self._folder.tensorboard):
+                        self._board.close()
+            finally:
+                threading.excepthook = self._told
+                with errors_name(self._folder.metrics):
+                    self._file.close()
+
+    def _tell_of_thread(self, end: threading.ExceptHookArgs) -> None:
+        """What the system refuses TensorBoard's thread is raised by the next call; no report beside it."""
+        if not isinstance(end.exc_value, OSError):
+            self._told(end)
 
 
 def _read_records(path: Path) -> tuple[list[dict[str, Any]], str]:

@@ -102,7 +102,7 @@ def _state(path: Path) -> tuple[float, bytes]:
 
 
 def _expired(folder: Path, touched: float, content: bytes) -> bool:
-    silent_s = _now_of_filesystem(folder) - touched
+    silent_s = abs(_now_of_filesystem(folder) - touched)  # the clock may have been put back since
     try:
         owner = _owner(content)
     except ValueError:
@@ -161,6 +161,6 @@ def _is_zombie(pid: int) -> bool:
 
 def _keep(path: Path, token: str, ended: threading.Event) -> None:
     while not ended.wait(LEASE_S / 6):
-        if holds(path, token):  # else it was taken over during a long pause; the result is the same
-            with suppress(FileNotFoundError):
+        with suppress(OSError):  # a network share may fail for a moment; the next sign of life may not
+            if holds(path, token):  # else it was taken over during a long pause; the result is the same
                 os.utime(path)

@@ -93,6 +93,24 @@ def test_each_step_has_patches_of_its_own_of_which_the_inside_is_learnt() -> Non
     assert losses[0] == losses[1] != training._objective(probe, second, SHORT.scenes_per_step)
 
 
+def test_every_scene_counts_alike_and_patches_are_turned_and_mirrored() -> None:
+    patches = training._patches(replace(SHORT, scenes_per_step=2), _curve_scenes(2), 0)
+    patches[len(patches) // 2 :, 1:] = 1  # the second scene's error is the larger one by far
+    probe = ExposureProbe()
+    halves = [training._objective(probe, half, 1).item() for half in patches.chunk(2)]
+    assert training._objective(probe, patches, 2).item() == pytest.approx(sum(halves) / 2, rel=1e-5)
+
+    size = SHORT.patch_px  # a picture that is one patch
+    level = np.arange(size * size).reshape(size, size).astype(np.uint8)
+    level[0, 0], level[0, -1] = 255, 254
+    config = replace(SHORT, scenes_per_step=1, patches_per_scene=100)
+    seen = training._patches(config, [ExposureScene("a", "a", level, level, level)], 0)
+    whole = torch.from_numpy(level).float() / 255
+    turned = [torch.rot90(side, turns) for side in (whole, whole.flip(1)) for turns in range(4)]
+    found = [[torch.equal(patch, one) for one in turned].index(True) for patch in seen[:, 0]]
+    assert set(found) == set(range(8)) and torch.equal(seen[:, 0], seen[:, 1])
+
+
 def test_scenes_hold_the_fusion_of_the_pair(tmp_path: Path) -> None:
     for scene in read_scenes(exposure_manifest(tmp_path)):
         assert scene.under.mean() < scene.fused.mean() < scene.over.mean()

@@ -78,6 +78,15 @@ def test_relative_paths_count_from_the_folder_of_the_run(
     assert made[:3] == expected[:3]
 
 
+def test_a_shard_that_another_process_has_just_finished_is_left(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _tasks(source, monkeypatch)[0]
+    assert make_shard(task)
+    monkeypatch.setattr(work_units, "write_shard", lambda *_, **__: pytest.fail("made again"))
+    assert make_shard(task) == {}
+
+
 def test_a_worker_without_the_folder_says_what_to_share(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

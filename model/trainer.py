@@ -133,6 +133,7 @@ class _Run:
                     if stopping or self._due(self.config.checkpoint_every):
                         self._save(self.log, last=stopping)
                 if stopping:
+                    self.team.wait()  # torchrun ends the others, saving or not, when one process ends
                     raise KeyboardInterrupt(f"after step {self.done}; go on with --resume")
             if self.log is not None:
                 self._finish(self.log)

@@ -83,6 +83,18 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(joint: Path, tmp_
     assert [path.name for path in RunFolder(tmp_path).checkpoints()] == ["step-00000003.pt"]
 
 
+def test_no_process_ends_before_the_state_is_saved(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first that ends, torchrun ends the others: a second signal, which acts at once."""
+    saved: list[bool] = []
+    monkeypatch.setattr(Team, "any", lambda *_: True)
+    monkeypatch.setattr(Team, "wait", lambda _: saved.append(RunFolder(tmp_path).checkpoint(1).is_file()))
+    with pytest.raises(KeyboardInterrupt, match="after step 1"):
+        train(tiny(), joint, tmp_path)
+    assert saved == [True]
+
+
 def test_a_number_without_a_team_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Schedulers set it for every process, also for one that trains alone, which must write its files."""
     monkeypatch.setenv("RANK", "3")

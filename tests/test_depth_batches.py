@@ -73,6 +73,13 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(scenes: SceneSet) -> None:
     assert told["loss"] == pytest.approx(told["data"] + 0.7 * told["gradient"] + 0.2 * told["ordinal"])
 
 
+def test_a_steep_loss_is_followed_no_faster(scenes: SceneSet) -> None:
+    state = DepthTrainingState(replace(CONFIG, gradient_weight=1e3, mixed_precision=False), CPU)
+    depth_training._step(state, scenes, list(scenes.visible))
+    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
+    assert gradients and torch.nn.utils.get_total_norm(gradients) <= 1.001
+
+
 def test_vectors_do_not_decay_and_the_average_begins_afresh_with_the_correction() -> None:
     state = DepthTrainingState(CONFIG, CPU)
     decays = {p: group["weight_decay"] for group in state.optimiser.param_groups for p in group["params"]}

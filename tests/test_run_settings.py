@@ -42,10 +42,13 @@ def test_going_on_needs_no_weights_to_start_from(joint: Path, tmp_path: Path, st
     config: dict[str, Any] = dict.fromkeys(SHAPE)
     train(tiny(steps=1, init=str(weights), **config), joint, tmp_path / "run")
     moved = weights.rename(tmp_path / "moved.safetensors")
-    for steps, init in ((2, str(weights)), (3, str(moved)), (4, "")):
+    for steps, init in ((2, str(weights)), (3, ""), (4, str(moved))):
+        if not init:
+            weights.write_bytes(b"others have this name now")
         train(tiny(steps=steps, init=init, **config), joint, tmp_path / "run", resume=True)
         told = read_json(tmp_path / "run/config.json")["config"]
         assert (told["init"], told["feature_growth"]) == (str(weights), 8)
+    weights.unlink()
     for other in (RunFolder(straight).checkpoint(2), tmp_path / "nowhere.safetensors"):
         with pytest.raises(InputError, match=f"init: .*start.safetensors -> {other}"):
             train(tiny(init=str(other), **config), joint, tmp_path / "run", resume=True)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from network_samples import planes, refuses, survives_damage
 
-from model.checkpoint import load_network, read_metadata, save_weights
+from model.checkpoint import load_network, read_metadata, save_weights, training_state
 from model.checkpoint.digest import content_digest, weights_digest
 from model.checkpoint.training_state import load_training_state, save_training_state
 from model.network import GIFNet, NetworkConfig
+from pipeline.files import InputError
 from pipeline.networks.optimizer_state import restore_adam, restore_scaler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -190,6 +191,21 @@ def test_a_full_disk_is_an_error_of_the_system(network: GIFNet, tmp_path: Path) 
             with pytest.raises(OSError, match="No space left"):
                 save(path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["in memory", "on the way"])
+def test_what_cannot_be_gone_on_from_replaces_nothing(
+    network: GIFNet, state: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    before = state.read_bytes()
+    if damage == "in memory":
+        next(network.parameters()).data.view(-1)[0] = math.nan
+    else:
+        honest = training_state.saved_bytes
+        monkeypatch.setattr(training_state, "saved_bytes", lambda content: honest({**content, "step": 7}))
+    with pytest.raises(InputError, match="not written" if damage == "in memory" else "digest"):
+        _save_state(state, _Run(network))
+    assert state.read_bytes() == before and list(state.parent.iterdir()) == [state]
 
 
 def test_damage_never_passes_unnoticed(state: Path) -> None:

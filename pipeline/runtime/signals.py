@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Any
 
 #: What schedulers and ``timeout`` send, and what comes when a terminal closes or its connection is lost.
 _ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+_ONE_SIGNAL_S = 2.0
 
 
 @contextmanager
@@ -22,13 +24,23 @@ def end_like_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Any]:
-    """Yield a function that says whether Ctrl-C or one of them came. A second one acts at once."""
+    """Yield a function that says whether Ctrl-C or one of them came. A second one acts at once.
+
+    But SIGTERM and SIGHUP within two seconds are one: a scheduler that signals all processes of a job, and a
+    launcher among these that passes it on, mean the same end.
+    """
     requested = threading.Event()
     earlier: dict[int, Any] = {}
+    first: dict[int, float] = {}
 
     def request(number: int, _: FrameType | None) -> None:
         requested.set()
-        signal.signal(number, earlier[number])
+        since = time.monotonic() - first.setdefault(number, time.monotonic())
+        if number == signal.SIGINT:
+            signal.signal(number, earlier[number])
+        elif since > _ONE_SIGNAL_S:
+            signal.signal(number, earlier[number])
+            signal.raise_signal(number)
 
     with _handled([signal.SIGINT, *_ENDING], request) as found:
         earlier.update(found)

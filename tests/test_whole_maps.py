@@ -61,7 +61,15 @@ def largest_difference(name: str, main: str, size_hw: tuple[int, int], dtype: st
     return float((fused - expected).abs().max())
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            number, id=name, marks=[pytest.mark.slow] if name in ("quirk", "deep", "shipped") else []
+        )
+        for number, (name, *_) in enumerate(CASES)
+    ],
+)
 def test_a_whole_pair_is_that_of_the_network(case: int) -> None:
     pytest.importorskip("triton")
     # Triton decides at its import whether it interprets.

@@ -18,13 +18,21 @@ import torch
 from pretended_gpu import pretended_gpu
 
 from model.network import GIFNet, NetworkConfig
+from pipeline.networks.device import computes_bfloat16
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
+#: Of the rows that fuse.py prints.
+LAST_PRECISION = "bf16" if computes_bfloat16(torch.device("cpu")) else "fp32"
 
 #: Scripts with little to do, the fixture with the folder that they read, and a line that each prints.
 SMALL = [
     ("alignment.py {}/data", "shared", r"\| llvip \| 32 \| 0( \| \d+ \(\d+\)){5} \|"),
     ("busy.py --pairs 1 --size 64x96", "tmp_path", r"\| [1-9]\d* \| spin( \| -?\d+\.\d+){3} \|"),
+    (
+        "convolution.py --shapes 2,9,8,16 --repeats 1",
+        "tmp_path",
+        r"\| 2, 9 -> 8, 16( \| \d+){3} \| \d+\.\d \|",
+    ),
     (
         "depth.py --shared {} --scenes 1 --repeats 1 --device cpu",
         "few_photos",
@@ -33,7 +41,7 @@ SMALL = [
     (
         "fuse.py --part speed --pairs 2 --size 64x96 --threads 1",
         "tmp_path",
-        r"\| bf16( \| \d+\.\d+){6} \|",
+        rf"\| {LAST_PRECISION}( \| \d+\.\d+){{6}} \|",
     ),
     ("metrics.py --size 200x200 --repeats 1", "tmp_path", r"VIF +\d\.\d{3} +0\.\d+( .*)?"),
     ("pansharpen.py {}/data/samples/remote", "shared", r"this product( +\d\.\d{3}){2} +0\.\d{4}"),

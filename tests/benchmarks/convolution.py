@@ -1,6 +1,6 @@
 """Gradients of the network's 3x3 convolutions on the CPU: PyTorch's beside the product's.
 
-    python tests/benchmarks/convolution.py [--threads 2] [--repeats 5]
+    python tests/benchmarks/convolution.py [--threads 2] [--repeats 5] [--shapes 8,98,98,128 ...]
 
 Maps are float32 and channels last, batch and size those of a training step. ``for x`` is the gradient of the
 input, whose arithmetic is as much as that of the weights'. The product's form, of
@@ -27,7 +27,7 @@ from model.memory import kept_in_process
 from pipeline.networks.convolution import Convolution
 
 #: Batch, channels in and out, side: published shape, then shipped shape.
-SHAPES = ((8, 98, 98, 128), (8, 98, 64, 128), (8, 64, 32, 128), (16, 44, 44, 160), (16, 44, 32, 160))
+SHAPES = ["8,98,98,128", "8,98,64,128", "8,64,32,128", "16,44,44,160", "16,44,32,160"]
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, help="Batch, channels in and out, side.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     capability = torch.backends.cpu.get_cpu_capability()
@@ -43,9 +44,9 @@ def main() -> None:
     print("| batch, channels, side | for x | for weight and bias | the product's | times faster |")
     print("|---|---|---|---|---|")
     with kept_in_process(torch.device("cpu")):
-        for shape in SHAPES:
-            for_x, plain, ours = compare(*shape, repeats=arguments.repeats)
-            batch, inputs, outputs, side = shape
+        for shape in arguments.shapes:
+            batch, inputs, outputs, side = map(int, shape.split(","))
+            for_x, plain, ours = compare(batch, inputs, outputs, side, repeats=arguments.repeats)
             row = f"| {batch}, {inputs} -> {outputs}, {side} | {for_x:.0f} | {plain:.0f} | {ours:.0f}"
             print(f"{row} | {plain / ours:.1f} |", flush=True)
 

@@ -158,3 +158,16 @@ def test_a_picture_shows_every_plane_under_its_name(tmp_path: Path, monkeypatch:
         log.picture(3, batch, torch.cat(outputs[:2], dim=1), torch.cat(outputs[2:], dim=1))
     names = ("infrared", "visible", "DP a", "DP b", "fused MM", "REC of MM", "fused DP", "REC of DP")
     assert drawn == [{name: 20.0 * number for number, name in enumerate(names, 1)}]
+
+
+@pytest.mark.parametrize("module", ["tensorboard.summary.writer.event_file_writer", "somewhere.else"])
+def test_the_end_of_any_other_thread_is_reported(
+    tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    log = TrainingLog(RunFolder(tmp_path), 0)
+    thread = type("Writer", (threading.Thread,), {"__module__": module})()
+    with log:
+        threading.excepthook(threading.ExceptHookArgs((OSError, OSError("full"), None, thread)))
+    assert bool(told) == (module == "somewhere.else")

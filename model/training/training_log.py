@@ -170,7 +170,8 @@ class TrainingLog:
 
     def _tell_of_thread(self, end: threading.ExceptHookArgs) -> None:
         """What the system refuses TensorBoard's thread is raised by the next call; no report beside it."""
-        if not isinstance(end.exc_value, OSError):
+        of_tensorboard = type(end.thread).__module__.startswith("tensorboard.")
+        if not (of_tensorboard and isinstance(end.exc_value, OSError)):
             self._told(end)
 
 

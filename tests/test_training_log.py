@@ -53,8 +53,15 @@ def test_validations_that_were_not_finite_do_not_count(tmp_path: Path) -> None:
     assert draw_curves(records, tmp_path / "curves.png").is_file()
 
 
-@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.1), (0.05, 0.02), (0.055, 0.04), (3e-4, 1e-5)], ids=str)
-def test_labels_of_short_axes_differ_and_keep_to_their_panel(mean: float, spread: float) -> None:
+@pytest.mark.parametrize(
+    ("mean", "spread"),
+    [
+        *((1.0, 0.1), (0.05, 0.02), (0.055, 0.04), (3e-4, 1e-5)),  # less than a decade, or little more
+        *((0.05, 0.048), (1.0, 1.02), (1.0, 1.04), (1.0, 1.0427)),  # one to four
+    ],
+    ids=str,
+)
+def test_axes_have_labels_that_differ_and_keep_to_their_panel(mean: float, spread: float) -> None:
     records = []
     for step in range(1, 10):
         swing = math.sin(step)

@@ -65,7 +65,7 @@ def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> Path:
 def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
     """The six panels of :func:`draw_curves`, with room for labels of any length."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import AutoLocator, LogFormatter, NullFormatter, NullLocator, ScalarFormatter
+    from matplotlib.ticker import AutoLocator, FormatStrFormatter, LogLocator, NullLocator, ScalarFormatter
 
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     panels = figure.subplots(2, 3)
@@ -83,12 +83,14 @@ def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
         if name in LOSSES and (values > 0).all():
             panel.set_yscale("log")
         low, high = panel.get_ylim()
+        panel.yaxis.set_minor_locator(NullLocator())
         if panel.get_yscale() == "log" and high > 10 * low:
-            panel.yaxis.set_major_formatter(LogFormatter())  # no formulas, which take most of the time
-            panel.yaxis.set_minor_formatter(NullFormatter())
-        else:  # within a decade there are few powers of ten, and their labels have one digit
+            # Two or three decades have few powers of ten.
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+            # No formulas, which take most of the time.
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        else:  # within a decade labels have one digit
             panel.yaxis.set_major_locator(AutoLocator())
-            panel.yaxis.set_minor_locator(NullLocator())
             panel.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
             panel.ticklabel_format(axis="y", style="plain")
         panel.set_xlabel("step", fontsize=8)

@@ -8,6 +8,7 @@ a time, and the second is a sum.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch.nn.grad import conv2d_input
 #: Values of the patches that lie in memory at once, 32 MB of float32. Smaller products are as fast on idle
 #: cores, but where others work on them, each costs a wait.
 _PATCH_VALUES = 1 << 23
+#: Parts of a product, which are added up: each is small enough for the cache of the core that computes it.
+_PARTS = 8
 #: Fewer channels make thin matrices, for which oneDNN is the faster one.
 _FEWEST_CHANNELS = 8
 
@@ -70,8 +73,15 @@ def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
         patches = image.unfold(1, sides[0], 1).unfold(2, sides[1], 1).permute(1, 2, 3, 4, 0)
         pixels = image_gradient.permute(1, 2, 0)
         for patch, part in zip(patches.split(rows), pixels.split(rows), strict=True):
-            found.addmm_(part.flatten(0, 1).t(), patch.reshape(-1, found.shape[1]))
+            found += _product(part.flatten(0, 1), patch.reshape(-1, found.shape[1]))
     return found.view(outputs, *sides, channels).permute(0, 3, 1, 2)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a.T @ b`` of tall matrices, (N, A) and (N, B) -> (A, B)."""
+    parts = math.gcd(len(a), _PARTS)
+    a, b = (matrix.view(parts, -1, matrix.shape[1]) for matrix in (a, b))
+    return torch.bmm(a.transpose(1, 2), b).sum(0)
 
 
 def _gains(x: Tensor) -> bool:

@@ -95,6 +95,18 @@ def test_a_file_that_ends_too_early_is_one_line(monkeypatch: pytest.MonkeyPatch,
     assert result.stderr.strip().endswith("a file ends too early (No data left in file); make it again")
 
 
+def test_controls_in_names_that_the_system_tells_of_are_escaped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a\n\x1b[31mb")
+
+    monkeypatch.setattr("model.trainer.train", refused)
+    result = run("train", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert result.stderr == "error: a\\n\\x1b[31mb: Permission denied\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [

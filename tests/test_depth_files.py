@@ -91,6 +91,15 @@ def test_a_linked_subfolder_is_followed(tmp_path: Path) -> None:
     assert depth_of(estimator, smooth_frame(8, 9), "day/a").max() == 1
 
 
+def test_spellings_that_are_too_long_for_a_name_are_passed_over(tmp_path: Path) -> None:
+    id_ = "é" * 90  # 180 bytes composed, 270 decomposed, and then the ending
+    _write(tmp_path / f"{id_}.png", np.eye(8, 9, dtype=np.uint8))
+    estimator = load_depth_estimator(f"files:{tmp_path}")
+    assert estimator.path_of(id_) == tmp_path / f"{id_}.png"
+    with pytest.raises(InputError, match="no depth map"):
+        estimator.estimate([smooth_frame(8, 9)], ["x" * 300])
+
+
 @pytest.mark.filterwarnings("error")
 def test_depths_of_any_size_are_inverted_without_a_word(tmp_path: Path) -> None:
     depth = np.full((8, 9), 2.0)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_runs import REPOSITORY
 from picture_files import encoded, interlaced_png, pixels, tiff
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tifffile import TIFF, imwrite
 
 from pipeline.files import InputError
@@ -111,6 +115,48 @@ def test_compressed_tiff_of_sixteen_bits(tmp_path: Path, compression: str) -> No
         stored = image if planar == "contig" else np.moveaxis(image, 2, 0)
         imwrite(tmp_path / "x.tif", stored, photometric="rgb", planarconfig=planar, compression=compression)
         np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), image)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits"])
+def test_dark_planar_tiff_of_sixteen_bits(tmp_path: Path, compression: str | None) -> None:
+    """OpenCV gives memory that nobody wrote, whose upper bytes may happen to be as dark."""
+    image = np.random.default_rng(0).integers(0, 128, (30, 40, 3), np.uint16)
+    stored = np.moveaxis(image, 2, 0)
+    imwrite(tmp_path / "x.tif", stored, photometric="rgb", planarconfig=2, compression=compression)
+    for _ in range(5):
+        np.testing.assert_array_equal(read_image(tmp_path / "x.tif"), image)
+
+
+def test_text_of_any_length_beside_the_pixels_does_not_matter(tmp_path: Path) -> None:
+    image, text = pixels("uint16", 1), PngInfo()
+    text.add_text("workflow", "x" * (2 << 20), zip=True)
+    text.add_itxt("XML:com.adobe.xmp", "y" * (2 << 20), zip=True)
+    Image.fromarray(image).save(tmp_path / "x.png", pnginfo=text)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image)
+
+
+def test_reading_in_threads_leaves_warnings_as_they_are(tmp_path: Path) -> None:
+    """In a process of its own, as users have it: pytest has filters of its own."""
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(pixels("uint8", 3)))
+    script = f"""
+import sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from pipeline.images import read_image
+sys.setswitchinterval(1e-6)
+before = list(warnings.filters)
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(read_image, [{str(path)!r}] * 400))
+assert list(warnings.filters) == before
+Image.MAX_IMAGE_PIXELS = 50  # of which Pillow warns up to twice as many
+read_image({str(path)!r})
+warnings.warn("told")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert "told" in done.stderr and "Decompression" not in done.stderr
 
 
 def test_a_compression_without_its_decoder_is_one_line(

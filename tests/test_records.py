@@ -182,3 +182,15 @@ def test_a_part_leaves_the_damaged_shards_of_others_and_names_them(
     second = run(source, tmp_path, part=(2, 2))
     assert second.index is not None and not second.problems
     assert verify(tmp_path) == [] and read_index(tmp_path) == read_index(dataset)
+
+
+def test_what_is_to_be_done_comes_before_frames_that_were_left_out(
+    source: Path, dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(source.parent, tmp_path / "source")
+    shutil.copytree(dataset, tmp_path / "out")
+    shutil.copy(tmp_path / "source/visible/0.png", tmp_path / "source/visible/alone.png")
+    flip_a_bit(tmp_path / "out" / shard_name(3, 4))
+    first, *others = run(tmp_path / "source" / source.name, tmp_path / "out", part=(1, 2)).problems
+    assert "damaged; run the part" in first
+    assert len(others) == 1 and others[0].startswith("skipped alone: ")

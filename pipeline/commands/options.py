@@ -70,7 +70,7 @@ class Commands(click.Group):
         except Exception as error:
             if (told := _told(error, _running(ctx))) is None:
                 raise
-            click.echo(f"error: {told}", err=True)
+            click.echo(f"error: {one_line(told)}", err=True)
             ctx.exit(UNUSABLE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -100,7 +100,7 @@ def _usage_in_one_line() -> Iterator[None]:
 def _told(error: Exception, running: str) -> str | None:
     """What to tell of an error that is no defect of the program, in one line; None of any other."""
     if isinstance(error, InputError):
-        return one_line(str(error))
+        return str(error)
     why = f" ({first_line(error)})" if str(error) else ""
     if isinstance(error, EOFError):
         # Click would take it for the end of the input at a question, and say no more than "Aborted!".
@@ -113,7 +113,7 @@ def _told(error: Exception, running: str) -> str | None:
     if isinstance(error, BrokenProcessPool):
         return f"{running}: {KILLED}"
     if lacks_memory(error):
-        hint = "give fewer --jobs, smaller batches or smaller images"
+        hint = "give fewer --jobs, smaller batches, shards or images"
         return f"{running}: needs more memory than is free{why}; {hint}"
     return None
 

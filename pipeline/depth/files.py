@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 import zlib
 from collections.abc import Sequence
@@ -76,8 +77,8 @@ class FileDepth:
         )  # ids are NFC, names may be either
         for spelling, suffix in product(spellings, (*SUFFIXES, *map(str.upper, SUFFIXES))):
             path = self.folder / f"{spelling}{suffix}"
-            # Where a file system ignores case, both spellings are one file.
-            if path.is_file() and not any(path.samefile(other) for other in found):
+            # False of a spelling that is too long. Where a file system ignores case, both are one file.
+            if os.path.isfile(path) and not any(path.samefile(other) for other in found):
                 found.append(path)
         if not found:
             raise InputError(f"{self.folder / id_}{{{','.join(SUFFIXES)}}}: no depth map for {id_}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from tifffile import imwrite
 
 from pipeline.files import InputError, first_line, write_bytes
@@ -50,6 +50,11 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0
 # What matters is raised; standard error is the user's. OpenCV 5 has moved the function.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata. Not around each call:
+# what is set there for a while is set for all threads, and may stay.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+#: Text beside the pixels is not read, and refused only where all of it is more than memory should hold.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 #: What Pillow raises for a damaged file, seen by changing bytes of good ones.
 _DAMAGE = (
     OSError,
@@ -90,21 +95,18 @@ def read_picture(path: Path | str) -> Picture:
     if (plain := decode_plain_png(data, max_pixels=MAX_PIXELS)) is not None:
         return Picture(plain, None)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of many pixels, on which MAX_PIXELS decides, and of damaged metadata.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-                check_header(picture, path, max_pixels=MAX_PIXELS)
-                sixteen_bit = is_sixteen_bit(picture, data)
-                if is_cut_tiff(picture, data):
-                    raise InputError(f"{path}: damaged image (its end is missing)")
-                picture.load()  # raises for truncated data, where OpenCV would fill in grey
-                if picture.format == "PNG" and lacks_rows(data):
-                    raise InputError(f"{path}: damaged image (rows are missing)")
-                orientation = orientation_of(picture)
-                # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
-                image = upright(_values(picture, data, path, sixteen_bit=sixteen_bit), orientation)
-                return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            check_header(picture, path, max_pixels=MAX_PIXELS)
+            sixteen_bit = is_sixteen_bit(picture, data)
+            if is_cut_tiff(picture, data):
+                raise InputError(f"{path}: damaged image (its end is missing)")
+            picture.load()  # raises for truncated data, where OpenCV would fill in grey
+            if picture.format == "PNG" and lacks_rows(data):
+                raise InputError(f"{path}: damaged image (rows are missing)")
+            orientation = orientation_of(picture)
+            # Not by ImageOps.exif_transpose, which rewrites all tags and fails at any that is malformed.
+            image = upright(_values(picture, data, path, sixteen_bit=sixteen_bit), orientation)
+            return Picture(image, usable_profile(picture.info.get("icc_profile"), colour=image.ndim == 3))
     except UnidentifiedImageError:
         if data.startswith(_SIGNATURES):
             if why := why_not_read(data):

@@ -1,7 +1,7 @@
 """Source frames -> the samples of one shard: read, depth, tile, focus pair, exposure pair.
 
-Frames pass in groups: a GPU works on full batches, the next group is read meanwhile, and memory, two groups,
-does not grow with the number of frames in a shard. The exposure probe sees all tiles of a shard together.
+Frames pass in groups: a GPU works on full batches, the next group is read meanwhile, and no more than two
+groups of whole frames lie in memory. Of tiles all of a shard do, which the exposure probe sees together.
 
 A shard's content depends on the plan and its frames alone, not on the process, batch or machine part that
 makes it. A frame or tile that cannot be made is a failure with its reason, and the others go on.

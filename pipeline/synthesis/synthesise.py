@@ -101,9 +101,9 @@ def synthesise(
         index=index,
         **account(plan, records, listing.unmatched),
         problems=(
+            *faults,
             *(f"skipped {entry.id}: {unmatched_reason(entry)}" for entry in listing.unmatched),
             *(f"failed {failure['id']}: {failure['reason']}" for failure in own_failures),
-            *faults,
         ),
         seconds=seconds,
     )

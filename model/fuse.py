@@ -14,10 +14,12 @@ from typing import Any
 
 import cv2
 import joblib
+import torch
 
 from model.checkpoint import load_network
 from model.checkpoint.digest import weights_digest
 from model.engine.strips import FusionEngine
+from model.fusing.device_pictures import MOST_PIXELS
 from model.fusing.fuse_config import FuseConfig
 from model.fusing.fuse_jobs import Job, clear_unfinished, is_video, list_jobs
 from model.fusing.fuse_recipes import Recipe, choose_recipe
@@ -25,6 +27,7 @@ from model.fusing.fused_log import FusedLog, digests_of
 from model.inputs.folders import Images, ListedFiles
 from model.memory import free_memory_bytes, kept_in_process
 from pipeline.files import InputError
+from pipeline.images import num_pixels
 from pipeline.networks.device import resolve_device
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workers import lacks_memory
@@ -32,6 +35,8 @@ from pipeline.runtime.workers import lacks_memory
 #: Threads that read, and as many that write, beside a GPU at most: a colour pair of 1280x1024 takes a core
 #: about 50 ms to decode and encode, and a GPU a few to fuse and colour.
 GPU_JOBS = 12
+#: The same of large pictures and of scenes of many bands.
+LARGE_JOBS = 2
 #: Results beside those being written that wait before the network waits for them.
 WRITES_BEHIND = 1
 #: Of the pixels of sharpened bands and of images alone: earlier versions, with a lower number in their log or
@@ -102,15 +107,28 @@ def fuse(config: FuseConfig, inputs: Sequence[Images], out: Path) -> FuseSummary
     summary = FuseSummary(
         skipped=[job.name for job in done], unmatched=listed.unmatched, passed_over=listed.passed_over
     )
-    by_device = 1 if device.type == "cpu" else min(GPU_JOBS, joblib.cpu_count())
-    jobs = by_device if config.jobs is None else joblib.effective_n_jobs(config.jobs)
+    jobs = _side_by_side(config, device, todo) if config.jobs is None else config.jobs
+    jobs = joblib.effective_n_jobs(jobs)
     unit = "video" if is_video(listed.jobs[0].inputs[0]) else "image"
     with kept_in_process(device), Progress("fuse", total=len(todo), unit=unit) as progress:
         if log.damage:
             progress.message(log.damage)
-        recipe = choose_recipe(config, engine, todo, tell=progress.message)
+        recipe = choose_recipe(
+            config, engine, todo, check_unclaimed=log.check_unclaimed, tell=progress.message
+        )
         _Overlap(recipe, summary, log, progress, at_once=jobs).run(todo)
     return summary
+
+
+def _side_by_side(config: FuseConfig, device: torch.device, jobs: Sequence[Job]) -> int:
+    """How many inputs are read, and results written, at a time, unless the user says so.
+
+    Large ones, of which dozens would take the memory, keep the network busy for longer than the host needs.
+    """
+    if device.type == "cpu":
+        return 1
+    small = config.task != "pansharpen" and (not jobs or num_pixels(jobs[0].inputs[0]) <= MOST_PIXELS)
+    return min(GPU_JOBS if small else LARGE_JOBS, joblib.cpu_count())
 
 
 class _Overlap:
@@ -134,7 +152,7 @@ class _Overlap:
                 waiting.extend((job, readers.submit(self._read, job)) for job in islice(upcoming, 1))
                 try:
                     found, loaded = reading.result()
-                    self.log.check_unclaimed(job)  # a video is written while it is fused
+                    self.log.check_unclaimed(job)  # before the work, too
                     start = time.perf_counter()
                     result = self.recipe.fuse(loaded)
                 except _FAILURES as error:

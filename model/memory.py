@@ -12,22 +12,17 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
-#: Where a container finds its limits.
-_GROUP = Path("/sys/fs/cgroup")
-#: Files there of the limit, of what is used, and of its kinds, with the kind of files that were read; control
-#: groups of version 2 and of version 1.
+#: Where control groups have their limits, and which group this process is in.
+_GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+#: Controller of memory, files of a group's limit, of what is used, and of its kinds, with the kind of files
+#: that were read; control groups of version 2, which have one controller for all, and of version 1.
 _LIMITS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    (
-        "memory/memory.limit_in_bytes",
-        "memory/memory.usage_in_bytes",
-        "memory/memory.stat",
-        "total_inactive_file",
-    ),
+    ("", "memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
 )
 #: Parameters of mallopt(3) and their defaults.
 _M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
@@ -38,15 +33,16 @@ _depth = 0
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on a device: of a GPU, or of this machine or container."""
+    """Memory that can still be taken on a device: of a GPU, or of this machine, container or job."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = [_available()]
-    for most, current, kinds, files in _LIMITS:
-        limit, used = _read_int(_GROUP / most), _read_int(_GROUP / current)
-        if limit is not None and used is not None:
-            # What has been read of files counts as used, though it gives way.
-            limits.append(max(0, limit - used + _statistic(_GROUP / kinds, files)))
+    for controller, most, current, kinds, files in _LIMITS:
+        for group in _groups(controller):
+            limit, used = _read_int(group / most), _read_int(group / current)
+            if limit is not None and used is not None:
+                # What has been read of files counts as used, though it gives way.
+                limits.append(max(0, limit - used + _statistic(group / kinds, files)))
     return min(limits)
 
 
@@ -72,6 +68,20 @@ def kept_in_process(device: torch.device) -> Iterator[None]:
             library.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
             library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
             library.malloc_trim(0)
+
+
+def _groups(controller: str) -> list[Path]:
+    """The folder of this process's control group and of those around it, whose limits hold for it too.
+
+    A container may see its own as the outermost one, under another name than it has outside.
+    """
+    own = PurePosixPath()
+    if _OWN_GROUP.exists():
+        for line in _OWN_GROUP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                own = PurePosixPath(path.lstrip("/"))
+    return [_GROUPS / controller / one for one in (own, *own.parents)]
 
 
 def _available() -> int:

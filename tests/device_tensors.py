@@ -25,6 +25,8 @@ _VIEWS = {
     "split_with_sizes",
 }
 _VIEWS |= {"squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_unsafe_view"}
+#: Matrix products, which a GPU may compute in TF32.
+_PRODUCTS = {"mm", "addmm", "addmm_", "_addmm_activation", "bmm", "baddbmm"}
 #: Operators whose gradient does not repeat on CUDA and that PyTorch refuses where it must
 #: (``torch.use_deterministic_algorithms``, of what a network of ours might use).
 _NOT_REPEATING = {"reflection_pad1d", "reflection_pad2d", "upsample_linear1d", "upsample_bilinear2d"}
@@ -94,6 +96,8 @@ class Gpu(TorchDispatchMode):
             assert name not in _NOT_REPEATING, f"{name}: its gradient does not repeat on CUDA"
         if name == "convolution" and tensors[0].dtype == torch.float32:
             assert not torch.backends.cudnn.allow_tf32, "a float32 convolution would be rounded to TF32"
+        if name in _PRODUCTS and ours and tensors[0].dtype == torch.float32:
+            assert not torch.backends.cuda.matmul.allow_tf32, f"{name}: would be rounded to TF32"
         by_itself = kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,))
         if name == "_local_scalar_dense" or (crosses and not by_itself):
             assert self._account.record is None, f"{operator.name()}: waits while a graph is recorded"

@@ -100,6 +100,8 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
     torch._C._ensureCUDADeviceGuardSet()
     swapped = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)
+    rounds = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True  # as some containers start PyTorch
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "_lazy_init": lambda: None,
@@ -107,6 +109,7 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
             "is_bf16_supported": lambda *_, **__: True,
             "is_current_stream_capturing": lambda: False,
             "device_count": lambda: 1,
+            "current_device": lambda: 0,
             # Older than Triton's kernels ask for, which nothing pretends to run.
             "get_device_capability": lambda *_: (7, 5),
             "get_device_name": lambda *_: "pretended",
@@ -136,3 +139,4 @@ def pretended_gpu(free_bytes: int = 1 << 36) -> Iterator[Account]:
                 yield account
         finally:
             torch.__future__.set_swap_module_params_on_conversion(swapped)
+            torch.backends.cuda.matmul.allow_tf32 = rounds

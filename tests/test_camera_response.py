@@ -93,6 +93,15 @@ def test_noise_has_the_variance_of_electrons() -> None:
     assert result.var() == pytest.approx(800 + 20**2 + rounding, rel=0.02)
 
 
+@pytest.mark.parametrize(("full_well_e", "read_noise_e"), [(50, 5), (500, 50), (10_000, 5)])
+def test_what_is_far_beyond_full_well_is_white(full_well_e: float, read_noise_e: float) -> None:
+    config = CameraConfig(full_well_e=full_well_e, read_noise_e=read_noise_e)
+    grey = np.full((400, 400), 200, np.uint8)
+    assert (
+        expose(grey, sigmoid_curve(exponent=0.9, sigma=0.6), ev=6, config=config, rng=_rng()) == 255
+    ).all()
+
+
 @pytest.mark.parametrize("config", [CameraConfig(), QUIET, CameraConfig(full_well_e=500, read_noise_e=30)])
 def test_pairs_bracket_their_source(config: CameraConfig) -> None:
     picture = _rng().integers(0, 256, (60, 70, 3), dtype=np.uint8)
@@ -216,6 +225,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         ({"full_well_e": -1.0}, "full well -1.0 and"),
         ({"full_well_e": 1e-9}, "full well 1e-09 and"),
         ({"full_well_e": 0.5, "read_noise_e": 0.0}, "full well 0.5 and read noise 0.0"),
+        ({"full_well_e": 49.0, "read_noise_e": 0.0}, "full well 49.0 and read noise 0.0"),
         ({"full_well_e": 290.0, "read_noise_e": 30.0}, "full well 290.0 and read noise 30.0"),
         ({"read_noise_e": float("nan")}, "read noise nan"),
     ],

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 import torch
 from fusing import fused_plane, on_cpu, picture, tiny_weights
 
-from model.fuse import fuse
+import model.fuse
+from model.fuse import GPU_JOBS, LARGE_JOBS, fuse
 from model.fusing.fuse_config import FuseConfig, parse_memory
 from model.fusing.fuse_jobs import Job
 from model.fusing.fuse_recipes import Pictures
@@ -245,3 +247,18 @@ def test_a_pipe_among_the_inputs_fails_alone(weights: Path, tmp_path: Path) -> N
     os.mkfifo(tmp_path / "b/2.png")
     summary = fuse(on_cpu(weights), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert summary.done == ["1"] and summary.failed == {"2": f"{tmp_path / 'b/2.png'}: not a file"}
+
+
+def test_beside_a_gpu_few_large_inputs_lie_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = on_cpu(tiny_weights(tmp_path))
+    monkeypatch.setattr(model.fuse.joblib, "cpu_count", lambda: 64)
+    picture(path := tmp_path / "a.png", 0)
+    jobs, gpu = [Job("a", (path, path), tmp_path / "out.png")], torch.device("cuda")
+    side_by_side = model.fuse._side_by_side
+    assert side_by_side(config, torch.device("cpu"), jobs) == 1
+    assert side_by_side(config, gpu, jobs) == side_by_side(config, gpu, []) == GPU_JOBS
+    assert side_by_side(replace(config, task="pansharpen"), gpu, jobs) == LARGE_JOBS
+    monkeypatch.setattr(model.fuse, "MOST_PIXELS", 100)
+    assert side_by_side(config, gpu, jobs) == LARGE_JOBS
+    absent = [Job("a", (tmp_path / "absent.png",), tmp_path / "out.png")]
+    assert side_by_side(config, gpu, absent) == GPU_JOBS

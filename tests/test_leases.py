@@ -150,7 +150,7 @@ def test_a_lease_that_was_taken_over_is_left_to_its_owner(
         ended = threading.Event()
         answers, waits = [True, False], []
         monkeypatch.setattr(ended, "wait", lambda seconds: (waits.append(seconds), answers.pop())[1])
-        leases._keep(path, token, ended)
+        leases._keep(path, lambda: holds(path, token), ended)
         assert max(waits) < LEASE_S / 2, "one sign of life may be late"
         assert path.stat().st_mtime == 1, "it is not kept alive for another either"
     assert holds(path, "successor")

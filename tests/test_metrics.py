@@ -120,6 +120,12 @@ def test_a_common_change_of_brightness_does_not_matter(seed: int, shift: int) ->
     )
 
 
+def test_noise_over_flat_sources_is_visible() -> None:
+    flat, metrics = np.full(SHAPE, 100, np.uint8), metrics_of(names=["Qcv"])
+    assert compute_metrics(flat, flat, flat, metrics=metrics)["Qcv"] == 0
+    assert compute_metrics(picture(1), flat, flat, metrics=metrics)["Qcv"] > 1
+
+
 @given(seeds)
 @settings(max_examples=10, deadline=None)
 def test_a_displaced_image_scores_worse(seed: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from model.network import GIFNet
 from model.training.recorded import Recorded
 from pipeline.images import read_image
 from pipeline.networks.device import repeatable
-from pipeline.networks.graphs import WARM_UPS
+from pipeline.networks.graphs import WARM_UPS, record
 from pipeline.networks.padding import reflection_pad
 from pipeline.shards.dataset import load_arrays, verify
 from pipeline.synthesis.engines import RunOptions
@@ -111,6 +113,22 @@ def test_what_cannot_be_recorded_is_computed_all_the_same(monkeypatch: pytest.Mo
             np.testing.assert_array_equal(engine.fuse_planes(*planes(40)), first)
         np.testing.assert_array_equal(engine.fuse_planes(*planes(40)), first)
         assert not account.launches
+
+
+def test_each_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = []
+
+    @contextmanager
+    def graph(_: object, *, stream: object, **__: object) -> Iterator[None]:
+        streams.append(stream)
+        yield
+
+    with pretended_gpu():
+        monkeypatch.setattr(torch.cuda, "graph", graph)
+        for number in (0, 1, 0):
+            monkeypatch.setattr(torch.cuda, "current_device", lambda number=number: number)
+            record(list, torch.device("cuda", number))
+    assert streams[0] is streams[2] is not streams[1]
 
 
 def test_folder(tmp_path: Path) -> None:

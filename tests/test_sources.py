@@ -50,6 +50,12 @@ def test_a_constant_image_keeps_its_brightness() -> None:
     assert unused_range(np.full((30, 40), 7000, np.uint16), "full") is None  # there is nothing to show
 
 
+@pytest.mark.parametrize(("bits", "told"), [(10, True), (12, True), (14, True), (15, False), (16, False)])
+def test_sensors_of_fewer_bits_are_told(bits: int, told: bool) -> None:
+    image = np.linspace(0, 2**bits - 1, 12_000).astype(np.uint16).reshape(100, 120)
+    assert (unused_range(image, "full") is not None) == told
+
+
 def test_values_that_a_given_range_leaves_out_are_told() -> None:
     image = np.linspace(20_000, 60_000, 1200).astype(np.uint16).reshape(30, 40)
     for text in ("0:1000", "59500:65535", "19000:61000"):

@@ -25,6 +25,7 @@ from pipeline.depth.training import train_depth
 from pipeline.depth.training_config import DepthTrainingConfig
 from pipeline.exposure.training import train_probe
 from pipeline.exposure.training_config import ProbeTrainingConfig
+from pipeline.networks.device import repeatable
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -102,9 +103,9 @@ def test_a_probe_has_the_figures_of_the_cpu(tmp_path: Path) -> None:
 
 def test_a_step_waits_for_the_device_once(wide_tiles: Path) -> None:
     """And a validation once, however many batches it has; both launch recorded graphs."""
-    config = tiny(crop=48, device="cuda", amp="bf16")
-    with pretended_gpu() as account:
-        data = TrainingData(config, [wide_tiles], device=torch.device("cuda"))
+    config, device = tiny(crop=48, device="cuda", amp="bf16"), torch.device("cuda")
+    with pretended_gpu() as account, repeatable(device):
+        data = TrainingData(config, [wide_tiles], device=device)
         step = AlternatingStep(
             start_network(config).to("cuda"), config, measure=pyramid_energy, team=Team("cuda")
         )

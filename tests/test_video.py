@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,13 @@ import pytest
 from fusing import on_cpu, picture, tiny_weights
 from video_files import Wrapped, frames_of, video
 
+from model.engine.strips import FusionEngine
 from model.fuse import fuse
-from model.fusing.video import CODECS, fuse_video
+from model.fusing.video import fuse_video
+from model.fusing.video_files import CODECS
+from pipeline.files import temporary_pattern
 from pipeline.images import read_image, write_image
+from pipeline.runtime import leases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -160,3 +167,45 @@ def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     fuse_video([Path("12:30:05.avi")], Path("out:1.avi"), lambda frames: frames[0])
     assert len(frames_of(tmp_path / "out:1.avi")) == 5
+
+
+def test_a_video_that_another_run_made_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = video(tmp_path / "a.avi"), video(tmp_path / "b.avi", seed=1)
+    config, out = on_cpu(tiny_weights(tmp_path)), tmp_path / "out"
+    fuse_pair = FusionEngine.fuse_pair
+
+    def meanwhile(engine: FusionEngine, pair: np.ndarray, **options: Any) -> np.ndarray:
+        with monkeypatch.context() as patch:
+            patch.setattr(FusionEngine, "fuse_pair", fuse_pair)
+            if not (out / "a.avi").exists():
+                assert fuse(replace(config, colour="upstream"), [a, b], out).complete
+        return fuse_pair(engine, pair, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FusionEngine, "fuse_pair", meanwhile)
+        summary = fuse(config, [a, b], out)
+    assert "another run makes it with different colour" in summary.failed["a"]
+    assert fuse(replace(config, colour="upstream"), [a, b], tmp_path / "alone").complete
+    for found, expected in zip(frames_of(out / "a.avi"), frames_of(tmp_path / "alone/a.avi"), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert sorted(path.name for path in out.iterdir()) == ["a.avi", "fused.jsonl"]
+
+
+def test_what_is_being_written_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders hold back what they were given, and a frame may take minutes."""
+    monkeypatch.setattr(leases, "LEASE_S", 0.06)
+    source, out = video(tmp_path / "a.avi"), tmp_path / "out.avi"
+
+    def slowly(frames: list[np.ndarray]) -> np.ndarray:
+        (unfinished,) = tmp_path.glob(temporary_pattern(out))
+        os.utime(unfinished, (1, 1))
+        deadline = time.monotonic() + 30
+        while unfinished.stat().st_mtime == 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert unfinished.stat().st_mtime > 1
+        return frames[0]
+
+    fuse_video([source], out, slowly)
+    assert len(frames_of(out)) == 5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -102,15 +104,30 @@ def test_what_does_not_fit_passes_in_strips(monkeypatch: pytest.MonkeyPatch) -> 
     assert not fits(network, 64, 64, 1 << 30)
 
 
-def test_a_gpu_that_cannot_have_the_kernels_fuses_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler"),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/.triton"),
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x86_64-conda-linux-gnu-cc"),
+        ImportError("launcher.so: failed to map segment from shared object"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_gpu_that_cannot_have_the_kernels_fuses_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def without_kernels(*_: object) -> object:
+        raise error
+
     pytest.importorskip("triton")
     pair = pair_of((24, 32))[0].numpy()
     with pretended_gpu():
         expected = FusionEngine(tiny_network(), device="cuda", precision="fp16").fuse_pair(pair)
         monkeypatch.setattr(strips, "fits", lambda *_: True)
-        monkeypatch.setattr(strips, "WholeMaps", _without_compiler)
+        monkeypatch.setattr(strips, "WholeMaps", without_kernels)
         engine = FusionEngine(tiny_network(), device="cuda", precision="fp16")
-        with pytest.warns(UserWarning, match="without Triton's kernels .*C compiler"):
+        with pytest.warns(UserWarning, match=f"without Triton's kernels .*{re.escape(str(error))}"):
             np.testing.assert_array_equal(engine.fuse_pair(pair), expected)
         with warnings.catch_warnings():  # it does not try again
             warnings.simplefilter("error")
@@ -181,10 +198,6 @@ def test_a_whole_pair_holds_no_more_than_has_to_fit(name: str, monkeypatch: pyte
 
 def _without_memory(*_: object) -> object:
     raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def _without_compiler(*_: object) -> object:
-    raise RuntimeError("Failed to find C compiler")
 
 
 if __name__ == "__main__":

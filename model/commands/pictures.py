@@ -58,7 +58,7 @@ def _manifest_options(command: Any) -> Any:
     FuseConfig,
     "jobs",
     type=int,
-    show_default="1; on a GPU up to 12",
+    show_default="1; on a GPU up to 12, of large pictures 2",
     help="Pairs read, and results written, at a time; -1 is one for each core.",
 )
 def fuse(

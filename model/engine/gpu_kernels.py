@@ -16,8 +16,9 @@ import triton
 import triton.language as tl
 from triton.errors import TritonError
 
-#: Raised for what cannot be compiled, on a host without a C compiler too, or asks a GPU for more than it has.
-FAILURES = (TritonError, RuntimeError, CalledProcessError)
+#: Raised for what cannot be compiled, on a host without a C compiler or a place to keep what it makes too, or
+#: asks a GPU for more than it has.
+FAILURES = (TritonError, RuntimeError, CalledProcessError, OSError, ImportError)
 #: Side of an attention window that the block is written for.
 WINDOW = 8
 #: Channels of a piece of 16 bytes in half precision: what maps and weights have, fills whole ones.

@@ -26,7 +26,7 @@ from model.engine.whole_maps import WholeMaps, fits, gpu_kernels
 from model.memory import kept_in_process
 from model.network import GIFNet
 from pipeline.files import InputError, first_line
-from pipeline.networks.device import computes_bfloat16
+from pipeline.networks.device import computes_bfloat16, full_float32
 from pipeline.networks.graphs import Repeating
 
 #: Pixels of a plane up to which launching kernels on a GPU takes time that matters.
@@ -169,7 +169,7 @@ def _kernels() -> AbstractContextManager[None]:
 
     Asked for deterministic ones, it takes kernels without tensor cores for some shapes.
     """
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
+    return full_float32(deterministic=False)
 
 
 class _Passes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.fusing.fuse_config import BAND_SUFFIXES, FuseConfig
-from model.fusing.video import CODECS
+from model.fusing.video_files import CODECS
 from model.inputs.folders import Images, ListedFiles, check_apart, holds, pair_folders
 from pipeline.files import TEMPORARY, InputError, temporary_pattern
 from pipeline.images import SIXTEEN_BIT_SUFFIXES, SUFFIXES

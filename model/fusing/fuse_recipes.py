@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,13 +44,24 @@ class Recipe(Protocol):
 
 
 def choose_recipe(
-    config: FuseConfig, engine: FusionEngine, jobs: Sequence[Job], *, tell: Callable[[str], None]
+    config: FuseConfig,
+    engine: FusionEngine,
+    jobs: Sequence[Job],
+    *,
+    check_unclaimed: Callable[[Job], None],
+    tell: Callable[[str], None],
 ) -> Recipe:
-    """The recipe for a run's jobs, which are all of one kind; ``tell`` takes a line for the user."""
+    """The recipe for a run's jobs, which are all of one kind.
+
+    Args:
+        check_unclaimed: raises if a job's result must not take its place; of those written while they are
+            fused.
+        tell: takes a line for the user.
+    """
     if config.task == "pansharpen":
         return Scenes(config, engine, tell)
     if jobs and is_video(jobs[0].inputs[0]):
-        return Videos(config, engine, tell)
+        return Videos(config, engine, check_unclaimed, tell)
     pictures, plain = Pictures(config, engine, tell), config.colour == "true" and config.bits == 8
     if plain and engine.device.type == "cuda":
         return DevicePictures(engine, pictures)
@@ -139,8 +151,15 @@ class Scenes:
 class Videos:
     """Videos, frame by frame; each is read and written while it is fused."""
 
-    def __init__(self, config: FuseConfig, engine: FusionEngine, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: FuseConfig,
+        engine: FusionEngine,
+        check_unclaimed: Callable[[Job], None],
+        tell: Callable[[str], None],
+    ) -> None:
         self.config, self.engine, self.tell = config, engine, tell
+        self._check_unclaimed = check_unclaimed
         self.main, self.givers = MAIN_TASKS[config.main_task], TASKS[config.task].givers
         self._notices = Notices(config.range_16bit, self.givers, tell)
 
@@ -165,7 +184,8 @@ class Videos:
             size_hw = fused.shape[0], fused.shape[1]
             return colourise(fused, colour_givers(sources, self.givers), mode=self.config.colour)
 
-        written = fuse_video(job.inputs, job.output, fuse_frame, tell=self.tell)
+        check = partial(self._check_unclaimed, job)
+        written = fuse_video(job.inputs, job.output, fuse_frame, check_unclaimed=check, tell=self.tell)
         if written != size_hw:
             whole, even = (f"{width}x{height}" for height, width in (size_hw, written))
             self.tell(f"{job.output}: {whole} frames are cut to {even}, for videos have even sides")

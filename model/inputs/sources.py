@@ -17,8 +17,8 @@ from pipeline.images.ycbcr import luminance
 #: Shares of the pixels of a 16-bit image that ``percentile`` leaves below and above the range.
 PERCENTILES = (0.001, 0.999)
 
-#: Share of its range that an image should fill.
-LEAST_SHARE = 1 / 8
+#: Share of its range that an image should fill: more than 14 bits of 16 can.
+LEAST_SHARE = 1 / 4
 #: Rows converted at a time: large images are never held as several float planes.
 _ROWS = 64
 

@@ -142,14 +142,16 @@ def _chen_varshney(fused: np.ndarray, a: np.ndarray, b: np.ndarray, *, border: i
     whole = border == cv2.BORDER_CONSTANT  # blocks are padded with zeros to 16x16
     pixels = _BLOCK**2 if whole else _block_sums(np.ones_like(fused))
     difference = total = 0.0
+    flat = []  # what is visible where neither source has an edge by which blocks would count
     for source in (a, b):
         across = cv2.Sobel(source, cv2.CV_64F, 1, 0, borderType=border)
         down = cv2.Sobel(source, cv2.CV_64F, 0, 1, borderType=border)
         saliency = _block_sums(np.hypot(across, down) ** 5)
         visible = _block_sums(_filtered(source - fused, sensitivity) ** 2) / pixels
+        flat.append(visible.mean())
         difference += float((saliency * visible).sum())
         total += float(saliency.sum())
-    return difference / total if total > 0 else 0.0
+    return difference / total if total > 0 else float(np.mean(flat))
 
 
 def _radial_frequency(shape: tuple[int, ...], divisor: float) -> np.ndarray:

@@ -91,7 +91,8 @@ class NetworkDepth:
             for start in range(0, len(numbers), FRAMES_AT_ONCE):
                 chunk = numbers[start : start + FRAMES_AT_ONCE]
                 some = [pictures[number] for number in chunk]
-                maps.update(zip(chunk, self._together(some, *sizes), strict=True))
+                with repeatable_kernels():
+                    maps.update(zip(chunk, self._together(some, *sizes), strict=True))
         return [maps[number] for number in range(len(pictures))]
 
     def _together(

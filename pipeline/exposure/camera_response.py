@@ -21,8 +21,10 @@ from pipeline.images import to_uint8
 #: Name of the built-in family; anything else is the path of a table.
 PARAMETRIC = "parametric"
 _SAMPLES = 4097  # of a parametric curve
-#: A full well of fewer times the read noise, or of less than one electron, gives noise and no picture.
+#: A full well of fewer times the read noise gives noise and no picture.
 _LEAST_RANGE = 10
+#: With fewer electrons the noise of light would leave what is twice beyond full well below it.
+_LEAST_WELL_E = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +46,13 @@ class CameraConfig:
         low, high = self.under_ev
         if not -10 <= low <= high <= 0:
             raise InputError(f"under_ev {low}..{high}: give -10 <= least <= largest <= 0")
-        least = max(1, _LEAST_RANGE * self.read_noise_e)
+        least = max(_LEAST_WELL_E, _LEAST_RANGE * self.read_noise_e)
         holds = self.full_well_e == 0 or least <= self.full_well_e <= 1e7
         if not (holds and 0 <= self.read_noise_e <= 1e4):
             raise InputError(
                 f"full well {self.full_well_e} and read noise {self.read_noise_e} electrons: give a read "
-                f"noise of 0 to 1e4, a full well of 0 (no noise) or {_LEAST_RANGE} times that, 1 to 1e7"
+                f"noise of 0 to 1e4, a full well of 0 (no noise) or {_LEAST_RANGE} times that, "
+                f"{_LEAST_WELL_E} to 1e7"
             )
 
 

@@ -119,6 +119,15 @@ def read_picture(path: Path | str) -> Picture:
         raise InputError(f"{path}: damaged image ({first_line(error)})") from None
 
 
+def num_pixels(path: Path | str) -> int:
+    """Width times height by a file's header; 0 of what :func:`read_image` would refuse for it."""
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            return picture.width * picture.height
+    except (Image.DecompressionBombError, *_DAMAGE):
+        return 0
+
+
 def read_rgb(path: Path | str) -> np.ndarray:
     """Decode to (H, W, 3) uint8 RGB; grey is repeated, 16-bit is refused. See :func:`read_image`."""
     image = _eight_bit(read_image(path), path)

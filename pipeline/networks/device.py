@@ -50,11 +50,29 @@ def computes_float16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
+@contextmanager
+def full_float32(*, deterministic: bool, benchmark: bool = False) -> Iterator[None]:
+    """On CUDA convolutions and products of float32 in full, not in TF32, which containers may have turned on.
+
+    Args:
+        deterministic: only convolutions that repeat exactly.
+        benchmark: the fastest ones, found by trying, instead of cuDNN's own choice.
+    """
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    products.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=benchmark, deterministic=deterministic, allow_tf32=False
+        ):
+            yield
+    finally:
+        products.allow_tf32 = before
+
+
 def repeatable_kernels(deterministic: bool = True) -> AbstractContextManager[None]:
     """On CUDA only convolutions that repeat exactly, or else the fastest; in full float32."""
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
-    )
+    return full_float32(deterministic=deterministic, benchmark=not deterministic)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -106,7 +107,8 @@ def record(
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # Other threads, which read what comes next, may do meanwhile what a record cannot hold.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        stream = _recording(torch.cuda.current_device())
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             results = work()
 
     def launch() -> Sequence[Tensor | None]:
@@ -114,3 +116,12 @@ def record(
         return results
 
     return launch
+
+
+@cache
+def _recording(device: int) -> torch.cuda.Stream:
+    """The stream on which a GPU's work is recorded: one, for records that share memory share their stream.
+
+    PyTorch's own belongs to the GPU that was the first.
+    """
+    return torch.cuda.Stream(device)

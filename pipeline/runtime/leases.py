@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -32,16 +32,20 @@ def lease(path: Path) -> Iterator[str | None]:
     if not _acquire(path, token):
         yield None
         return
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(path, token, ended), daemon=True)
-    keeper.start()
     try:
-        yield token
+        # Not where it was taken over during a long pause; the result is the same.
+        with _touched(path, lambda: holds(path, token)):
+            yield token
     finally:
-        ended.set()
-        keeper.join()
         if holds(path, token):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def kept_from_clearing(path: Path) -> Iterator[None]:
+    """Within the block :func:`clear_litter` of other processes leaves an unfinished file alone."""
+    with _touched(path, path.exists):
+        yield
 
 
 def holds(path: Path, token: str) -> bool:
@@ -159,8 +163,21 @@ def _is_zombie(pid: int) -> bool:
     return state in (b"Z", b"X")
 
 
-def _keep(path: Path, token: str, ended: threading.Event) -> None:
+@contextmanager
+def _touched(path: Path, ours: Callable[[], bool]) -> Iterator[None]:
+    """Within the block a file gives signs of life, by a thread, as long as it is ours."""
+    ended = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(path, ours, ended), daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+
+
+def _keep(path: Path, ours: Callable[[], bool], ended: threading.Event) -> None:
     while not ended.wait(LEASE_S / 6):
         with suppress(OSError):  # a network share may fail for a moment; the next sign of life may not
-            if holds(path, token):  # else it was taken over during a long pause; the result is the same
+            if ours():
                 os.utime(path)

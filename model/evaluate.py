@@ -247,12 +247,14 @@ def _common_metrics(
     wanted = metrics_of(config.convention, config.metrics)
     if with_ground_truth:
         wanted |= GROUND_TRUTH_METRICS
-    left_out = {
-        name: f"needs {metric.min_side_px} pixels a side"
-        for name, metric in wanted.items()
-        if any(name not in row for row in rows)
-    }
+    images, left_out = {row["image"] for row in rows}, {}
+    for name, metric in wanted.items():
+        if small := sorted({row["image"] for row in rows if name not in row}):
+            left_out[name] = f"needs {metric.min_side_px} pixels a side"
+            if len(small) < len(images):
+                left_out[name] += f", and {len(small)} of {len(images)} pairs have fewer, such as {small[0]}"
     metrics = {name: metric for name, metric in wanted.items() if name not in left_out}
     if not metrics:
-        raise InputError(f"the images are too small for {', '.join(left_out)}; choose another --metric")
+        reasons = "; ".join(f"{name} {reason}" for name, reason in left_out.items())
+        raise InputError(f"the images are too small: {reasons}; choose another --metric")
     return metrics, left_out

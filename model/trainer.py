@@ -126,7 +126,7 @@ class _Run:
                 stack.enter_context(progress)
             while self.done < self.config.steps:
                 record = self._one_step()
-                stopping = self.team.any(stop_requested())
+                stopping = self.team.any(stop_requested()) and self.done < self.config.steps
                 if self.log is not None and progress is not None:
                     self.log.hold(record | self._watch(self.log))
                     progress.advance(note=progress_note(record))

@@ -147,6 +147,10 @@ def test_pairs_are_those_that_training_may_see(tmp_path: Path) -> None:
         for role in ("over", "under"):
             write_image(tmp_path / "small/mefb" / role / "x.jpg", np.zeros((40, 60), np.uint8))
         calibration_pairs(tmp_path / "small", 9, held_out=0.0)
+    for role in ("over", "under"):  # large enough, but not where it is shrunk
+        write_image(tmp_path / "wide/mefb" / role / "x.jpg", np.zeros((42, 700), np.uint8))
+    with pytest.raises(InputError, match=r"x\.jpg: 700x42; pairs to calibrate with need 41 pixels a side"):
+        calibration_pairs(tmp_path / "wide", 9, held_out=0.0)
     for modality in ("ct", "mri", "pet"):
         for number in range(20001, 20006):
             for folder in ("pet-mri", "ct-mri"):

@@ -119,6 +119,13 @@ def test_configurations_that_do_not_fit_are_refused(weights: Path, network_json:
     refuses(load_network, weights, says)
 
 
+def test_a_foreign_file_without_metadata_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "null.safetensors"
+    for text in (b'{"__metadata__":null}', b"{}"):
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+        refuses(load_network, path, "holds no GIFNet weights")
+
+
 def test_metadata_that_is_no_object_is_refused(weights: Path) -> None:
     _rewrite(weights, header={"metadata": "[1]"}, sign=True)
     refuses(read_metadata, weights, "metadata is no object")

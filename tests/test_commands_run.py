@@ -99,6 +99,8 @@ def test_weights_of_each_kind_are_made_by_one_command(
     result = run("weights", "train-fusion", data, "-o", tmp_path / "fusion", *options)
     assert result.exit_code == 0, result.output
     assert "harvard/ct-mri" in result.stderr
+    made = [line for line in result.stdout.splitlines() if line.startswith("$ gifnet synth")]
+    assert len(made) == 3 and all(line.endswith("--device cpu") for line in made)
     whole, half = tmp_path / "fusion/run/weights.safetensors", tmp_path / "fusion/gifnet.safetensors"
     network = load_network(half)
     assert network.config.head == "pyramid" and network.config.feature_growth == 14

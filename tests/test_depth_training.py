@@ -140,6 +140,10 @@ def test_a_correction_can_be_trained_for_weights_that_exist(trained: Path, tmp_p
     facts = description["training"]
     assert facts["steps_done"] == 15 and facts["config"]["base"] == sha256_file(trained)
     assert facts["base"] == load_depth_network(trained)[1]["training"]
+    state = DepthTrainingState(config, torch.device("cpu"))
+    assert state.first_infrared_scene == TINY.scenes
+    state.base_facts = {"config": {"scenes": 5000}}
+    assert state.first_infrared_scene == 5000, "scenes that the base has seen are no new ones"
     with pytest.raises(InputError, match="weights of encoder regnetx_002, not resnet10t; give"):
         other = DepthTrainingConfig(**{**config.__dict__, "encoder": "resnet10t"})
         train_depth(other, tmp_path / "other.safetensors")

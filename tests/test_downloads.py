@@ -18,6 +18,7 @@ from command_runs import run
 from pipeline import files
 from pipeline.commands.downloads import MEGADEPTH_LICENCE, MEGADEPTH_URL, fetch_url
 from pipeline.files import InputError
+from pipeline.runtime.leases import lease
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -27,6 +28,8 @@ class Server(HTTPServer):
     """Serves one file; breaks off after ``limit`` bytes for as often as ``breaks`` says."""
 
     ranges = True
+    content = CONTENT
+    etag = ""
     limit = len(CONTENT)
     breaks = 0
     sent = 0
@@ -39,22 +42,32 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/weights":
             self.send_error(404)
             return
-        start = 0
+        start, content = 0, self.server.content
         wanted = self.headers.get("Range")
-        if wanted and self.server.ranges:
+        if (
+            wanted
+            and self.server.ranges
+            and self.headers.get("If-Range", self.server.etag) == self.server.etag
+        ):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(CONTENT):
-                self.send_error(416)
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.end_headers()
                 return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_header("Content-Length", str(len(content) - start))
+        if self.server.etag:
+            self.send_header("ETag", self.server.etag)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        stop = len(CONTENT)
+        stop = len(content)
         if self.server.breaks:
             self.server.breaks -= 1
             stop = min(stop, start + self.server.limit)
         self.server.sent += stop - start  # before: the client may have all of it at once
-        self.wfile.write(CONTENT[start:stop])
+        self.wfile.write(content[start:stop])
 
     def log_message(self, *args: object) -> None:
         pass
@@ -117,7 +130,13 @@ def test_a_full_disk_is_told_at_once_and_what_came_is_kept(
 
     part, opened = tmp_path / "w.part", Path.open
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda path, mode: Full(opened(path, mode)))
+        patch.setattr(
+            Path,
+            "open",
+            lambda path, *how, **more: (
+                Full(opened(path, *how)) if path == part and how != ("rb",) else opened(path, *how, **more)
+            ),
+        )
         with pytest.raises(OSError, match="No space left on device") as caught:
             fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
     assert caught.value.filename == str(part)
@@ -202,3 +221,32 @@ def test_the_command_tells_url_licence_and_digest(
     last = fetch("megadepth", "--sha256", DIGEST)
     assert last.exit_code == 0 and last.stdout == f"{path}\n" and path.read_bytes() == CONTENT
     assert fetch("other").exit_code == 2
+
+
+def test_a_file_that_was_replaced_meanwhile_is_fetched_whole(server: Server, tmp_path: Path) -> None:
+    server.limit, server.breaks, server.etag = 100_000, 5, '"first"'
+    with pytest.raises(InputError, match="run it again"):
+        fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.part", "w.part.version"]
+    server.content, server.etag = CONTENT[::-1], '"second"'
+    digest = hashlib.sha256(server.content).hexdigest()
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=digest).read_bytes() == server.content
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
+
+
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_a_part_longer_than_the_file_is_begun_anew(
+    server: Server, tmp_path: Path, digest: str | None
+) -> None:
+    (tmp_path / "w.part").write_bytes(CONTENT + b"more")
+    if digest is None:
+        with pytest.raises(InputError, match=f"add --sha256 {DIGEST}"):
+            fetch_url(url_of(server), tmp_path / "w", sha256=None)
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_one_process_fetches_a_file_at_a_time(server: Server, tmp_path: Path) -> None:
+    with lease(tmp_path / "w.part.lease"), pytest.raises(InputError, match="another process is fetching it"):
+        fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST)
+    assert not server.sent
+    assert fetch_url(url_of(server), tmp_path / "w", sha256=DIGEST).read_bytes() == CONTENT

@@ -89,9 +89,11 @@ def test_files_that_were_replaced_are_scored_again(tmp_path: Path, run: Run) -> 
 
 
 @pytest.mark.parametrize("change", [{"metrics": ("EN",)}, {"colour": "channels"}, {"convention": "cddfuse"}])
-def test_other_settings_start_anew(run: Run, change: dict[str, object]) -> None:
+def test_other_settings_start_anew(tmp_path: Path, run: Run, change: dict[str, object]) -> None:
     run(stop_after=2)
     assert run(replace(FEW, **change)) == list(STEMS)
+    assert run() == list(STEMS)[2:]  # and cost nothing of what was kept
+    assert not list(tmp_path.glob("r.scores*"))
 
 
 def test_scores_are_kept_until_the_summary_is_written(

@@ -12,7 +12,7 @@ from metric_pictures import write_set
 
 from model.evaluate import evaluate
 from model.evaluation.baselines import BASELINES
-from model.evaluation.evaluation_tables import summarise
+from model.evaluation.evaluation_tables import markdown_table, summarise
 from model.evaluation.scoring import EvaluateConfig
 from model.metrics import METRICS
 from pipeline.files import InputError
@@ -26,7 +26,7 @@ def test_tables(tmp_path: Path) -> None:
     table = out.with_suffix(".md").read_text()
     assert "| EN ↑ⁿˢ |" in table and "| MSE ↓ |" in table and "| SSIM ↑ |" in table
     assert "*average + noise*" in table and "mean \\| \\<b>" in table
-    scores, _, shares = table.partition("Share of pairs on which a method is ahead of Laplacian pyramid:")
+    scores, _, shares = table.partition("Share of pairs on which a method is ahead of Laplacian pyramid;")
     rows = [line for line in scores.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(methods) + len(BASELINES)
     summary = json.loads(out.read_text())
@@ -80,6 +80,19 @@ def test_summary_statistics_by_hand() -> None:
     assert one["standard_errors"]["x"]["EN"] is None
 
 
+def test_shares_have_no_arrow_and_say_that_ties_count_half(tmp_path: Path) -> None:
+    methods = write_set(tmp_path)
+    config = EvaluateConfig(metrics=("EN", "MSE"), jobs=1)
+    out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
+    means, shares = out.with_suffix(".md").read_text().split("Share of pairs")
+    assert "MSE ↓" in means and "↓" not in shares and "a tie counts half" in shares
+    summary = json.loads(out.read_text())
+    for rates in summary["win_rates"].values():
+        for others in rates.values():
+            others.update(dict.fromkeys(others, 0.125))
+    assert "| 13% | 13% |" in markdown_table(summary)  # as pages round it
+
+
 def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp_path: Path) -> None:
     methods = write_set(tmp_path)
     config = EvaluateConfig(metrics=("EN", "MS-SSIM"), jobs=1)
@@ -88,7 +101,7 @@ def test_metrics_that_small_images_do_not_allow_are_left_out_with_the_reason(tmp
     assert [metric["name"] for metric in summary["metrics"]] == ["EN"]
     assert summary["left_out"] == {"MS-SSIM": "needs 176 pixels a side"}
     assert "MS-SSIM is left out: needs 176 pixels a side" in out.with_suffix(".md").read_text()
-    with pytest.raises(InputError, match="too small for MS-SSIM"):
+    with pytest.raises(InputError, match="too small: MS-SSIM needs 176 pixels a side; choose"):
         evaluate(
             EvaluateConfig(metrics=("MS-SSIM",), jobs=1),
             tmp_path / "a",
@@ -105,7 +118,8 @@ def test_a_metric_that_one_image_does_not_allow_is_left_out_for_all(tmp_path: Pa
         path.replace(tmp_path / path.relative_to(tmp_path / "small"))
     config = EvaluateConfig(metrics=("EN", "SSIM"), jobs=1)
     out = evaluate(config, tmp_path / "a", tmp_path / "b", methods, tmp_path / "r.json")
-    assert json.loads(out.read_text())["left_out"] == {"SSIM": "needs 11 pixels a side"}
+    (reason,) = json.loads(out.read_text())["left_out"].values()
+    assert reason == "needs 11 pixels a side, and 1 of 3 pairs have fewer, such as night/1"
     assert not any("SSIM" in json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines())
 
 

@@ -177,6 +177,15 @@ def test_a_lease_is_kept_alive_while_it_is_held(tmp_path: Path, monkeypatch: pyt
         assert path.stat().st_mtime > 1
 
 
+def test_a_machine_of_the_same_name_is_another_one(tmp_path: Path) -> None:
+    """Its process of that number cannot be asked for from here."""
+    path, dead = tmp_path / "unit.lease", subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    path.write_text(json.dumps({**leases._here(), "boot": "another", "pid": dead.pid, "token": "theirs"}))
+    with lease(path) as token:
+        assert token is None and holds(path, "theirs")
+
+
 def test_a_contender_whose_lease_was_cleared_away_looks_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,11 @@ def test_results_do_not_go_where_a_pattern_would_find_them(tmp_path: Path) -> No
     touch(tmp_path, "day/1_ir.png", "day/1.png")
     result = run("fuse", "--manifest", tmp_path / "mine.toml", "-o", tmp_path / "fused")
     assert result.exit_code == 2 and "would be among the inputs" in result.stderr
+
+
+def test_pairs_without_true_images_are_scored_without(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    assert manifest_pairs(tmp_path / "mine.toml", with_ground_truth=True).ground_truth is not None
+    shutil.rmtree(tmp_path / "truth")
+    pairs = manifest_pairs(tmp_path / "mine.toml", with_ground_truth=True)
+    assert pairs.ground_truth is None and len(pairs.a.files) == 3 and not pairs.unmatched

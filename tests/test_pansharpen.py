@@ -15,6 +15,7 @@ from model.engine.strips import FusionEngine
 from model.fuse import fuse
 from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.pansharpen import add_detail, give_back_values, match_histogram, pansharpen
+from model.fusing.places import displacement
 from pipeline.files import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -272,3 +273,41 @@ def test_a_preview_among_bands_is_no_band(tmp_path: Path) -> None:
     config = on_cpu(tiny_weights(tmp_path), task="pansharpen")
     failed = fuse(config, [tmp_path / "bands", tmp_path / "pan.tif"], tmp_path / "out").failed
     assert "preview.tif: 3 channels in a folder of single bands; move it out" in failed["bands"]
+
+
+def _place(x: float, y: float, scale: float, *, kind: int = 1, system: int = 32633) -> dict:
+    keys = (1, 1, 0, 2, 1025, 0, 1, kind, 3072, 0, 1, system)
+    return {
+        33550: (12, (scale, scale, 0.0)),
+        33922: (12, (0.0, 0.0, 0.0, x, y, 0.0)),
+        34735: (3, keys),
+    }
+
+
+@pytest.mark.parametrize(
+    ("bands", "pan", "apart"),
+    [
+        (_place(500, 900, 2.0), _place(500, 900, 1.0), 0),
+        (_place(501, 899, 2.0, kind=2), _place(500.5, 899.5, 1.0, kind=2), 0),  # centres of first pixels
+        (_place(501, 899, 2.0, kind=2), _place(500, 900, 1.0), 0),
+        (_place(500, 900, 2.0), _place(507, 900, 1.0), 7),
+        (_place(500, 900, 2.0), _place(500, 897, 1.0), 3),
+        (_place(500, 900, 2.0), _place(500, 900, 1.1), 4.8 / 1.1),
+        (_place(500, 900, 2.0), _place(500, 900, 1.0, system=32634), 0),  # not to be compared
+        (_place(500, 900, 2.0), {}, 0),
+    ],
+)
+def test_where_scenes_lie_is_compared(bands: dict, pan: dict, apart: float) -> None:
+    scenes = [Bands(scene(2, size_hw=(20, 24)), bands), Bands(scene(1, size_hw=(40, 48)), pan)]
+    assert displacement([Path("ms.tif"), Path("pan.tif")], scenes) == pytest.approx(apart)
+
+
+def test_scenes_of_two_places_are_not_fused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = on_cpu(tiny_weights(tmp_path), task="pansharpen", resize="a")
+    files = [tmp_path / "ms.tif", tmp_path / "pan.tif"]
+    write_bands(files[0], Bands(scene(2, size_hw=(20, 24)), _place(500, 900, 2.0)))
+    for x, told in ((508, "up to 8.0 of its pixels apart"), (548, "lie at different places")):
+        write_bands(files[1], Bands(scene(1, size_hw=(40, 48)), _place(x, 900, 1.0)))
+        summary = fuse(replace(config, overwrite=True), files, tmp_path / "out.tif")
+        assert summary.complete == (x == 508)
+        assert told in capsys.readouterr().err

@@ -78,3 +78,32 @@ def test_nothing_to_do(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     with Progress("synth", total=0):
         pass
     assert capsys.readouterr().err == "synth: 0/0 it in 0 s (0.00/s)\n"
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError], ids=lambda error: error.__name__)
+def test_messages_that_nobody_reads_any_more_end_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    class Gone:
+        def isatty(self) -> bool:
+            return False
+
+        def write(self, _: str) -> int:
+            raise error(5, "gone")
+
+        def flush(self) -> None:
+            raise error(5, "gone")
+
+    monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with Progress("train", total=2, unit="step") as bar:
+        bar.advance()
+        bar.message("a word")
+    assert bar.done == 1
+
+
+def test_work_may_turn_out_to_be_less(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("report", total=8, unit="pair") as bar:
+        bar.advance(3)
+        bar.all_done()
+    assert capsys.readouterr().err.startswith("report: 3/3 pair in ")

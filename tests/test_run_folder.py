@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 from damaged_files import flip_a_bit
 from training_runs import digest, tiny, without_times
 
+from model.checkpoint import read_metadata
 from model.checkpoint.digest import content_digest
 from model.trainer import train
 from model.training.run_folder import RunFolder
+from model.training.step import AlternatingStep
 from model.training.train_config import TrainConfig
 from model.training.training_log import read_metrics
 from pipeline.files import InputError
@@ -41,7 +44,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert folder.checkpoints() == [folder.checkpoint(3)]  # the damaged one does not push it out
     for path in folder.checkpoints():
         path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match="no checkpoint of this run can be read; delete the run or choose"):
+    with pytest.raises(InputError, match="no checkpoint of this run can be read; delete it or choose"):
         train(tiny(steps=4), joint, tmp_path, resume=True)
     assert r"step-00000003.pt" in capsys.readouterr().err
 
@@ -146,3 +149,73 @@ def test_old_checkpoints_go(joint: Path, tmp_path: Path) -> None:
         "step-00000004.pt",
     ]
     assert not (tmp_path / "best.safetensors").exists() and not (tmp_path / "pictures").exists()
+
+
+def test_what_ends_a_run_early_is_told_and_a_folder_that_was_there_stays(joint: Path, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "scratch")
+    for folder in (link, tmp_path / "scratch", tmp_path / "new"):
+        with pytest.raises(InputError, match=r"absent\.safetensors"):
+            train(tiny(init=str(tmp_path / "absent.safetensors")), joint, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "scratch"]
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_checkpoint_that_may_be_sound_is_neither_passed_over_nor_deleted(
+    joint: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(shutil.copytree(straight, tmp_path / "run"))
+    latest = run.checkpoint(4)
+
+    def stale(path: Any, *rest: Any, **options: Any) -> Any:
+        if Path(path) == latest:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return open(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.checkpoint.file_checks.open", stale, raising=False)
+        with pytest.raises(InputError, match=r"step-00000004\.pt: cannot be read \(Stale file handle\)"):
+            train(tiny(steps=6), joint, run.path, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("model.checkpoint.file_checks.FORMAT_VERSION", "0")
+        with pytest.raises(InputError, match="update this program"):
+            train(tiny(steps=6), joint, run.path, resume=True)
+    assert latest.is_file() and run.weights.is_file()
+
+
+def test_best_weights_of_steps_that_are_taken_back_are_not_those_of_the_run(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the steps do not come out the same again, as on another device."""
+    losses = {2: 1.0, 3: 0.5}
+
+    def validate(step: AlternatingStep, *_: object) -> dict[str, float]:
+        return {"total": losses.get(done[0], 2.0)}
+
+    done = [0]
+    one_step = AlternatingStep.finish
+
+    def finish(step: AlternatingStep) -> dict[str, float]:
+        done[0] += 1
+        if done[0] == killed_in:
+            raise Killed
+        return one_step(step)
+
+    class Killed(BaseException):
+        pass
+
+    monkeypatch.setattr(AlternatingStep, "validate", validate)
+    monkeypatch.setattr(AlternatingStep, "finish", finish)
+    killed_in = 4
+    config = tiny(steps=5, validate_every=1, checkpoint_every=2)
+    with pytest.raises(Killed):
+        train(config, joint, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.checkpoints() == [folder.checkpoint(2)]
+    assert read_metadata(folder.best_weights)["step"] == 3
+    losses, killed_in = {}, 0
+    done[0] = 2
+    train(config, joint, folder.path, resume=True)
+    assert read_metadata(folder.best_weights)["step"] == 3  # the first one after those that are left
+    assert read_metadata(folder.best_weights)["step"] > 2 and done[0] == 5

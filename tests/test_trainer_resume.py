@@ -75,6 +75,14 @@ def test_ctrl_c_finishes_the_step_and_saves(
     assert without_times(tmp_path) == without_times(straight)
 
 
+def test_a_signal_in_the_last_step_leaves_the_result(
+    joint: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, 3, lambda: signal.raise_signal(signal.SIGINT))
+    train(tiny(), joint, tmp_path)
+    assert digest(tmp_path) == digest(straight)
+
+
 def test_resume_restores_average_best_and_metrics(
     joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,8 +56,10 @@ def _spread(ids: list[str], count: int) -> list[str]:
 
 def _small_pair(a: Path, b: Path) -> np.ndarray:
     planes = same_size([read_grey(a), read_grey(b)], [str(a), str(b)], None)
-    if min(planes[0].shape) < LEAST_SIDE:
+    small = np.stack([shrunk(plane, SIDE) for plane in planes])
+    if min(small.shape[1:]) < LEAST_SIDE:
         raise InputError(
-            f"{a}: {size_text(planes[0])}; pairs to calibrate with need {LEAST_SIDE} pixels a side"
+            f"{a}: {size_text(planes[0])}; pairs to calibrate with need {LEAST_SIDE} pixels a side where the "
+            f"longer one has no more than {SIDE}"
         )
-    return np.stack([shrunk(plane, SIDE) for plane in planes])
+    return small

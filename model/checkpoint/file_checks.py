@@ -20,6 +20,10 @@ from pipeline.files import InputError
 FORMAT_VERSION = "1"
 
 
+class NotOurs(InputError):
+    """A file that may be sound: it cannot be read just now, or a later version of this program wrote it."""
+
+
 def is_safetensors(path: Path) -> bool:
     """Whether a file is safetensors, which begin with the length of a JSON object and its first brace.
 
@@ -30,7 +34,7 @@ def is_safetensors(path: Path) -> bool:
         with open(path, "rb") as file:
             start = file.read(9)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a weights file") from None
+        raise NotOurs(f"{path}: cannot be read ({error.strerror}); name a weights file") from None
     if not start:
         raise InputError(f"{path}: empty file; name a weights file")
     return start[8:] == b"{"
@@ -51,7 +55,7 @@ def check_format(header: Mapping[str, Any], name: str, path: Path) -> None:
         raise InputError(f"{path}: holds no GIFNet weights; name a weights file")
     version = header.get("format_version")
     if version != FORMAT_VERSION:
-        raise InputError(f"{path}: {name} of version {version}, not {FORMAT_VERSION}; update this program")
+        raise NotOurs(f"{path}: {name} of version {version}, not {FORMAT_VERSION}; update this program")
 
 
 def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
@@ -67,7 +71,7 @@ def network_config(values: Mapping[str, Any], path: Path) -> NetworkConfig:
     try:
         config = NetworkConfig(**values)
     except TypeError as error:
-        raise InputError(f"{path}: network configuration not understood ({error}); update") from None
+        raise NotOurs(f"{path}: network configuration not understood ({error}); update") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     for field in fields(config):

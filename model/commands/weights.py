@@ -117,8 +117,10 @@ def calibrate(weights: Path, data: Path, out: Path, pairs: int, jobs: int) -> No
     share = config.get("validation_share") if isinstance(config, dict) else None
     share = max(HELD_OUT_SHARE, share if isinstance(share, float) else 0.0)
     metadata |= {"calibrated_from_sha256": sha256_file(weights)}
-    _sets_in(data, *KINDS)
+    sets = _sets_in(data, *KINDS)
     known = calibration_pairs(data, pairs, held_out=share)
+    for kind in (kind for kind, found in known.items() if not found and kind in {one.kind for one in sets}):
+        click.echo(f"no pair to calibrate {kind} fusion with: all are held out of training", err=True)
     click.echo(save_weights(out, run_calibration(network, known, jobs=jobs), metadata))
 
 
@@ -165,7 +167,10 @@ def train_fusion(ctx: click.Context, data: Path, out: Path, steps: int, batch_si
     failures = run_commands(
         ctx,
         *(
-            ["synth", one.recipe, "--root", data / one.folder, "-o", out / one.name, *one.options]
+            [
+                *("synth", one.recipe, "--root", data / one.folder, "-o", out / one.name),
+                *(*one.options, "--device", device),
+            ]
             for one in sets
         ),
         ["train", *(out / one.name for one in sets), "-o", out / "run", *FUSION_TRAINING, *chosen],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,10 +84,14 @@ def markdown_table(summary: Mapping[str, Any]) -> str:
     listed = ["Bold is best; italic rows are baselines without any network.", *map(_escaped, notes(summary))]
     lines += ["", *(f"- {note}" for note in listed)]
     if methods := [method for method in summary["methods"] if method not in summary["baselines"]]:
-        lines += ["", f"Share of pairs on which a method is ahead of {RIVAL}:", "", *header]
+        lines += ["", f"Share of pairs on which a method is ahead of {RIVAL}; a tie counts half:", ""]
+        names = [_escaped(metric["name"]) for metric in metrics]
+        lines += ["| method | " + " | ".join(names) + " |", header[1]]
         for method in methods:
             shares = (summary["win_rates"][metric["name"]][method][RIVAL] for metric in metrics)
-            lines.append("| " + " | ".join([_escaped(method), *(f"{share:.0%}" for share in shares)]) + " |")
+            # As the page rounds: halves up.
+            percent = (f"{math.floor(100 * share + 0.5)}%" for share in shares)
+            lines.append("| " + " | ".join([_escaped(method), *percent]) + " |")
     return "\n".join(lines) + "\n"
 
 

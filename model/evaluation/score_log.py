@@ -79,8 +79,15 @@ class ScoreLog:
             file.write(line.encode())
 
     def remove(self) -> None:
-        """The summary holds all of it now."""
-        self._path.unlink(missing_ok=True)
+        """The summary holds all of it now; what an evaluation with other settings has kept stays."""
+        if not self._path.exists():
+            return
+        own = _BEGINNING + self._scored_with.encode()
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        if others := [line for line in lines if not line.startswith(own)]:
+            write_bytes(self._path, b"".join(others))
+        else:
+            self._path.unlink()
 
 
 def _is_whole(scored: PairScores, methods: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from model.fusing.fuse_jobs import Job, is_video
 from model.fusing.multiband import Bands, read_bands, write_bands
 from model.fusing.notices import Notices
 from model.fusing.pansharpen import pansharpen
+from model.fusing.places import displacement
 from model.fusing.video import fuse_video
 from model.inputs.sources import Source, has_colour, read_source, same_size
 from model.network import GIFNet
@@ -129,6 +130,7 @@ class Scenes:
             self._notices.check_range(path, part.values, part.none())
             self._notices.check_alpha(path, part.alpha)
         self._notices.check_proportions(job, [parts[0].values[0], pan.values[0]])
+        self._notices.check_places(job, displacement(job.inputs, [*parts, pan]))
         return replace(parts[0], values=np.concatenate([part.values for part in parts])), pan
 
     def fuse(self, scene: tuple[Bands, Bands]) -> Bands:

@@ -55,6 +55,15 @@ class Notices:
                     "registered here, and such pairs give double contours",
                 )
 
+    def check_places(self, job: Job, pixels: float) -> None:
+        """Of scenes whose corners differ by so many pixels of the panchromatic one."""
+        if pixels > 1:
+            self._once(
+                "places",
+                f"{job.name}: by their geographic tags the bands and the panchromatic image end up to "
+                f"{pixels:.1f} of its pixels apart; cut them alike, for they are taken to cover the same",
+            )
+
     def check_alpha(self, path: Path, tagged: bool) -> None:
         """Of a band that its file calls transparency."""
         if tagged:

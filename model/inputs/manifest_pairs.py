@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.inputs.folders import ListedFiles
 from pipeline.files import InputError
-from pipeline.sources.listing import SampleListing, list_samples
+from pipeline.sources.listing import SampleListing, has_files, list_samples
 from pipeline.sources.manifest import load_manifest
 
 #: Roles that are fused with each other, A first; a manifest's pair is the first of which it has both.
@@ -48,7 +48,7 @@ def manifest_pairs(
         root: folder of the data; default: the manifest's.
         split: one of the manifest's splits.
         scored: they are to be scored, which those of pan-sharpening cannot be.
-        with_ground_truth: also the true images, if the manifest has that role.
+        with_ground_truth: also the true images, if the manifest has that role and there are any.
 
     Raises:
         InputError: the manifest has no two roles that belong together, or those of pan-sharpening and
@@ -64,7 +64,9 @@ def manifest_pairs(
             f"{path}: pan-sharpening is not scored: its sources differ in size and bands; "
             "use a program that measures pan-sharpened images"
         )
-    truth = ("ground_truth",) if with_ground_truth and "ground_truth" in manifest.roles else ()
+    truth: tuple[str, ...] = ()
+    if with_ground_truth and "ground_truth" in manifest.roles:
+        truth = ("ground_truth",) if has_files(manifest, "ground_truth", root=root, split=split) else ()
     listing = list_samples(manifest, root=root, split=split, roles=(*known[0], *truth))
     left_out = frozenset(entry.id for entry in listing.unmatched)
     a, b, *rest = (

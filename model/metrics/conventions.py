@@ -1,7 +1,7 @@
 """What published evaluation codes print where they differ from the standard convention.
 
 A convention holds exactly the metrics that its code prints, so that a table never mixes two conventions.
-:func:`metrics_markdown` and :func:`conventions_markdown` write the tables of ``CONVENTIONS.md``.
+``CONVENTIONS.md`` has the same as tables.
 """
 
 from __future__ import annotations

@@ -180,6 +180,7 @@ def _gallery(
             return [data_uri(picture, config.picture_side_px) for picture in pictures(images[index])]
 
         pairs = within_limit(len(images), encode, config.pictures_limit_mb)
+        progress.all_done()
     note = ""
     if len(pairs) < len(images):
         note = (

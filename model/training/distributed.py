@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -22,9 +23,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.files import InputError
+from pipeline.files import InputError, first_line
 from pipeline.networks.device import resolve_device
 
+#: How long processes wait for one that validates, which the first one does by itself.
+_PATIENCE = timedelta(hours=6)
 #: What gloo and NCCL say of a process that has ended.
 _GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")
 
@@ -74,7 +77,14 @@ class Team:
             self.device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise InputError(
+                f"train: the {self.size} processes do not find each other at {where} ({first_line(error)}); "
+                "start them with torchrun"
+            ) from error
 
     @property
     def is_first(self) -> bool:

@@ -13,12 +13,13 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model.checkpoint import read_metadata
+from model.checkpoint.file_checks import NotOurs
 from model.checkpoint.training_state import TrainingState, load_training_state
 from model.training.train_config import FREE_KEYS, SHAPE, TrainConfig
 from pipeline.files import InputError, make_folder, read_json, sha256_file, write_json
@@ -44,6 +45,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self._checkpoints = path / "checkpoints"
         self._lease, self._token = path / ".in-use", ""
+        self._best_is_of_later = False
         self._init_sha256: str | None = None  # of the weights that the run started from
 
     def checkpoint(self, step: int) -> Path:
@@ -70,6 +72,7 @@ class RunFolder:
         Raises:
             InputError: another one does.
         """
+        was_there = self.path.exists()
         make_folder(self.path)
         try:
             with lease(self._lease) as token:
@@ -78,8 +81,9 @@ class RunFolder:
                 self._token = token
                 yield
         finally:
-            if self.path.is_dir() and not any(self.path.iterdir()):  # nothing came of it
-                self.path.rmdir()
+            if not was_there:
+                with suppress(OSError):  # unless something came of it
+                    self.path.rmdir()
 
     def check_in_use(self) -> None:
         """Within :meth:`in_use`, before anything is written: make sure that the folder is still ours.
@@ -96,9 +100,11 @@ class RunFolder:
     def forget_after(self, step: int, steps: int) -> None:
         """Delete what belongs to no run of ``steps`` that goes on after ``step``.
 
-        These are checkpoints and pictures of later steps, after which a run was killed or which are damaged,
-        summary and weights of a shorter run, and files that a kill left half written.
+        These are checkpoints, pictures and best weights of later steps, after which a run was killed or which
+        are damaged, summary and weights of a shorter run, and files that a kill left half written.
         """
+        if self._best_is_of_later:
+            self.best_weights.unlink(missing_ok=True)
         for path in [*self.checkpoints(), *self.pictures.glob("step-*.png")]:
             if path.name > f"step-{step:08d}{path.suffix}":
                 path.unlink(missing_ok=True)
@@ -128,10 +134,8 @@ class RunFolder:
                 print(f"{self.path}: no run to go on with; a new one begins", file=sys.stderr)
             return None
         earlier = read_json(self.config)
-        kinds = {"config": dict, "data_digest": str}
-        if not isinstance(earlier, dict) or any(
-            not isinstance(earlier.get(key), kind) for key, kind in kinds.items()
-        ):
+        known = earlier if isinstance(earlier, dict) else {}
+        if not (isinstance(known.get("config"), dict) and isinstance(known.get("data_digest"), str)):
             raise InputError(f"{self.config}: not of a training run; choose another -o")
         if not resume:
             raise InputError(f"{self.path}: holds a run already; add --resume to go on or choose another -o")
@@ -181,9 +185,11 @@ class RunFolder:
                 f"{self.best_weights}: of step {best}, which {steps} steps do not reach; give --steps {best}"
                 " or more, or choose another -o"
             )
-        if best is None and state.extra.get("best") is not None:
-            print(f"{self.best_weights}: lost; the next validation writes it anew", file=sys.stderr)
-            state = replace(state, extra={**state.extra, "best": None})
+        self._best_is_of_later = isinstance(best, int) and best > state.step
+        if (best is None or self._best_is_of_later) and state.extra.get("best") is not None:
+            why = "lost" if best is None else "of a step that is done again"
+            print(f"{self.best_weights}: {why}; the next validation writes it anew", file=sys.stderr)
+            return replace(state, extra={**state.extra, "best": None})
         return state
 
     def _latest(self) -> TrainingState | None:
@@ -191,13 +197,15 @@ class RunFolder:
         for path in reversed(paths):
             try:
                 return load_training_state(path)
+            except NotOurs:
+                raise  # whole, for all we know: going on before it would delete it
             except InputError as error:
                 print(f"passed over: {error}", file=sys.stderr)
-        if paths:
-            raise InputError(
-                f"{self.path}: no checkpoint of this run can be read; delete the run or choose another -o"
-            )
-        return None
+        if not paths:
+            return None
+        raise InputError(
+            f"{self.path}: no checkpoint of this run can be read; delete it or choose another -o"
+        )
 
 
 def _step_of(weights: Path) -> int | None:

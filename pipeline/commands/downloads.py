@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 
-from pipeline.files import InputError, errors_name, make_folder, put_in_place, sha256_file
+from pipeline.files import InputError, errors_name, make_folder, put_in_place, sha256_file, write_bytes
+from pipeline.runtime.leases import lease
 from pipeline.runtime.progress import Progress
 
 # Weights of others that are fetched by name: URL, SHA-256 and licence. Megadepth has no SHA-256 here: its
@@ -26,11 +29,12 @@ _ATTEMPTS = 5
 def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
     """Download ``url`` to ``path`` and return it; nothing is fetched if the file is there already.
 
-    What has come lies in ``path`` + ``.part``, and a download that broke off goes on there. The file gets its
-    name once its SHA-256 is the expected one; without one the digest is told and the part stays.
+    What has come lies in ``path`` + ``.part``, and a download that broke off goes on there, unless the server
+    has another file now. The file gets its name once its SHA-256 is the expected one; without one the digest
+    is told and the part stays.
 
     Raises:
-        InputError: no connection, or a file that is not the expected one.
+        InputError: no connection, a file that is not the expected one, or another process fetches it.
         OSError: errors of writing, such as a full disk; they name the unfinished file, which stays.
     """
     if path.exists():
@@ -38,10 +42,14 @@ def fetch_url(url: str, path: Path, *, sha256: str | None) -> Path:
         return path
     make_folder(path.parent)
     part = path.with_name(path.name + ".part")
-    if not (sha256 and part.exists() and sha256_file(part) == sha256.lower()):
-        _download(url, part, path)
-        _check(part, sha256, url)
-    put_in_place(part, path)
+    with lease(part.with_name(part.name + ".lease")) as token:
+        if token is None:
+            raise InputError(f"{path}: another process is fetching it; wait for that one")
+        if not (sha256 and part.exists() and sha256_file(part) == sha256.lower()):
+            _download(url, part, path)
+            _check(part, sha256, url)
+        put_in_place(part, path)
+        _version_file(part).unlink(missing_ok=True)
     return path
 
 
@@ -77,18 +85,33 @@ def _connected() -> Iterator[None]:
 
 def _continue(url: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    version = _version_file(part)
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and version.exists():  # of another version the server sends all
+        headers["If-Range"] = version.read_text()
     try:
         with _connected():
-            response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+            response = urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S
+            )
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to send: the part is whole
+        if error.code != 416 or not have:
+            raise
+        if _range_of(error.headers)[1] in (None, have):  # nothing is left to send: the part is whole
             return
-        raise
+        part.unlink()
+        raise _BrokenOff("what had come is of another file") from None
     with response:
-        resumed = response.status == 206
+        start, total = _range_of(response.headers)
+        resumed = response.status == 206 and start in (None, have)
         have = have if resumed else 0  # a server without ranges starts again
-        total = have + int(response.headers.get("Content-Length", 0))
+        if response.status == 206 and not resumed:
+            part.unlink()
+            raise _BrokenOff("the server sends another part than it was asked for")
+        if total is None:
+            total = have + int(response.headers.get("Content-Length", 0))
+        if not resumed:
+            _remember_version(response.headers, version)
         with (
             part.open("ab" if resumed else "wb") as file,
             Progress("fetch", total=total, unit="B", initial=have) as progress,
@@ -98,6 +121,28 @@ def _continue(url: str, part: Path) -> None:
                 progress.advance(len(block))
         if (missing := total - part.stat().st_size) > 0:
             raise _BrokenOff(f"{missing} bytes are missing")
+
+
+def _range_of(headers: Message) -> tuple[int | None, int | None]:
+    """First byte that is sent and size of the whole, by ``Content-Range``; None of what it does not say."""
+    found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", headers.get("Content-Range", "").strip())
+    start, total = found.groups() if found else (None, None)
+    return (None if start is None else int(start)), (None if total is None else int(total))
+
+
+def _version_file(part: Path) -> Path:
+    """Beside an unfinished file: what the server calls this version of it."""
+    return part.with_name(part.name + ".version")
+
+
+def _remember_version(headers: Message, version: Path) -> None:
+    tag = headers.get("ETag", "")
+    if (
+        known := tag if tag.startswith('"') else headers.get("Last-Modified", "")
+    ):  # else the tag is a weak one
+        write_bytes(version, known.encode())
+    else:
+        version.unlink(missing_ok=True)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

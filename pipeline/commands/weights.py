@@ -70,7 +70,7 @@ def train_depth(out: Path, **settings: Any) -> None:
 
     check_ending(out, ".safetensors", "the weights' path")
     if settings["base"]:
-        refuse_idle(["steps"], "with --base, whose network is kept")
+        refuse_idle(["steps", "scenes"], "with --base, whose network is kept")
     if settings["infrared_steps"] == 0:
         refuse_idle(["infrared_scenes"], "with --infrared-steps 0")
     click.echo(run_training(DepthTrainingConfig(**settings), out))

@@ -59,7 +59,7 @@ def train_depth(config: DepthTrainingConfig, out: Path | str) -> Path:
     held_out = _held_out(config, folder / "scenes")
     for end, first, count in (
         (config.steps, 0, config.scenes),
-        (config.all_steps, config.scenes, config.infrared_scenes),
+        (config.all_steps, state.first_infrared_scene, config.infrared_scenes),
     ):
         if state.step < end:
             if end > config.steps:

@@ -50,6 +50,14 @@ class DepthTrainingState:
         assert self.network.correction is not None
         return self.network.correction
 
+    @property
+    def first_infrared_scene(self) -> int:
+        """Index of the second stage's first scene, behind those that the first one's network has seen."""
+        facts = self.base_facts if isinstance(self.base_facts, dict) else {}
+        config = facts.get("config")
+        seen = config.get("scenes") if isinstance(config, dict) else None
+        return max(self.config.scenes, seen if isinstance(seen, int) else 0)
+
     def fix_base(self) -> None:
         """Begin the second stage, or go on with it: what sees the visible frame stays as its average is."""
         correction = {f"correction.{key}": value for key, value in self.correction.state_dict().items()}

@@ -156,7 +156,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         data = Path(path).read_bytes()  # the library itself opens no name that is not UTF-8
-        return load(data), read_header(data).get("__metadata__", {})
+        return load(data), read_header(data).get("__metadata__") or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name a safetensors file") from None
     except _DAMAGE as error:

@@ -127,9 +127,10 @@ def _here() -> dict[str, Any]:
     """Where numbers of processes mean the same: on one host, and there in one container."""
     try:
         container = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()  # hosts may share a name
     except OSError:
-        container = None  # not Linux
-    return {"host": socket.gethostname(), "container": container}
+        return {"host": socket.gethostname()}  # not Linux
+    return {"host": socket.gethostname(), "boot": boot, "container": container}
 
 
 def _now_of_filesystem(folder: Path) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from tqdm import tqdm
@@ -47,7 +48,16 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Print one line without tearing the bar."""
-        tqdm.write(one_line(text), file=sys.stderr)
+        with suppress(OSError):
+            tqdm.write(one_line(text), file=sys.stderr)
+
+    def all_done(self) -> None:
+        """Say that no more is to come than what is done."""
+        with self._counting:
+            self.total = self.done
+            if self._bar is not None:
+                self._bar.total = self.done
+                self._bar.refresh()
 
     def __enter__(self) -> Progress:
         return self
@@ -72,4 +82,5 @@ class Progress:
         )
         note = f"  {note}" if note else ""
         done = f"{self.done}/{self.total} {self.unit} in {seconds:.0f} s ({rate:.2f}/s{left})"
-        print(f"{self.label}: {done}{note}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # the reader of our messages has gone, which is no reason to end
+            print(f"{self.label}: {done}{note}", file=sys.stderr, flush=True)

@@ -172,6 +172,12 @@ def _unmatched(
                 )
 
 
+def has_files(manifest: Manifest, role: str, *, root: Path | str | None, split: str | None) -> bool:
+    """Whether a role has a file at all; arguments and errors are those of :func:`list_samples`."""
+    tree = FileTree(_choose_root(manifest, root))
+    return bool(_find_files(manifest, role, _choose_split(manifest, split), tree)[0])
+
+
 def _find_files(
     manifest: Manifest, role: str, split: str, tree: FileTree
 ) -> tuple[dict[str, str], list[Pattern]]:

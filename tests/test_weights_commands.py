@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_runs import run
 from fusing import picture, tiny_network, tiny_weights
@@ -80,15 +81,20 @@ def test_a_head_is_calibrated_without_what_its_training_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, held_out: float
 ) -> None:
     seen: list[float] = []
-    monkeypatch.setattr(
-        "model.calibration.pairs.calibration_pairs", lambda data, count, *, held_out: seen.append(held_out)
-    )
+
+    def none(data: Path, count: int, *, held_out: float) -> dict[str, list[np.ndarray]]:
+        seen.append(held_out)
+        return {"infrared": [], "focus": []}
+
+    monkeypatch.setattr("model.calibration.pairs.calibration_pairs", none)
     monkeypatch.setattr("model.calibration.calibrate.calibrate", lambda network, known, jobs: network)
     facts = {} if share is None else {"config": {"validation_share": share}}
     weights = save_weights(tmp_path / "w.safetensors", tiny_network(), facts)
     (tmp_path / "roadscene").mkdir()
     result = run("weights", "calibrate", weights, tmp_path, "-o", tmp_path / "c.safetensors")
     assert "not there, left out: " in result.stderr and "roadscene" not in result.stderr
+    told = "no pair to calibrate {} fusion with: all are held out of training"
+    assert told.format("infrared") in result.stderr and told.format("focus") not in result.stderr
     assert result.exit_code == 0 and seen == [held_out], result.output
 
 

@@ -137,9 +137,8 @@ def _version_file(part: Path) -> Path:
 
 def _remember_version(headers: Message, version: Path) -> None:
     tag = headers.get("ETag", "")
-    if (
-        known := tag if tag.startswith('"') else headers.get("Last-Modified", "")
-    ):  # else the tag is a weak one
+    known = tag if tag.startswith('"') else headers.get("Last-Modified", "")  # weak tags begin otherwise
+    if known:
         write_bytes(version, known.encode())
     else:
         version.unlink(missing_ok=True)
